@@ -1,0 +1,31 @@
+"""What the homework scripts share: image sets, devices, run directories, checkpoints, metrics, figures."""
+
+import importlib.util
+from pathlib import Path
+
+import torch
+
+
+def _declare_torchvision_operators() -> None:
+    """Let torchvision be imported beside a CPU torch that cannot load torchvision's compiled operators.
+
+    PyPI's torchvision is built against CUDA torch.  Beside a CPU wheel its extension does not load, and then
+    `import torchvision` fails with "operator torchvision::nms does not exist", because it describes two operators
+    of detection models that nobody declared.  Nothing here detects boxes: declaring their schemas is enough for
+    data sets, transforms and utils.  Where the extension does load, it declares them itself and nothing is done.
+    """
+    spec = importlib.util.find_spec("torchvision")
+    if spec is None or spec.origin is None:
+        return
+    for extension in sorted(Path(spec.origin).parent.glob("_C.*")):
+        try:
+            torch.ops.load_library(extension)
+        except OSError:
+            continue
+    for name in ("nms", "qnms"):
+        if not hasattr(torch.ops.torchvision, name):
+            _torchvision.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+
+
+_torchvision = torch.library.Library("torchvision", "FRAGMENT")  # the schemas live as long as this object
+_declare_torchvision_operators()

@@ -1,0 +1,208 @@
+"""Atomic checkpoints and exact resume: 10 steps equal 5, a kill, and 5 more, bit for bit on the CPU."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+import time
+import zipfile
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from common.devices import Device
+from common.errors import InputError
+
+
+class Stateful(Protocol):
+    """A model, an optimiser, a scheduler, `Batches`: whatever saves and restores itself."""
+
+    def state_dict(self) -> dict: ...
+
+    def load_state_dict(self, state: dict) -> Any: ...
+
+
+class Stopped(Exception):
+    """SIGINT or SIGTERM came and the checkpoint is on disk."""
+
+    def __init__(self, signal_number: int, message: str):
+        super().__init__(message)
+        self.signal_number = signal_number
+
+
+class Checkpoints:
+    """Writes and reads `last.pt` (and `best.pt`) of one run.
+
+    Give it everything that changes while training, by name: model, optimiser, EMA, batches, GradScaler.  The states
+    of Python's, NumPy's and torch's random generators of every process are added by itself.  A file is written
+    beside its place, flushed to the disk and renamed; the `last.pt` before it stays as `previous.pt`.
+
+    Used as a context manager it turns SIGINT and SIGTERM into `save_if_due` saving once more and raising `Stopped`.
+    """
+
+    def __init__(self, folder: Path, device: Device, *, every_seconds: float = 60, **parts: Stateful):
+        self.folder, self.device, self.parts = Path(folder), device, parts
+        self.every_seconds, self._saved_at = every_seconds, time.monotonic()
+        self._signal: int | None = None
+        self._handlers: dict[int, Any] = {}
+
+    # ---- writing
+
+    def save(self, step: int, name: str = "last") -> None:
+        """Write everything after `step` steps as `<name>.pt`.  Every process must call it."""
+        state = {name: part.state_dict() for name, part in self.parts.items()}
+        random_states = self.device.gather(_random_states())
+        if self.device.is_main:
+            content = {"step": step, "parts": state, "random_states": random_states}
+            keep = self.folder / "previous.pt" if name == "last" else None
+            write_atomic(self.folder / f"{name}.pt", content, keep_old_as=keep)
+        self._saved_at = time.monotonic()
+
+    def save_if_due(self, step: int, loss: Tensor) -> None:
+        """After every step: save when `every_seconds` have passed; on SIGINT or SIGTERM save and raise `Stopped`.
+
+        A `loss` that is not finite is never saved: InputError, and the last good checkpoint stays.
+        """
+        due = time.monotonic() - self._saved_at >= self.every_seconds
+        stop = self._signal or 0
+        if self.device.world_size > 1:  # all processes must save at the same step
+            answers = self.device.gather((due, stop))
+            due, stop = any(due for due, _ in answers), max(stop for _, stop in answers)
+        if due or stop:
+            self.require_finite(step, loss)
+            self.save(step)
+        if stop:
+            run_dir = self.folder.parent
+            raise Stopped(stop, f"stopped at step {step}; continue with --resume {run_dir}")
+
+    def require_finite(self, step: int, *losses: Tensor | float) -> None:
+        """Stop the run when a loss is NaN or infinite, before anything is written."""
+        for loss in losses:
+            if not np.isfinite(float(loss)):
+                raise InputError(
+                    f"loss became {float(loss)} at step {step}; the last good checkpoint in {self.folder} "
+                    "is kept; try a smaller --lr or --precision fp32"
+                )
+
+    # ---- reading
+
+    def resume(self) -> int:
+        """Restore everything from `last.pt`, or `previous.pt` if that is damaged; returns the step to go on from."""
+        candidates = [
+            path for path in (self.folder / "last.pt", self.folder / "previous.pt") if path.exists()
+        ]
+        if not candidates:
+            raise InputError(f"--resume: no checkpoint in {self.folder}; start a new run")
+        for path in candidates:
+            try:
+                content = read(path)
+            except InputError as error:
+                print(f"warning: {error}", file=sys.stderr)
+                continue
+            self._restore(content, path)
+            return content["step"]
+        raise InputError(f"--resume: no readable checkpoint in {self.folder}; start a new run")
+
+    def _restore(self, content: dict, path: Path) -> None:
+        if len(content["random_states"]) != self.device.world_size:
+            raise InputError(
+                f"--resume: {path} was saved by {len(content['random_states'])} processes, this run has "
+                f"{self.device.world_size}; start torchrun with the same number"
+            )
+        missing = self.parts.keys() ^ content["parts"].keys()
+        if missing:
+            raise InputError(
+                f"--resume: {path} does not fit this script (differs in: {', '.join(sorted(missing))}); "
+                "start a new run"
+            )
+        for name, part in self.parts.items():
+            part.load_state_dict(content["parts"][name])
+        _set_random_states(content["random_states"][self.device.rank])
+
+    # ---- signals
+
+    def __enter__(self) -> Checkpoints:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._handlers[number] = signal.signal(number, self._on_signal)
+        return self
+
+    def __exit__(self, *exception) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+
+    def _on_signal(self, number: int, frame) -> None:
+        if self._signal is not None:  # asked twice: the user does not want to wait for the save
+            raise KeyboardInterrupt
+        self._signal = number
+
+
+def write_atomic(path: Path, content: Any, keep_old_as: Path | None = None) -> None:
+    """torch.save `content` beside `path` and rename it there; a failure leaves the old file as it was.
+
+    Raises InputError when the disk is full or the folder cannot be written.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with beside.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        if keep_old_as is not None and path.exists():
+            path.replace(keep_old_as)
+        beside.replace(path)
+    except (OSError, RuntimeError) as error:  # torch wraps a failed write in a RuntimeError
+        beside.unlink(missing_ok=True)
+        reason = (
+            error.strerror
+            if isinstance(error, OSError) and error.strerror
+            else "the file could not be written"
+        )
+        raise InputError(
+            f"{path}: {reason}; free some space or choose another --outdir "
+            "(the checkpoint before it is untouched)"
+        ) from error
+
+
+def read(path: Path) -> Any:
+    """Load a checkpoint onto the CPU as data, never as code, after checking every byte against the checksums inside it.
+
+    Raises InputError naming the file when it is missing, cut off or damaged.
+    """
+    if not Path(path).is_file():
+        raise InputError(f"{path}: no such checkpoint; name a run directory that holds one")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise zipfile.BadZipFile(f"wrong checksum in {damaged}")
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, ValueError, KeyError) as error:
+        raise InputError(
+            f"{path}: damaged checkpoint ({str(error).splitlines()[0]}); it is not used"
+        ) from error
+
+
+def _random_states() -> dict:
+    """States of all generators of this process, in types that weights_only loading accepts."""
+    algorithm, keys, position, has_gauss, cached = np.random.get_state()
+    return {
+        "python": random.getstate(),
+        "numpy": [algorithm, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, cached],
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
+    }
+
+
+def _set_random_states(states: dict) -> None:
+    random.setstate(states["python"])
+    algorithm, keys, position, has_gauss, cached = states["numpy"]
+    np.random.set_state((algorithm, keys.numpy().astype(np.uint32), position, has_gauss, cached))
+    torch.set_rng_state(states["torch"])
+    if states["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(states["cuda"])

@@ -1,0 +1,84 @@
+"""From a frozen dataclass to a command line, and from a user's mistake to one clear line."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import tyro
+
+from common import checkpoints, runs
+from common.errors import InputError
+
+Config = TypeVar("Config")
+
+CHANGEABLE_ON_RESUME = {"epochs", "steps", "device", "wandb", "resume", "outdir", "data_dir"}
+"""Flags that a resumed run may be given anew; every other one would make it another run."""
+
+
+def run(
+    main: Callable[[Config], object], config_class: type[Config], arguments: list[str] | None = None
+) -> None:
+    """Parse the command line into `config_class` and call `main(config)`; exits with status 1 on a user's mistake.
+
+    Flags may be written with dashes or underscores; the docstring under each field is its help.  Where the class
+    has a field `resume` and a run directory is given, the other fields start from that run's config.json.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        main(parse(config_class, arguments, main.__globals__.get("__doc__") or ""))
+    except InputError as error:
+        sys.exit(f"error: {error}")
+    except checkpoints.Stopped as stop:  # SIGINT or SIGTERM, after the checkpoint was written
+        print(stop, file=sys.stderr)
+        sys.exit(128 + stop.signal_number)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of a pipe went away: `script | head`
+        sys.stderr.close()
+        sys.exit(1)
+
+
+def parse(config_class: type[Config], arguments: list[str], description: str = "") -> Config:
+    """The configuration that `arguments` ask for."""
+    read = lambda default: tyro.cli(config_class, args=arguments, description=description, default=default)
+    if not any(field.name == "resume" for field in dataclasses.fields(config_class)):
+        return read(None)
+    config = read(None)
+    if config.resume is None:
+        return config
+    saved = config_from_run(config_class, config.resume)
+    resumed = read(dataclasses.replace(saved, resume=config.resume))
+    for field in dataclasses.fields(config_class):
+        was, now = getattr(saved, field.name), getattr(resumed, field.name)
+        if was != now and field.name not in CHANGEABLE_ON_RESUME:
+            flag = "--" + field.name.replace("_", "-")
+            raise InputError(
+                f"{flag}: {config.resume} was started with {was}, not {now}; "
+                "leave the flag out to resume it, or start a new run"
+            )
+    return resumed
+
+
+def config_from_run(config_class: type[Config], run_dir: Path) -> Config:
+    """The configuration a run was started with, from its config.json."""
+    values = runs.read_json(Path(run_dir) / "config.json")
+    types = {field.name: field.type for field in dataclasses.fields(config_class)}
+    unknown, missing = values.keys() - types.keys(), types.keys() - values.keys()
+    if unknown or missing:
+        raise InputError(
+            f"{run_dir}/config.json: not a run of this script "
+            f"(unknown: {sorted(unknown) or 'none'}, missing: {sorted(missing) or 'none'}); "
+            "give a run directory that this script made"
+        )
+    return config_class(**{name: _from_json(value, types[name]) for name, value in values.items()})
+
+
+def _from_json(value, annotation):
+    """JSON has no paths and no tuples: put them back where the field's annotation (a string) asks for them."""
+    if isinstance(value, list):
+        return tuple(value)
+    return Path(value) if isinstance(value, str) and "Path" in str(annotation) else value

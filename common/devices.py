@@ -1,0 +1,123 @@
+"""Where a script computes: device, number format, seeds, and the processes torchrun started."""
+
+from __future__ import annotations
+
+import os
+import random
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from common.errors import InputError
+
+
+@dataclass(frozen=True)
+class Device:
+    """The device and number format of this process, and its place among the processes of the run."""
+
+    device: torch.device
+    precision: str = "fp32"
+    """`fp32`, or `bf16` for autocast to bfloat16 (weights, optimiser and losses stay float32)."""
+    rank: int = 0
+    world_size: int = 1
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files: rank 0 only."""
+        return self.rank == 0
+
+    def autocast(self) -> AbstractContextManager:
+        """The number format of forward passes."""
+        return torch.autocast(self.device.type, torch.bfloat16) if self.precision == "bf16" else nullcontext()
+
+    def prepare(self, model: nn.Module, *, channels_last: bool = False) -> nn.Module:
+        """Move `model` here; `channels_last` suits convolutions on CPUs and tensor cores."""
+        model = model.to(self.device)
+        return model.to(memory_format=torch.channels_last) if channels_last else model
+
+    def parallel(self, model: nn.Module) -> nn.Module:
+        """`model` with gradients averaged over processes, or the model itself in a single process."""
+        if self.world_size == 1:
+            return model
+        ids = [self.device.index] if self.device.type == "cuda" else None
+        return nn.parallel.DistributedDataParallel(model, device_ids=ids)
+
+    def mean(self, value: Tensor) -> Tensor:
+        """Mean of a tensor of one shape over processes (the tensor itself in a single process)."""
+        if self.world_size == 1:
+            return value
+        value = value.detach().clone()
+        dist.all_reduce(value)
+        return value / self.world_size
+
+    def barrier(self) -> None:
+        """Wait for all processes."""
+        if self.world_size > 1:
+            dist.barrier()
+
+    def broadcast(self, value):
+        """Rank 0's (picklable) `value`, on every process."""
+        if self.world_size == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, src=0)
+        return box[0]
+
+    def gather(self, value) -> list:
+        """Every process's (picklable) `value`, in rank order, on every process."""
+        if self.world_size == 1:
+            return [value]
+        box = [None] * self.world_size
+        dist.all_gather_object(box, value)
+        return box
+
+
+def start(name: str = "auto", *, precision: str = "fp32", seed: int = 0) -> Device:
+    """Choose the device, join torchrun's processes if there are any, and seed every generator.
+
+    `name` is `auto` (CUDA, then Apple's MPS, then the CPU), `cpu`, `mps`, `cuda` or `cuda:N`.  Under torchrun each
+    process takes the GPU of its LOCAL_RANK over NCCL, or the CPU over Gloo.  Each process draws its own random
+    numbers: its seed is `seed + 1000003 * rank`.
+    """
+    rank, world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    device = _choose(name, int(os.environ.get("LOCAL_RANK", "0")))
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+        torch.backends.cudnn.benchmark = True
+    if world_size > 1 and not dist.is_initialized():
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    seed_everything(seed + 1000003 * rank)
+    return Device(device, precision, rank, world_size)
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python's, NumPy's and torch's generators (CPU and GPU)."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def _choose(name: str, local_rank: int) -> torch.device:
+    mps = torch.backends.mps.is_available()
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = torch.device("meta")
+    if device.type not in ("cpu", "mps", "cuda"):
+        raise InputError(f"--device {name}: no such device; use auto, cpu, mps, cuda or cuda:N")
+    if (device.type == "cuda" and not torch.cuda.is_available()) or (device.type == "mps" and not mps):
+        raise InputError(f"--device {name}: this machine has none that torch can use; use --device cpu")
+    if device.type == "cuda":
+        index = local_rank if device.index is None else device.index
+        if index >= torch.cuda.device_count():
+            raise InputError(
+                f"--device {name}: only {torch.cuda.device_count()} GPUs here, wanted number {index}"
+            )
+        device = torch.device("cuda", index)
+    return device

@@ -1,0 +1,136 @@
+"""Image grids, curves and GIFs.  Figures are drawn without a display and without pyplot's global state."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import imageio.v3 as imageio
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+"""Okabe and Ito's palette: told apart by colour-blind readers too."""
+
+
+def image_grid(images: Tensor, columns: int, padding: int = 2, background: int = 255) -> Tensor:
+    """uint8 (N, C, H, W) -> one uint8 image (C, H', W'), row by row; missing cells are background."""
+    count, channels, height, width = images.shape
+    rows = -(-count // columns)
+    cells = images.new_full((rows * columns, channels, height + padding, width + padding), background)
+    cells[:count, :, :height, :width] = images
+    grid = cells.view(rows, columns, channels, height + padding, width + padding)
+    grid = grid.permute(2, 0, 3, 1, 4).reshape(
+        channels, rows * (height + padding), columns * (width + padding)
+    )
+    return grid[:, : grid.shape[1] - padding, : grid.shape[2] - padding]
+
+
+def save_png(path: Path | str, image: Tensor) -> None:
+    """Write one uint8 image (C, H, W)."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    imageio.imwrite(path, _to_numpy(image))
+
+
+def save_gif(path: Path | str, frames: Tensor, frame_ms: int = 80) -> None:
+    """Write uint8 frames (N, C, H, W) as a GIF that loops for ever, `frame_ms` milliseconds a frame."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    imageio.imwrite(
+        path, np.stack([_to_numpy(frame) for frame in frames]), extension=".gif", duration=frame_ms, loop=0
+    )
+
+
+def save_grid(
+    path: Path | str,
+    images: Tensor,
+    columns: int,
+    *,
+    title: str | None = None,
+    row_titles: Sequence[str] = (),
+    column_titles: Sequence[str] = (),
+    zoom: float | None = None,
+) -> None:
+    """Write a grid of uint8 images (N, C, H, W) as PNG; with any title, as a figure around the grid.
+
+    `zoom` is screen pixels per image pixel; by default small images are enlarged until a cell is about 64 pixels.
+    """
+    zoom = zoom or max(1, round(64 / images.shape[-1]))
+    grid = image_grid(images, columns, padding=max(1, 2 // zoom) if zoom >= 1 else 2)
+    grid = grid.repeat_interleave(int(zoom), 1).repeat_interleave(int(zoom), 2) if zoom >= 1 else grid
+    if not (title or len(row_titles) or len(column_titles)):
+        save_png(path, grid)
+        return
+    height, width = grid.shape[1:]
+    dpi = 100
+    left = 8 + 6.2 * max((len(text) for text in row_titles), default=0)
+    top = (22 * (1 + title.count("\n")) if title else 4) + (20 if len(column_titles) else 0)
+    total = (
+        max(width + left + 8, 7 * max((len(line) for line in (title or "").split("\n")), default=0)),
+        height + top + 8,
+    )
+    figure = Figure(figsize=(total[0] / dpi, total[1] / dpi), dpi=dpi)
+    axes = figure.add_axes((left / total[0], 8 / total[1], width / total[0], height / total[1]))
+    axes.imshow(_to_numpy(grid), cmap="gray", vmin=0, vmax=255, interpolation="nearest", aspect="auto")
+    rows = -(-len(images) // columns)
+    _tick_titles(axes, row_titles, rows, height, column_titles, columns, width)
+    if title:
+        figure.text(0.5, 1 - 4 / total[1], title, ha="center", va="top", fontsize=10)
+    save_figure(figure, path)
+
+
+def _tick_titles(axes, row_titles, rows, height, column_titles, columns, width) -> None:
+    axes.set_yticks([(i + 0.5) * height / rows for i in range(len(row_titles))], row_titles, fontsize=8)
+    axes.set_xticks(
+        [(i + 0.5) * width / columns for i in range(len(column_titles))], column_titles, fontsize=8
+    )
+    axes.xaxis.tick_top()
+    axes.tick_params(length=0, pad=3)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def new_figure(width: float = 7, height: float = 4, **subplots) -> tuple[Figure, object]:
+    """A figure of `width` x `height` inches and its axes (`subplots` as matplotlib's Figure.subplots takes them)."""
+    figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
+    axes = figure.subplots(**subplots)
+    for one in np.ravel(axes):
+        one.spines[["top", "right"]].set_visible(False)
+        one.set_prop_cycle(color=COLORS)
+        one.grid(alpha=0.25, linewidth=0.6)
+    return figure, axes
+
+
+def save_figure(figure: Figure, path: Path | str) -> None:
+    """Write a matplotlib figure as PNG, without a date or version in it, so that equal figures are equal files."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, metadata={"Software": None})
+
+
+def save_curves(
+    path: Path | str,
+    lines: Sequence[dict],
+    names: Sequence[str],
+    *,
+    title: str,
+    ylabel: str,
+    xlabel: str = "step",
+    log_scale: bool = False,
+) -> None:
+    """Draw the named metrics of metrics.jsonl (`runs.read_metrics`) over steps."""
+    figure, axes = new_figure()
+    for name in names:
+        points = [(line["step"], line[name]) for line in lines if name in line]
+        axes.plot(*zip(*points), label=name, linewidth=1.5, marker="." if len(points) < 40 else "")
+    axes.set(title=title, xlabel=xlabel, ylabel=ylabel, yscale="log" if log_scale else "linear")
+    axes.legend(frameon=False)
+    save_figure(figure, path)
+
+
+def _to_numpy(image: Tensor) -> np.ndarray:
+    """uint8 (C, H, W) -> (H, W) or (H, W, 3)."""
+    if image.dtype != torch.uint8:
+        raise TypeError(f"expected uint8, got {image.dtype}; convert with common.data.to_uint8")
+    array = image.cpu().numpy()
+    return array[0] if array.shape[0] == 1 else array.transpose(1, 2, 0)

@@ -1,0 +1,319 @@
+"""The run directory: what was asked, where it ran, what was measured, what it looked like.
+
+runs/hw1/0007-vae-mnist/
+    config.json     the flags
+    env.json        command, commit, dirty flag, versions, device
+    metrics.jsonl   one JSON object a line: the truth; TensorBoard and W&B are copies
+    tb/  samples/  checkpoints/
+    summary.json    the final numbers, with N
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from common import figures
+from common.devices import Device
+from common.errors import InputError
+
+ROOT = Path(__file__).resolve().parent.parent
+"""The repository."""
+
+
+class Run:
+    """One run directory, open for writing by rank 0; on other ranks the same calls do nothing."""
+
+    def __init__(self, folder: Path, device: Device, wandb: str = "off"):
+        self.folder, self.device = Path(folder), device
+        self.samples_dir, self.checkpoints_dir = self.folder / "samples", self.folder / "checkpoints"
+        self.started = time.monotonic()
+        self._wandb_mode, self._tensorboard, self._wandb, self._file = wandb, None, None, None
+
+    # ---- numbers
+
+    def log(self, step: int, values: dict[str, Any]) -> None:
+        """Append one line to metrics.jsonl (and TensorBoard, W&B).  Names: `split/what_unit`, e.g. `train/kl_nats`.
+
+        Values are numbers or flat lists of numbers (lists go to metrics.jsonl only).
+        """
+        if not self.device.is_main:
+            return
+        values = {name: _number(value) for name, value in values.items()}
+        line = {"step": step, "seconds": round(time.monotonic() - self.started, 3), **values}
+        self._open_trackers(step)
+        self._write(lambda: (self._file.write(json.dumps(line) + "\n"), self._file.flush()))
+        scalars = {name: value for name, value in values.items() if not isinstance(value, list)}
+        for name, value in scalars.items():
+            self._tensorboard.add_scalar(name, value, step)
+        if self._wandb is not None:
+            self._wandb.log(scalars, step=step)
+
+    def rewind(self, step: int) -> None:
+        """Forget what was logged after `step`: a resumed run logs those steps again."""
+        if not self.device.is_main:
+            return
+        path = self.folder / "metrics.jsonl"
+        if path.exists():
+            kept = [json.dumps(line) for line in read_metrics(self.folder) if line["step"] <= step]
+            write_text_atomic(path, "".join(line + "\n" for line in kept))
+
+    def summary(self, metrics: dict[str, Any], **more: Any) -> None:
+        """Write summary.json: `metrics` (name -> number), minutes, device, and whatever else is told."""
+        if not self.device.is_main:
+            return
+        metrics = {name: _number(value) for name, value in metrics.items()}
+        minutes = round((time.monotonic() - self.started) / 60, 3)
+        write_json(
+            self.folder / "summary.json",
+            {"metrics": metrics, "minutes": minutes, "device": device_name(self.device), **more},
+        )
+        if self._wandb is not None:
+            self._wandb.summary.update(metrics)
+
+    # ---- pictures
+
+    def save_samples(
+        self, name: str, step: int, images: Tensor, columns: int, title: str | None = None
+    ) -> None:
+        """A grid of uint8 images (N, C, H, W) as samples/NAME-STEP.png and in TensorBoard."""
+        if not self.device.is_main:
+            return
+        self._open_trackers(step)
+        self._write(
+            lambda: figures.save_grid(
+                self.samples_dir / f"{name}-{step:06d}.png", images, columns, title=title
+            )
+        )
+        self._tensorboard.add_image(name, figures.image_grid(images, columns), step)
+
+    # ---- progress
+
+    def progress(self, first: int, last: int, unit: str = "step") -> Iterator[int]:
+        """Count first, ..., last under one bar; without a terminal, under no bar at all (the log lines remain)."""
+        silent = not (self.device.is_main and sys.stderr.isatty())
+        with tqdm(
+            range(first, last + 1),
+            initial=first - 1,
+            total=last,
+            unit=unit,
+            disable=silent,
+            dynamic_ncols=True,
+        ) as bar:
+            yield from bar
+
+    def say(self, text: str) -> None:
+        """One line for the reader of the terminal or the log."""
+        if self.device.is_main:
+            tqdm.write(text)
+
+    # ---- inside
+
+    def close(self) -> None:
+        for tracker in (self._tensorboard, self._file):
+            if tracker is not None:
+                tracker.close()
+        if self._wandb is not None:
+            self._wandb.finish()
+        self._tensorboard = self._wandb = self._file = None
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self.close()
+
+    def _open_trackers(self, step: int) -> None:
+        if self._file is not None:
+            return
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._file = self._write(lambda: (self.folder / "metrics.jsonl").open("a", encoding="utf-8"))
+        self._tensorboard = SummaryWriter(str(self.folder / "tb"), purge_step=step)
+        if self._wandb_mode != "off":
+            self._wandb = _start_wandb(self.folder, self._wandb_mode)
+
+    def _write(self, action):
+        try:
+            return action()
+        except OSError as error:
+            raise InputError(
+                f"{self.folder}: {error.strerror}; free some space or choose another --outdir"
+            ) from error
+
+
+def start(
+    homework: str,
+    name: str,
+    config: Any,
+    device: Device,
+    *,
+    outdir: Path | str = "runs",
+    resume: Path | None = None,
+    wandb: str = "off",
+) -> Run:
+    """Make `OUTDIR/HOMEWORK/NNNN-NAME` (the next number) with config.json and env.json, or open the one to resume.
+
+    Raises InputError when the directory cannot be written or `resume` is not a run.
+    """
+    if resume is not None:
+        if not (Path(resume) / "config.json").is_file():
+            raise InputError(f"--resume {resume}: no config.json there; name a run directory")
+        return Run(resume, device, wandb)
+    folder = device.broadcast(_next_folder(Path(outdir) / homework, name) if device.is_main else None)
+    run = Run(folder, device, wandb)
+    if device.is_main:
+        write_json(folder / "config.json", dataclasses.asdict(config))
+        write_json(folder / "env.json", environment(device))
+    run.say(f"run directory: {folder}")
+    return run
+
+
+def _next_folder(parent: Path, name: str) -> Path:
+    """Create `parent/NNNN-name` with the next number; never one that is there already."""
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            taken = [
+                int(found[1]) for path in parent.iterdir() if (found := re.match(r"(\d{4,})-", path.name))
+            ]
+            folder = parent / f"{max(taken, default=0) + 1:04d}-{name}"
+            try:
+                folder.mkdir()
+                return folder
+            except FileExistsError:  # another process was faster: take the next number
+                continue
+    except OSError as error:
+        raise InputError(
+            f"--outdir: cannot write {parent} ({error.strerror}); choose another folder"
+        ) from error
+
+
+def environment(device: Device) -> dict:
+    """What another person needs to repeat the run."""
+    git = lambda *words: subprocess.run(
+        ["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=False
+    ).stdout.strip()
+    try:
+        commit, dirty = (
+            git("rev-parse", "HEAD") or None,
+            bool(git("status", "--porcelain", "--untracked-files=no")),
+        )
+    except OSError:  # no git on this machine
+        commit, dirty = None, None
+    return {
+        "command": " ".join([Path(sys.executable).name, *sys.argv]),
+        "commit": commit,
+        "dirty": dirty,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "platform": platform.platform(),
+        "device": device_name(device),
+        "threads": torch.get_num_threads(),
+        "world_size": device.world_size,
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+
+
+def device_name(device: Device) -> str:
+    """For people: the GPU's name, or the number of CPU threads."""
+    if device.device.type == "cuda":
+        return torch.cuda.get_device_name(device.device)
+    return f"{device.device.type}, {torch.get_num_threads()} threads"
+
+
+def read_json(path: Path) -> dict:
+    """A JSON object from a file; InputError naming the file when there is none or it is not one."""
+    try:
+        value = json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; name a run directory that a training script made") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not readable as JSON ({error})") from error
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: expected a JSON object, found {type(value).__name__}")
+    return value
+
+
+def read_metrics(run_dir: Path) -> list[dict]:
+    """The lines of metrics.jsonl; a last line cut off by a crash is left out."""
+    path = Path(run_dir) / "metrics.jsonl"
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; name a run directory that a training script made")
+    lines = path.read_text(encoding="utf-8").splitlines()
+    parsed = []
+    for number, line in enumerate(lines, 1):
+        try:
+            parsed.append(json.loads(line))
+        except ValueError as error:
+            if number < len(lines):
+                raise InputError(
+                    f"{path}: line {number} is not JSON; the file was edited or damaged"
+                ) from error
+    return parsed
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON object atomically; paths become strings."""
+    write_text_atomic(path, json.dumps(value, indent=2, default=str, ensure_ascii=False) + "\n")
+
+
+def write_text_atomic(path: Path, text: str) -> None:
+    """Write beside and rename: a reader or a crash never sees half a file."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise InputError(f"{path}: {error.strerror}; free some space or choose another --outdir") from error
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        value = value.detach().tolist()
+    return (
+        [float(item) for item in value]
+        if isinstance(value, (list, tuple))
+        else value
+        if isinstance(value, int)
+        else float(value)
+    )
+
+
+def _start_wandb(folder: Path, mode: str):
+    """W&B beside the run, without ever asking for a login: `online` needs a key already there."""
+    import wandb
+
+    if (
+        mode == "online"
+        and not wandb.login(anonymous="never", timeout=1, relogin=False)
+        and not os.environ.get("WANDB_API_KEY")
+    ):
+        raise InputError(
+            "--wandb online: no W&B key on this machine; run `wandb login` once, or use --wandb offline"
+        )
+    directory = Path(os.environ.get("WANDB_DIR", folder))
+    directory.mkdir(parents=True, exist_ok=True)
+    return wandb.init(
+        project="deep-generative-models",
+        name=folder.name,
+        dir=str(directory),
+        mode=mode,
+        resume="allow",
+        id=re.sub(r"\W", "-", str(folder.resolve()))[-64:],
+        settings=wandb.Settings(silent=True),
+    )

@@ -1,0 +1,33 @@
+"""Shared by all tests: one thread per worker, no real data set or home folder touched."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # the workers of pytest-xdist share the cores; child processes too
+
+import torch
+
+import common  # noqa: F401  makes torchvision importable
+
+torch.set_num_threads(1)
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Folder with real MNIST, Fashion-MNIST and sprites; COURSE_REAL_DATA names another."""
+    folder = Path(os.environ.get("COURSE_REAL_DATA", ROOT.parent / "shared" / "data"))
+    if not (folder / "mnist").is_dir():
+        pytest.skip(f"no real image sets in {folder}; set COURSE_REAL_DATA")
+    return folder
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _quiet_environment():
+    """No test may wait for a login or reach W&B."""
+    os.environ.setdefault("WANDB_MODE", "disabled")
