@@ -38,11 +38,12 @@ class Stopped(Exception):
 class Checkpoints:
     """Writes and reads `last.pt` (and `best.pt`) of one run.
 
-    Give it everything that changes while training, by name: model, optimiser, EMA, batches, GradScaler.  The states
-    of Python's, NumPy's and torch's random generators of every process are added by itself.  A file is written
-    beside its place, flushed to the disk and renamed; the `last.pt` before it stays as `previous.pt`.
+    Give it everything that changes while training, by name: model, optimiser, EMA, batches, GradScaler.  The
+    states of Python's, NumPy's and torch's random generators of every process are added by itself.  A file is
+    written beside its place, flushed to the disk and renamed; the `last.pt` before it stays as `previous.pt`.
 
-    Used as a context manager it turns SIGINT and SIGTERM into `save_if_due` saving once more and raising `Stopped`.
+    Used as a context manager it turns SIGINT and SIGTERM into `save_if_due` saving once more and raising
+    `Stopped`.
     """
 
     def __init__(self, folder: Path, device: Device, *, every_seconds: float = 60, **parts: Stateful):
@@ -64,7 +65,8 @@ class Checkpoints:
         self._saved_at = time.monotonic()
 
     def save_if_due(self, step: int, loss: Tensor) -> None:
-        """After every step: save when `every_seconds` have passed; on SIGINT or SIGTERM save and raise `Stopped`.
+        """After every step: save when `every_seconds` have passed; on SIGINT or SIGTERM save and raise
+        `Stopped`.
 
         A `loss` that is not finite is never saved: InputError, and the last good checkpoint stays.
         """
@@ -92,7 +94,8 @@ class Checkpoints:
     # ---- reading
 
     def resume(self) -> int:
-        """Restore everything from `last.pt`, or `previous.pt` if that is damaged; returns the step to go on from."""
+        """Restore everything from `last.pt`, or `previous.pt` if that is damaged; returns the step to go on
+        from."""
         candidates = [
             path for path in (self.folder / "last.pt", self.folder / "previous.pt") if path.exists()
         ]
@@ -170,7 +173,8 @@ def write_atomic(path: Path, content: Any, keep_old_as: Path | None = None) -> N
 
 
 def read(path: Path) -> Any:
-    """Load a checkpoint onto the CPU as data, never as code, after checking every byte against the checksums inside it.
+    """Load a checkpoint onto the CPU as data, never as code, after checking every byte against the checksums
+    inside it.
 
     Raises InputError naming the file when it is missing, cut off or damaged.
     """

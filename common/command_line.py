@@ -22,10 +22,12 @@ CHANGEABLE_ON_RESUME = {"epochs", "steps", "device", "wandb", "resume", "outdir"
 def run(
     main: Callable[[Config], object], config_class: type[Config], arguments: list[str] | None = None
 ) -> None:
-    """Parse the command line into `config_class` and call `main(config)`; exits with status 1 on a user's mistake.
+    """Parse the command line into `config_class` and call `main(config)`; exits with status 1 on a user's
+    mistake.
 
-    Flags may be written with dashes or underscores; the docstring under each field is its help.  Where the class
-    has a field `resume` and a run directory is given, the other fields start from that run's config.json.
+    Flags may be written with dashes or underscores; the docstring under each field is its help.  Where the
+    class has a field `resume` and a run directory is given, the other fields start from that run's
+    config.json.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     try:

@@ -79,9 +79,9 @@ class Device:
 def start(name: str = "auto", *, precision: str = "fp32", seed: int = 0) -> Device:
     """Choose the device, join torchrun's processes if there are any, and seed every generator.
 
-    `name` is `auto` (CUDA, then Apple's MPS, then the CPU), `cpu`, `mps`, `cuda` or `cuda:N`.  Under torchrun each
-    process takes the GPU of its LOCAL_RANK over NCCL, or the CPU over Gloo.  Each process draws its own random
-    numbers: its seed is `seed + 1000003 * rank`.
+    `name` is `auto` (CUDA, then Apple's MPS, then the CPU), `cpu`, `mps`, `cuda` or `cuda:N`.  Under torchrun
+    each process takes the GPU of its LOCAL_RANK over NCCL, or the CPU over Gloo.  Each process draws its own
+    random numbers: its seed is `seed + 1000003 * rank`.
     """
     rank, world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     device = _choose(name, int(os.environ.get("LOCAL_RANK", "0")))

@@ -54,7 +54,8 @@ def save_grid(
 ) -> None:
     """Write a grid of uint8 images (N, C, H, W) as PNG; with any title, as a figure around the grid.
 
-    `zoom` is screen pixels per image pixel; by default small images are enlarged until a cell is about 64 pixels.
+    `zoom` is screen pixels per image pixel; by default small images are enlarged until a cell is about 64
+    pixels.
     """
     zoom = zoom or max(1, round(64 / images.shape[-1]))
     grid = image_grid(images, columns, padding=max(1, 2 // zoom) if zoom >= 1 else 2)
@@ -92,7 +93,8 @@ def _tick_titles(axes, row_titles, rows, height, column_titles, columns, width) 
 
 
 def new_figure(width: float = 7, height: float = 4, **subplots) -> tuple[Figure, object]:
-    """A figure of `width` x `height` inches and its axes (`subplots` as matplotlib's Figure.subplots takes them)."""
+    """A figure of `width` x `height` inches and its axes (`subplots` as matplotlib's Figure.subplots takes
+    them)."""
     figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
     axes = figure.subplots(**subplots)
     for one in np.ravel(axes):
@@ -103,7 +105,8 @@ def new_figure(width: float = 7, height: float = 4, **subplots) -> tuple[Figure,
 
 
 def save_figure(figure: Figure, path: Path | str) -> None:
-    """Write a matplotlib figure as PNG, without a date or version in it, so that equal figures are equal files."""
+    """Write a matplotlib figure as PNG, without a date or version in it, so that equal figures are equal
+    files."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, metadata={"Software": None})
 

@@ -46,7 +46,8 @@ class Run:
     # ---- numbers
 
     def log(self, step: int, values: dict[str, Any]) -> None:
-        """Append one line to metrics.jsonl (and TensorBoard, W&B).  Names: `split/what_unit`, e.g. `train/kl_nats`.
+        """Append one line to metrics.jsonl (and TensorBoard, W&B).  Names: `split/what_unit`, e.g.
+        `train/kl_nats`.
 
         Values are numbers or flat lists of numbers (lists go to metrics.jsonl only).
         """
@@ -103,7 +104,8 @@ class Run:
     # ---- progress
 
     def progress(self, first: int, last: int, unit: str = "step") -> Iterator[int]:
-        """Count first, ..., last under one bar; without a terminal, under no bar at all (the log lines remain)."""
+        """Count first, ..., last under one bar; without a terminal, under no bar at all (the log lines
+        remain)."""
         silent = not (self.device.is_main and sys.stderr.isatty())
         with tqdm(
             range(first, last + 1),
@@ -165,7 +167,8 @@ def start(
     resume: Path | None = None,
     wandb: str = "off",
 ) -> Run:
-    """Make `OUTDIR/HOMEWORK/NNNN-NAME` (the next number) with config.json and env.json, or open the one to resume.
+    """Make `OUTDIR/HOMEWORK/NNNN-NAME` (the next number) with config.json and env.json, or open the one to
+    resume.
 
     Raises InputError when the directory cannot be written or `resume` is not a run.
     """

@@ -54,14 +54,16 @@ def load(
 ) -> ImageSet:
     """The images of a named set or of a folder.
 
-    size      side in pixels; the set's own when None (64 for a folder; fixed to 28 for MNIST and Fashion-MNIST)
+    size      side in pixels; the set's own when None (64 for a folder; fixed to 28 for MNIST and
+    Fashion-MNIST)
     count     only the first `count` images (drawn sets can make any number)
     seed      of the drawn sets
-    data_dir  where real sets lie or are downloaded to, and drawn ones are cached; default `data/` of the repository
+    data_dir  where real sets lie or are downloaded to, and drawn ones are cached; default `data/` of the
+    repository
     grey      one channel instead of three, for folders
 
-    A folder that has a subfolder named like the split is read from there; one without is split by `split_of_name`.
-    Raises InputError for unknown names, splits and sizes.
+    A folder that has a subfolder named like the split is read from there; one without is split by
+    `split_of_name`. Raises InputError for unknown names, splits and sizes.
     """
     data_dir = DATA_DIR if data_dir is None else Path(data_dir)
     if data in DRAWN:

@@ -23,14 +23,14 @@ class Batch(NamedTuple):
 class Batches:
     """Iterate over a set, one epoch an iteration, in an order that can be saved and continued.
 
-    The order of each epoch is a permutation from a generator this object owns, so nothing else that draws random
-    numbers moves it.  `state_dict()` taken after a batch continues with the next one: it holds the generator as it
-    was when the epoch began, the epoch, and how many batches were handed out.
+    The order of each epoch is a permutation from a generator this object owns, so nothing else that draws
+    random numbers moves it.  `state_dict()` taken after a batch continues with the next one: it holds the
+    generator as it was when the epoch began, the epoch, and how many batches were handed out.
 
-    Under torchrun every process makes the same permutation and takes rows rank, rank + world_size, ... of each
-    global batch; `batch_size` is the global one and world_size must divide it.  An incomplete last batch is split
-    the same way, so a process may hand out one row fewer, and none if fewer rows than processes are left: that
-    batch is then dropped on every process, to keep them in step.
+    Under torchrun every process makes the same permutation and takes rows rank, rank + world_size, ... of
+    each global batch; `batch_size` is the global one and world_size must divide it.  An incomplete last batch
+    is split the same way, so a process may hand out one row fewer, and none if fewer rows than processes are
+    left: that batch is then dropped on every process, to keep them in step.
     """
 
     def __init__(

@@ -46,9 +46,10 @@ def read_images(
 ) -> tuple[Tensor, list[int], list[str]]:
     """Decode files into uint8 (N, 1 or 3, H, W); `size` is one side or (H, W).
 
-    Transparent pixels go onto `background`; palettes, grey levels, 16 bits and CMYK become RGB; EXIF turns are
-    applied.  `fit` makes one shape of many: `crop` keeps the centre, `pad` adds background, `stretch` distorts.
-    Returns the images, the positions in `paths` that could be read, and a line "name: reason" for each other file.
+    Transparent pixels go onto `background`; palettes, grey levels, 16 bits and CMYK become RGB; EXIF turns
+    are applied.  `fit` makes one shape of many: `crop` keeps the centre, `pad` adds background, `stretch`
+    distorts. Returns the images, the positions in `paths` that could be read, and a line "name: reason" for
+    each other file.
     """
     height, width = (size, size) if isinstance(size, int) else size
 
@@ -77,7 +78,8 @@ def read_images(
 def load_folder(
     folder: Path, size: int, *, grey: bool = False, fit: str = "crop", split: str = "all"
 ) -> ImageSet:
-    """Every image below `folder` at size x size.  Classes are the subfolders, where all images lie in subfolders.
+    """Every image below `folder` at size x size.  Classes are the subfolders, where all images lie in
+    subfolders.
 
     Unreadable files are listed on stderr and skipped; InputError when nothing is left.
     """

@@ -73,7 +73,8 @@ class ImageSet:
         return tuple(self.images.shape[1:])
 
     def take(self, index: Tensor | slice) -> ImageSet:
-        """The images at `index` (int64 (M,) or a slice, which stays a view), with everything known about them."""
+        """The images at `index` (int64 (M,) or a slice, which stays a view), with everything known about
+        them."""
         rows = torch.arange(len(self))[index]
         pick = lambda names: tuple(names[i] for i in rows.tolist()) if names else ()
         return replace(

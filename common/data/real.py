@@ -1,4 +1,5 @@
-"""MNIST and Fashion-MNIST: from the four published IDX files, compressed or not, or downloaded by torchvision."""
+"""MNIST and Fashion-MNIST: from the four published IDX files, compressed or not, or downloaded by
+torchvision."""
 
 from __future__ import annotations
 
@@ -30,14 +31,16 @@ CLASS_NAMES = {
 }
 TORCHVISION_CLASSES = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST"}
 VALIDATION = 5000
-"""The last rows of the 60,000 training images are the validation split; the 10,000 test images stay untouched."""
+"""The last rows of the 60,000 training images are the validation split; the 10,000 test images stay
+untouched."""
 
 
 def load_idx_set(name: str, split: str, data_dir: Path) -> ImageSet:
-    """`mnist` or `fashion-mnist`; split `train` (55,000), `val` (5,000), `train+val` (60,000) or `test` (10,000).
+    """`mnist` or `fashion-mnist`; split `train` (55,000), `val` (5,000), `train+val` (60,000) or `test`
+    (10,000).
 
-    Looks for the IDX files in `data_dir` itself and in its subfolders `mnist`, `MNIST/raw`, ...; where there are
-    none, torchvision downloads them into `data_dir` and checks their MD5.
+    Looks for the IDX files in `data_dir` itself and in its subfolders `mnist`, `MNIST/raw`, ...; where there
+    are none, torchvision downloads them into `data_dir` and checks their MD5.
     """
     if split not in ("train", "val", "train+val", "test"):
         raise InputError(f"split {split!r} of {name}: there are train, val, train+val and test")
@@ -59,9 +62,9 @@ def load_idx_set(name: str, split: str, data_dir: Path) -> ImageSet:
 
 
 def read_idx(path: Path) -> Tensor:
-    """An IDX file of unsigned bytes (LeCun's format: two zeros, type 8, the number of axes, each axis as big-endian
-    int32, the bytes), gzip-compressed or not -> uint8 tensor.  InputError when cut off or of another kind."""
-    try:
+    """An IDX file of unsigned bytes (LeCun's format: two zeros, type 8, the number of axes, each axis as
+    big-endian int32, the bytes), gzip-compressed or not -> uint8 tensor.  InputError when cut off or of
+    another kind.""" try:
         data = path.read_bytes()
         data = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
     except (OSError, EOFError, zlib.error) as error:
