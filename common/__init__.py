@@ -10,10 +10,9 @@ def _declare_torchvision_operators() -> None:
     """Let torchvision be imported beside a CPU torch that cannot load torchvision's compiled operators.
 
     PyPI's torchvision is built against CUDA torch.  Beside a CPU wheel its extension does not load, and then
-    `import torchvision` fails with "operator torchvision::nms does not exist", because it describes two operators
-    of detection models that nobody declared.  Nothing here detects boxes: declaring their schemas is enough
-    for data sets, transforms and utils.  Where the extension does load, it declares them itself and nothing
-    is done.
+    importing torchvision fails with "operator torchvision::nms does not exist": it describes two operators of
+    detection models that nobody declared.  Nothing here detects boxes, so declaring their schemas is enough for
+    data sets, transforms and utils.  Where the extension does load, it declares them itself.
     """
     spec = importlib.util.find_spec("torchvision")
     if spec is None or spec.origin is None:

@@ -80,7 +80,7 @@ def config_from_run(config_class: type[Config], run_dir: Path) -> Config:
 
 
 def _from_json(value, annotation):
-    """JSON has no paths and no tuples: put them back where the field's annotation (a string) asks for them."""
+    """JSON has no paths and no tuples: put them back where the field's annotation asks for them."""
     if isinstance(value, list):
         return tuple(value)
     return Path(value) if isinstance(value, str) and "Path" in str(annotation) else value

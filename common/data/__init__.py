@@ -78,7 +78,8 @@ def load(
         image_set = _folder(Path(data), split, size or 64, grey)
     else:
         raise InputError(
-            f"--data {data}: neither a data set ({', '.join(NAMES)}) nor a folder; check the spelling or the path"
+            f"--data {data}: neither a data set ({', '.join(NAMES)}) nor a folder; "
+            "check the spelling or the path"
         )
     return image_set if count is None else image_set.take(slice(0, count))
 

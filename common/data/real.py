@@ -64,7 +64,8 @@ def load_idx_set(name: str, split: str, data_dir: Path) -> ImageSet:
 def read_idx(path: Path) -> Tensor:
     """An IDX file of unsigned bytes (LeCun's format: two zeros, type 8, the number of axes, each axis as
     big-endian int32, the bytes), gzip-compressed or not -> uint8 tensor.  InputError when cut off or of
-    another kind.""" try:
+    another kind."""
+    try:
         data = path.read_bytes()
         data = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
     except (OSError, EOFError, zlib.error) as error:
@@ -111,7 +112,7 @@ def _download(name: str, data_dir: Path) -> Path:
         getattr(datasets, class_name)(str(data_dir), download=True)
     except (OSError, RuntimeError) as error:
         raise InputError(
-            f"--data {name}: not found under {data_dir} and the download failed ({str(error).splitlines()[0]}); "
-            "put the four *-ubyte.gz files there, or use --data digits, which is drawn here"
+            f"--data {name}: not found under {data_dir} and the download failed "
+            f"({str(error).splitlines()[0]}); put the four *-ubyte.gz files there, or use --data digits, which is drawn here"
         ) from error
     return data_dir / class_name / "raw"
