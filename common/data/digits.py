@@ -35,7 +35,7 @@ tell an accuracy of 98.5 % from 99 % (standard error 0.16 %)."""
 SIZES = range(16, 129)
 
 SEGMENTS = 64
-"""Straight pieces per digit; at size 128 they stray from the curve by 0.04 pixels on average, 0.3 at worst."""
+"""Straight pieces per digit; at size 128 they stray from the curve by 0.04 pixels, 0.3 at worst."""
 POINTS = 13
 """Control points a template may have."""
 
