@@ -1,0 +1,21 @@
+"""Start of `python3 -m course`.
+
+This file and course/__init__.py are written so that any Python, even 2.7, can read them: an old one then says
+in one line that it is too old, instead of failing with a SyntaxError somewhere else.
+"""
+
+import sys
+
+if sys.version_info < (3, 10):  # noqa: UP036 - the very case this file is for
+    sys.exit(
+        "course: Python 3.10 or newer is needed, and this is "
+        + ".".join(str(number) for number in sys.version_info[:3])
+        + " ("
+        + (sys.executable or "unknown path")
+        + "); start it with a newer one, for example: python3.12 -m course run"
+    )
+
+from course.command_line import main  # after the check: everything below needs 3.10
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
