@@ -62,23 +62,23 @@ def main(arguments: list[str]) -> int:
     if unknown := [name for name in options.only or () if name not in names]:
         print(f"course run: --only {unknown[0]}: no such week or script; see --list", file=sys.stderr)
         return 2
-    scripts = chosen(SCRIPTS, options.only)
+    scripts = chosen(SCRIPTS, options.only, options.full)
     if options.list:
         for script in scripts:
             print(f"{script.week}  {script.name} ({script.data}): {script.what}")
-            print(f"     {command_line(script.file, arguments_of(script, options.full))}")
+            print(f"     {command_line(script.file, script.arguments(options.full))}")
         return 0
     for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
         signal.signal(number, signal.default_int_handler)  # a closed terminal also stops the script cleanly
     return run_all(scripts, options.full, new_folder(ROOT / "runs"))
 
 
-def chosen(scripts: Iterable[Script], only: list[str] | None) -> list[Script]:
+def chosen(scripts: Iterable[Script], only: list[str] | None, full: bool) -> list[Script]:
     """The scripts of the weeks and names in `only` (None: all), with those they need, in their order."""
-    by_name = {script.name: script for script in scripts}
+    by_name = {script.name: script for script in scripts if script.arguments(full) is not None}
     wanted = [s for s in by_name.values() if only is None or s.name in only or s.week in only]
     for script in wanted:  # grows while it is walked
-        wanted += [by_name[name] for name in script.needs if by_name[name] not in wanted]
+        wanted += [by_name[name] for name in script.needs(full) if by_name[name] not in wanted]
     return [script for script in by_name.values() if script in wanted]
 
 
@@ -104,7 +104,7 @@ def run_all(scripts: list[Script], full: bool, outdir: Path) -> int:
     try:
         for number, script in enumerate(scripts, 1):
             result = results[script.name]
-            lacking = [name for name in script.needs if results[name].status != "ok"]
+            lacking = [name for name in script.needs(full) if results[name].status != "ok"]
             if lacking:
                 result.status, result.reason = "skipped", f"needs {lacking[0]}"
             else:
@@ -129,8 +129,8 @@ def run_all(scripts: list[Script], full: bool, outdir: Path) -> int:
 def run_one(script: Script, full: bool, outdir: Path, results: dict[str, Result], prefix: str) -> None:
     """Run one script and fill in its result."""
     result = results[script.name]
-    places = {name: results[name].run_directory for name in script.needs}
-    arguments = [word.format(**places) for word in arguments_of(script, full)]
+    places = {name: results[name].run_directory for name in script.needs(full)}
+    arguments = [word.format(**places) for word in script.arguments(full)]
     arguments += ["--outdir", relative(outdir)]
     log = outdir / "logs" / f"{script.name}.log"
     result.command, result.log = command_line(script.file, arguments), relative(log)
@@ -179,10 +179,6 @@ def flat(metrics: dict, prefix: str = "") -> dict[str, float]:
         elif isinstance(value, (int, float)) and not isinstance(value, bool):
             numbers[prefix + name] = value
     return numbers
-
-
-def arguments_of(script: Script, full: bool) -> list[str]:
-    return shlex.split(script.full if full else script.short)
 
 
 def command_line(file: str, arguments: list[str]) -> str:
@@ -267,7 +263,7 @@ def table(results: Iterable[Result]) -> str:
     """Rows of script, data, minutes, numbers (one a line), figures."""
     rows = [[["script"], ["data"], ["min:s"], ["numbers"], ["figures"]]]
     for result in results:
-        numbers = [f"{name} {result.numbers[name]:.4g}" for name in result.shown if name in result.numbers]
+        numbers = [f"{name} {result.numbers[name]:.5g}" for name in result.shown if name in result.numbers]
         if result.status != "ok":
             numbers = [f"{result.status}: {result.reason}" if result.reason else result.status]
         figures = f"{result.run_directory} ({len(result.figures)})" if result.figures else "-"

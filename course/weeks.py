@@ -1,6 +1,7 @@
 """The scripts of the weeks as data: what `python3 -m course run` starts, in this order."""
 
 import re
+import shlex
 from dataclasses import dataclass
 
 
@@ -9,15 +10,15 @@ class Script:
     """One way of starting one homework script."""
 
     name: str
-    """Unique; its log is called the same, and `{name}` in later arguments stands for its run directory."""
+    """Unique; its log is called the same, and `{name}` in other arguments stands for its run directory."""
     file: str
     """The script, relative to the repository; the part before the first underscore is its week."""
     what: str
     """What a student sees by running it, in a few words."""
     data: str
     """The set it works on, for the table."""
-    short: str
-    """Arguments for minutes on two CPU cores."""
+    short: str | None
+    """Arguments for a minute or so on two CPU cores; None: it belongs to the full run only."""
     full: str
     """Arguments for the numbers in the README."""
     shows: tuple[str, ...]
@@ -27,13 +28,34 @@ class Script:
     def week(self) -> str:
         return self.file.split("_", 1)[0]
 
-    @property
-    def needs(self) -> tuple[str, ...]:
+    def arguments(self, full: bool) -> list[str] | None:
+        """Its command line's words, or None if the short run leaves it out."""
+        text = self.full if full else self.short
+        return None if text is None else shlex.split(text)
+
+    def needs(self, full: bool) -> list[str]:
         """Names of the scripts whose run directories its arguments mention."""
-        return tuple(dict.fromkeys(re.findall(r"\{(\w+)\}", self.short + self.full)))
+        return re.findall(r"\{(\w+)\}", " ".join(self.arguments(full) or []))
 
 
 HW1 = "hw1_bayes_and_autoencoders"
+SPILL_DETECTORS = ("linear2", "linear5", "conv", "vae", "memory")
+SEEDS = (0, 1, 2)
+
+
+def train_detector(arch: str, seed: int) -> Script:
+    """A spill detector; the short run trains one of the class room's kind and one convolutional."""
+    flags = f"--data wells --arch {arch} --seed {seed}"
+    return Script(
+        name=f"train_{arch}_{seed}",
+        file=f"{HW1}/train_autoencoder.py",
+        what=f"a spill detector ({arch}, seed {seed}), trained on moulds without spills",
+        data="wells",
+        short=f"{flags} --epochs 5" if arch in ("linear2", "conv") and seed == 0 else None,
+        full=flags,
+        shows=("val/mse",),
+    )
+
 
 SCRIPTS = (
     Script(
@@ -43,7 +65,7 @@ SCRIPTS = (
         data="style counts",
         short="",
         full="",
-        shows=(),
+        shows=("possible_styles_mle", "total_probability_smoothed"),
     ),
     Script(
         name="bayes_pixels",
@@ -54,31 +76,14 @@ SCRIPTS = (
         full="",
         shows=(),
     ),
+    *(train_detector(arch, seed) for arch in SPILL_DETECTORS for seed in SEEDS),
     Script(
-        name="train_autoencoder_linear2",
-        file=f"{HW1}/train_autoencoder.py",
-        what="the class-room detector of metal spills: two linear layers, threshold 0.56 of the maximum",
-        data="wells",
-        short="--data wells --arch linear2 --epochs 3",
-        full="--data wells --arch linear2",
-        shows=(),
-    ),
-    Script(
-        name="train_autoencoder_conv",
-        file=f"{HW1}/train_autoencoder.py",
-        what="the same with a convolutional autoencoder",
-        data="wells",
-        short="--data wells --arch conv --epochs 3",
-        full="--data wells --arch conv",
-        shows=(),
-    ),
-    Script(
-        name="eval_autoencoder",
+        name="eval_detectors",
         file=f"{HW1}/eval_autoencoder.py",
-        what="thresholds chosen without the test set, ROC curve, worst mistakes",
+        what="thresholds chosen without the test set, rates on it, the ROC curve, the worst mistakes",
         data="wells",
-        short="{train_autoencoder_conv}",
-        full="{train_autoencoder_conv}",
-        shows=(),
+        short="{train_linear2_0} {train_conv_0}",
+        full=" ".join(f"{{train_{arch}_{seed}}}" for arch in SPILL_DETECTORS for seed in SEEDS),
+        shows=("test/tpr", "test/tnr", "test/auc"),
     ),
 )

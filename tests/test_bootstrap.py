@@ -1,7 +1,7 @@
 """The start of `python3 -m course`: real processes, real virtual environments, real pip, no network.
 
 Tests work in copies of course/, in a folder with spaces and Cyrillic letters, whose requirements are a tiny
-wheel made here and `-e .` with a build backend that needs nothing; `course run` there prints what is installed.
+wheel made here and `-e .` with a build backend that needs nothing; `course run` there prints what it got.
 """
 
 import errno
