@@ -9,7 +9,6 @@ network.
 
 import contextlib
 import errno
-import fnmatch
 import hashlib
 import importlib.util
 import json
@@ -184,22 +183,16 @@ def install_requirements(root: Path) -> None:
 def what_to_install(root: Path) -> dict:
     """All that makes an installation out of date when it changes; the marker holds the same.
 
-    Besides the requirements these are the Python version (its packages lie in another folder) and what `-e .`
-    wrote down: where the repository is, and which of its folders are packages (a pull may bring a new week).
+    Besides the requirements these are the Python version (its packages lie in another folder) and where the
+    repository is, which `-e .` wrote down: a clone that was copied would import the code of the other.
     """
     requirements = root / "requirements.txt"
     if not requirements.is_file():
         raise BootstrapError(f"{requirements} is missing; start from a complete clone of the course")
-    project = root / "pyproject.toml"
-    text = project.read_text(encoding="utf-8") if project.is_file() else ""
-    include = re.search(r"^include = \[(.*?)\]", text, re.MULTILINE | re.DOTALL)
-    patterns = re.findall(r'"([^"]+)"', include.group(1)) if include else []
-    folders = [path.name for path in root.iterdir() if path.is_dir()]
     return {
         "requirements_sha256": hashlib.sha256(requirements.read_bytes()).hexdigest(),
         "python": sys.version.split()[0],
         "root": str(root),
-        "packages": sorted(name for name in folders if any(fnmatch.fnmatch(name, p) for p in patterns)),
     }
 
 
@@ -301,8 +294,12 @@ def explain_os_error(error: OSError, root: Path) -> str:
 
 
 def disk_full(path: Path) -> str:
-    free = shutil.disk_usage(path).free / 1e9
-    return f"the disk is full: {free:.1f} GB are free at {path}; make room and start again"
+    temporary = Path(os.environ.get("TMPDIR") or os.environ.get("TEMP") or "/tmp")  # where pip unpacks
+    places = [place for place in (path, temporary) if place.exists()]
+    free = " and ".join(
+        f"{shutil.disk_usage(place).free / 1e9:.1f} GB are free at {place}" for place in places
+    )
+    return f"the disk is full: {free}; make room and start again"
 
 
 def clock(seconds: float) -> str:

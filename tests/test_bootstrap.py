@@ -58,9 +58,6 @@ PROJECT = """
     [project]
     name = "project"
     version = "1.0"
-
-    [tool.setuptools.packages.find]
-    include = ["course*", "hw1_*", "hw2_*"]
 """
 
 
@@ -175,15 +172,6 @@ def test_changed_requirements_are_installed(installed):
     write(installed / "requirements.txt", "./toy-2.0-py3-none-any.whl\n-e .\n")
     changed = course(installed, "run")
     assert INSTALLING in changed.stdout and "toy 2.0" in changed.stdout
-
-
-def test_new_week_is_installed(installed):
-    (installed / "hw2_gan").mkdir()
-    try:
-        assert INSTALLING in course(installed, "run").stdout
-        assert INSTALLING not in course(installed, "run").stdout
-    finally:
-        (installed / "hw2_gan").rmdir()
 
 
 def test_active_environment_is_used(installed, tmp_path):
