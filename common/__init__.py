@@ -11,8 +11,8 @@ def _declare_torchvision_operators() -> None:
 
     PyPI's torchvision is built against CUDA torch.  Beside a CPU wheel its extension does not load, and then
     importing torchvision fails with "operator torchvision::nms does not exist": it describes two operators of
-    detection models that nobody declared.  Nothing here detects boxes, so declaring their schemas is enough for
-    data sets, transforms and utils.  Where the extension does load, it declares them itself.
+    detection models that nobody declared.  Nothing here detects boxes, so declaring their schemas is enough
+    for data sets, transforms and utils.  Where the extension does load, it declares them itself.
     """
     spec = importlib.util.find_spec("torchvision")
     if spec is None or spec.origin is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import random
 import signal
 import sys
@@ -49,6 +50,8 @@ class Checkpoints:
     def __init__(self, folder: Path, device: Device, *, every_seconds: float = 60, **parts: Stateful):
         self.folder, self.device, self.parts = Path(folder), device, parts
         self.every_seconds, self._saved_at = every_seconds, time.monotonic()
+        self.best = float("inf")
+        """The lowest value `save_if_best` was given."""
         self._signal: int | None = None
         self._handlers: dict[int, Any] = {}
 
@@ -56,10 +59,10 @@ class Checkpoints:
 
     def save(self, step: int, name: str = "last") -> None:
         """Write everything after `step` steps as `<name>.pt`.  Every process must call it."""
-        state = {name: part.state_dict() for name, part in self.parts.items()}
+        states = {part: stateful.state_dict() for part, stateful in self.parts.items()}
         random_states = self.device.gather(_random_states())
         if self.device.is_main:
-            content = {"step": step, "parts": state, "random_states": random_states}
+            content = {"step": step, "best": self.best, "parts": states, "random_states": random_states}
             keep = self.folder / "previous.pt" if name == "last" else None
             write_atomic(self.folder / f"{name}.pt", content, keep_old_as=keep)
         self._saved_at = time.monotonic()
@@ -81,6 +84,13 @@ class Checkpoints:
         if stop:
             run_dir = self.folder.parent
             raise Stopped(stop, f"stopped at step {step}; continue with --resume {run_dir}")
+
+    def save_if_best(self, step: int, value: float) -> None:
+        """Write `best.pt` when `value` (lower is better, the same on every process) is the lowest so far."""
+        self.require_finite(step, value)
+        if value < self.best:
+            self.best = value
+            self.save(step, "best")
 
     def require_finite(self, step: int, *losses: Tensor | float) -> None:
         """Stop the run when a loss is NaN or infinite, before anything is written."""
@@ -125,6 +135,7 @@ class Checkpoints:
             )
         for name, part in self.parts.items():
             part.load_state_dict(content["parts"][name])
+        self.best = content["best"]
         _set_random_states(content["random_states"][self.device.rank])
 
     # ---- signals
@@ -186,6 +197,8 @@ def read(path: Path) -> Any:
         if damaged is not None:
             raise zipfile.BadZipFile(f"wrong checksum in {damaged}")
         return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise InputError(f"{path}: holds something other than numbers and names; it is not used") from error
     except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, ValueError, KeyError) as error:
         raise InputError(
             f"{path}: damaged checkpoint ({str(error).splitlines()[0]}); it is not used"

@@ -2,4 +2,4 @@
 
 
 class InputError(Exception):
-    """A flag, file or folder that cannot be used: the message names it, says what was found and what to do."""
+    """A flag, file or folder that cannot be used: the message names it, what was found and what to do."""

@@ -66,7 +66,8 @@ def save_grid(
     height, width = grid.shape[1:]
     dpi = 100
     left = 8 + 6.2 * max((len(text) for text in row_titles), default=0)
-    top = (22 * (1 + title.count("\n")) if title else 4) + (20 if len(column_titles) else 0)
+    lines = max((1 + text.count("\n") for text in column_titles), default=0)
+    top = (22 * (1 + title.count("\n")) if title else 4) + 13 * lines + 6 * (lines > 0)
     total = (
         max(width + left + 8, 7 * max((len(line) for line in (title or "").split("\n")), default=0)),
         height + top + 8,

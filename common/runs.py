@@ -11,7 +11,9 @@ runs/hw1/0007-vae-mnist/
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
+import netrc
 import os
 import platform
 import re
@@ -21,6 +23,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import torch
 from torch import Tensor
@@ -157,6 +160,34 @@ class Run:
             ) from error
 
 
+class Averages:
+    """Means of per-image losses between two log lines, part of the checkpoint so that a resumed run logs the
+    same."""
+
+    def __init__(self):
+        self.sums: dict[str, Tensor] = {}
+        self.count = 0
+
+    def add(self, values: dict[str, Tensor]) -> None:
+        """`values`: name -> (B,) of this process; nothing is copied off the device."""
+        for name, value in values.items():
+            total = value.detach().float().sum()
+            self.sums[name] = self.sums[name] + total if name in self.sums else total
+        self.count += len(next(iter(values.values())))
+
+    def take(self, device: Device) -> dict[str, float]:
+        """The means over all processes since the last call."""
+        means = {name: device.mean(total / self.count).item() for name, total in self.sums.items()}
+        self.sums, self.count = {}, 0
+        return means
+
+    def state_dict(self) -> dict:
+        return {"sums": self.sums, "count": self.count}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.sums, self.count = state["sums"], state["count"]
+
+
 def start(
     homework: str,
     name: str,
@@ -175,6 +206,8 @@ def start(
     if resume is not None:
         if not (Path(resume) / "config.json").is_file():
             raise InputError(f"--resume {resume}: no config.json there; name a run directory")
+        if device.is_main:  # flags that may change on resume: --epochs, --device, ...
+            write_json(Path(resume) / "config.json", {**dataclasses.asdict(config), "resume": None})
         return Run(resume, device, wandb)
     folder = device.broadcast(_next_folder(Path(outdir) / homework, name) if device.is_main else None)
     run = Run(folder, device, wandb)
@@ -299,24 +332,31 @@ def _number(value: Any) -> Any:
 
 def _start_wandb(folder: Path, mode: str):
     """W&B beside the run, without ever asking for a login: `online` needs a key already there."""
+    if mode == "online" and not _has_wandb_key():
+        raise InputError("--wandb online: no W&B key here; run `wandb login` once, or use --wandb offline")
     import wandb
 
-    if (
-        mode == "online"
-        and not wandb.login(anonymous="never", timeout=1, relogin=False)
-        and not os.environ.get("WANDB_API_KEY")
-    ):
-        raise InputError(
-            "--wandb online: no W&B key on this machine; run `wandb login` once, or use --wandb offline"
-        )
     directory = Path(os.environ.get("WANDB_DIR", folder))
     directory.mkdir(parents=True, exist_ok=True)
     return wandb.init(
         project="deep-generative-models",
         name=folder.name,
+        id=hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[
+            :16
+        ],  # a resumed run goes on in its place
+        resume="allow",
         dir=str(directory),
         mode=mode,
-        resume="allow",
-        id=re.sub(r"\W", "-", str(folder.resolve()))[-64:],
         settings=wandb.Settings(silent=True),
     )
+
+
+def _has_wandb_key() -> bool:
+    """Whether `wandb login` was done here: in the environment or, where it writes its key, in .netrc."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname
+    try:
+        return netrc.netrc(os.environ.get("NETRC")).authenticators(host or "") is not None
+    except (OSError, netrc.NetrcParseError):
+        return False

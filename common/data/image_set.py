@@ -85,3 +85,12 @@ class ImageSet:
             captions=pick(self.captions),
             file_names=pick(self.file_names),
         )
+
+
+def to_grey(images: Tensor) -> Tensor:
+    """uint8 (N, 3, H, W) -> (N, 1, H, W), luma of ITU-R BT.601; one channel stays as it is."""
+    if images.shape[1] == 1:
+        return images
+    weight = torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)
+    grey = lambda chunk: (chunk.float() * weight).sum(1, keepdim=True).round().to(torch.uint8)
+    return torch.cat([grey(chunk) for chunk in images.split(1024)])

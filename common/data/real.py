@@ -75,6 +75,8 @@ def read_idx(path: Path) -> Tensor:
             f"{path}: not an IDX file of bytes (it begins with {data[:4]!r}); delete it and download it again"
         )
     axes = data[3]
+    if len(data) < 4 + 4 * axes:
+        raise InputError(f"{path}: cut off after {len(data)} bytes; delete it and download it again")
     shape = np.frombuffer(data, ">i4", count=axes, offset=4).astype(int).tolist()
     start = 4 + 4 * axes
     if len(data) - start != np.prod(shape):

@@ -1,0 +1,199 @@
+"""Five autoencoders that learn what a normal image looks like.  Theory: theory/en/autoencoders.md.
+
+`encode` gives what `decode` needs; `reconstruct` is what images are scored with; calling the model gives the
+terms of its training loss, one value per image each. Pixels are in [-1, 1]; errors are reported in squared
+grey levels of [0, 1], hence the factors 1/2.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def squared_error(x: Tensor, reconstruction: Tensor) -> Tensor:  # (B, C, H, W) twice -> (B, H, W)
+    """Squared error of each pixel, mean over channels, eq. (ae.1), in squared grey levels of [0, 1]."""
+    return ((x - reconstruction) / 2).square().mean(1)
+
+
+class Autoencoder(nn.Module):
+    """An encoder and a decoder trained on the squared error, eq. (ae.1)."""
+
+    def __init__(self, encoder: nn.Module, decoder: nn.Module):
+        super().__init__()
+        self.encoder, self.decoder = encoder, decoder
+
+    def encode(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> latent (B, ...)."""
+        return self.encoder(x)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Latent -> (B, C, H, W)."""
+        return self.decoder(z)
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W), without any randomness."""
+        return self.decode(self.encode(x))
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Terms of the training loss, each (B,); the mean over the batch of their sum is minimised."""
+        return {"mse": squared_error(x, self.reconstruct(x)).mean((1, 2))}
+
+
+class VariationalAutoencoder(Autoencoder):
+    """The latent is a Gaussian per image, its KL to N(0, I) is paid for; images are scored at its mean."""
+
+    def __init__(self, encoder: nn.Module, decoder: nn.Module, pixel_sigma: float):
+        super().__init__(encoder, decoder)
+        self.pixel_sigma = pixel_sigma
+
+    def encode(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> mean of q(z | x), (B, D)."""
+        return self.encoder(x).chunk(2, 1)[0]
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Negative ELBO in nats per pixel times 2 sigma^2, eqs. (vae.6) and (vae.8): in the unit of the
+        squared error."""
+        mu, log_variance = self.encoder(x).chunk(2, 1)
+        z = mu + (log_variance / 2).exp() * torch.randn_like(mu)  # eq. (vae.4)
+        kl = 0.5 * (mu.square() + log_variance.exp() - 1 - log_variance).sum(1)
+        scale = 2 * self.pixel_sigma**2 / x[0].numel()
+        return {"mse": squared_error(x, self.decode(z)).mean((1, 2)), "kl": scale * kl}
+
+
+class MemoryAutoencoder(Autoencoder):
+    """MNAD: the decoder sees each latent pixel beside what a small memory of normal ones recalls for it.
+
+    Park, Noh and Ham 2020, "Learning memory-guided normality for anomaly detection".
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        items: int,
+        channels: int,
+        *,
+        compactness: float = 0.01,
+        separateness: float = 0.01,
+        margin: float = 1.0,
+    ):
+        super().__init__(encoder, decoder)
+        self.compactness, self.separateness, self.margin = compactness, separateness, margin
+        self.register_buffer("memory", F.normalize(torch.randn(items, channels), dim=1))  # (M, D), unit rows
+
+    def queries(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> unit vectors (B, h w, D), one per latent pixel."""
+        return F.normalize(self.encoder(x).flatten(2).transpose(1, 2), dim=2)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Queries beside what the memory recalls, (B, 2 D, h, w)."""
+        features = self.encoder(x)
+        queries = F.normalize(features.flatten(2).transpose(1, 2), dim=2)
+        both = torch.cat([queries, read_memory(queries, self.memory)], 2)  # (B, h w, 2 D)
+        return both.transpose(1, 2).unflatten(2, features.shape[2:])
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Reconstruction, compactness and separateness; training moves the memory towards the queries."""
+        latent = self.encode(x)
+        queries = latent.chunk(2, 1)[0].flatten(2).transpose(1, 2).float()
+        terms = {
+            "mse": squared_error(x, self.decode(latent)).mean((1, 2)),
+            "compactness": self.compactness * compactness_loss(queries, self.memory),
+            "separateness": self.separateness * separateness_loss(queries, self.memory, self.margin),
+        }
+        if self.training:
+            self.memory.copy_(updated_memory(queries.detach().flatten(0, 1), self.memory))
+        return terms
+
+
+def read_memory(queries: Tensor, memory: Tensor) -> Tensor:  # (B, Q, D), (M, D) -> (B, Q, D)
+    """Mean of the memory items under softmax of their cosine similarity to each query, eq. (ae.6)."""
+    return (queries @ memory.to(queries.dtype).T).softmax(-1) @ memory.to(queries.dtype)
+
+
+def compactness_loss(queries: Tensor, memory: Tensor) -> Tensor:  # (B, Q, D), (M, D) -> (B,)
+    """Mean squared distance of a query to its nearest item, eq. (ae.7)."""
+    nearest = memory[(queries @ memory.T).argmax(-1)]
+    return (queries - nearest).square().sum(-1).mean(1)
+
+
+def separateness_loss(queries: Tensor, memory: Tensor, margin: float) -> Tensor:  # -> (B,)
+    """Triplet loss: the second nearest item should be further by `margin` than the nearest, eq. (ae.8)."""
+    first, second = (queries @ memory.T).topk(2, dim=-1).indices.unbind(-1)
+    squared_distance = lambda index: (queries - memory[index]).square().sum(-1)
+    return F.relu(squared_distance(first) - squared_distance(second) + margin).mean(1)
+
+
+def updated_memory(queries: Tensor, memory: Tensor) -> Tensor:  # (Q, D), (M, D) -> (M, D)
+    """Each item plus the queries nearest to it, weighted by softmax over queries / maximum, eq. (ae.9)."""
+    similarity = queries @ memory.T  # (Q, M)
+    mine = F.one_hot(similarity.argmax(1), len(memory)).bool()
+    weight = torch.where(mine, similarity, -torch.inf).exp()  # softmax over the queries up to a factor ...
+    weight = weight / weight.amax(0).clamp_min(1e-12)  # ... that the division by the maximum removes
+    return F.normalize(memory + weight.T @ queries, dim=1)
+
+
+# ---- building them
+
+CHANNELS = (32, 64, 128)
+"""Of the convolutional encoders, one stride of 2 each."""
+
+
+def build(
+    arch: str, channels: int, size: int, latent: int, *, memory_items: int = 10, pixel_sigma: float = 0.1
+) -> Autoencoder:
+    """`linear2`, `linear5`, `conv`, `vae` or `memory` for images of `channels` x `size` x `size`."""
+    pixels = channels * size * size
+    if arch == "linear2":  # as in class: 784 -> 512 -> latent and back
+        return Autoencoder(*_dense([pixels, 512, latent], (channels, size, size)))
+    if arch == "linear5":
+        return Autoencoder(*_dense([pixels, 512, 256, 128, 64, latent], (channels, size, size)))
+    if arch == "memory":
+        features = nn.Conv2d(CHANNELS[-1], latent, 1)
+        encoder = nn.Sequential(*_downsampling(channels), features)
+        decoder = nn.Sequential(nn.Conv2d(2 * latent, CHANNELS[-1], 1), nn.ReLU(), *_upsampling(channels))
+        return MemoryAutoencoder(encoder, decoder, memory_items, latent)
+    side = size // 2 ** len(CHANNELS)
+    flat = CHANNELS[-1] * side**2
+    width = {"conv": latent, "vae": 2 * latent}[arch]
+    encoder = nn.Sequential(*_downsampling(channels), nn.Flatten(), nn.Linear(flat, width))
+    unflatten = nn.Unflatten(1, (CHANNELS[-1], side, side))
+    decoder = nn.Sequential(nn.Linear(latent, flat), nn.ReLU(), unflatten, *_upsampling(channels))
+    if arch == "vae":
+        return VariationalAutoencoder(encoder, decoder, pixel_sigma)
+    return Autoencoder(encoder, decoder)
+
+
+def _dense(widths: list[int], shape: tuple[int, int, int]) -> tuple[nn.Module, nn.Module]:
+    """Linear layers with ReLU between them; nothing after the latent, tanh after the pixels."""
+
+    def chain(sizes: list[int]) -> list[nn.Module]:
+        return [layer for a, b in pairwise(sizes) for layer in (nn.Linear(a, b), nn.ReLU())][:-1]
+
+    encoder = nn.Sequential(nn.Flatten(), *chain(widths))
+    return encoder, nn.Sequential(*chain(widths[::-1]), nn.Tanh(), nn.Unflatten(1, shape))
+
+
+def _downsampling(channels: int) -> list[nn.Module]:
+    """(B, C, H, W) -> (B, 128, H/8, W/8)."""
+    widths = (channels, *CHANNELS)
+    return [
+        layer
+        for a, b in pairwise(widths)
+        for layer in (nn.Conv2d(a, b, 4, stride=2, padding=1), nn.BatchNorm2d(b), nn.ReLU())
+    ]
+
+
+def _upsampling(channels: int) -> list[nn.Module]:
+    """(B, 128, h, w) -> (B, C, 8 h, 8 w), in [-1, 1]."""
+    widths = (*CHANNELS[::-1], channels)
+    layers = [
+        layer
+        for a, b in pairwise(widths)
+        for layer in (nn.ConvTranspose2d(a, b, 4, stride=2, padding=1), nn.BatchNorm2d(b), nn.ReLU())
+    ]
+    return [*layers[:-2], nn.Tanh()]  # the last transposed convolution gives pixels

@@ -1,0 +1,273 @@
+"""Find the spills: scores, thresholds chosen without the test set, rates on the test set, and what went
+wrong.
+
+Theory: theory/en/autoencoders.md (ae.1)-(ae.5), theory/en/metrics.md (metrics.1)-(metrics.6).
+
+python hw1_bayes_and_autoencoders/eval_autoencoder.py runs/hw1/0001-linear2-wells
+python hw1_bayes_and_autoencoders/eval_autoencoder.py runs/hw1/000?-*-wells    # a table over runs; seeds are
+averaged
+
+Makes a run directory of its own: table.md, summary.json, roc.png, scores.png, mistakes.png (memory:
+memory.png). The pair of architecture and score named as the best is the one that separates the validation
+images best."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import torch
+import tyro
+from torch import Tensor
+
+from common import command_line, devices, runs
+from common.errors import InputError
+from common.metrics import detection
+from hw1_bayes_and_autoencoders import anomaly_figures, anomaly_scores
+from hw1_bayes_and_autoencoders import train_autoencoder as training
+
+RULES = ("fraction-of-max", "quantile", "youden", "manual")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Flags of eval_autoencoder.py."""
+
+    run_dirs: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Run directories of train_autoencoder.py, all on the same data."""
+    fraction: float = 0.56
+    """Of the largest score among known spills, for the rule fraction-of-max."""
+    false_alarm_rate: float = 0.05
+    """Share of normal images that the rule quantile may flag."""
+    threshold: float | None = None
+    """A threshold of your own on the MSE, reported as the rule `manual`."""
+    patch: int = 8
+    """Side of the patch whose largest error is a score, in pixels at 64; scaled with the image."""
+    bootstrap: int = 2000
+    """Resamples of the test set for the 95 % intervals."""
+    data_dir: Path | None = None
+    """Where image sets lie; default: what the training used."""
+    outdir: Path = Path("runs")
+    """Parent of the run directories."""
+
+
+class Scored(NamedTuple):
+    """One score of one trained model on every part."""
+
+    run_dir: Path
+    arch: str
+    score: str
+    seed: int
+    val: Tensor
+    """(N,) normal validation images."""
+    anomalies: Tensor
+    """(N,) known anomalies, for thresholds."""
+    test: Tensor
+    """(N,) test images."""
+    labels: Tensor
+    """(N,) of the test images: 1 is anomalous."""
+
+    @property
+    def validation_auc(self) -> float:
+        """ROC AUC on validation images: what architectures and scores are chosen by."""
+        return detection.roc_auc(self.val, self.anomalies)
+
+    @property
+    def test_parts(self) -> tuple[Tensor, Tensor]:
+        """Scores of the normal and of the anomalous test images."""
+        return self.test[self.labels == 0], self.test[self.labels == 1]
+
+
+@torch.inference_mode()
+def score_run(run_dir: Path, config: Config) -> list[Scored]:
+    """Every score of one run; the test images are scored here and looked at nowhere before."""
+    trained = training_config(run_dir, config)
+    model = training.load_best(trained, run_dir)
+    parts = {part: training.load_part(trained, part) for part in ("train", "val", "anomalies", "test")}
+    for part, image_set in parts.items():
+        if len(image_set) == 0:
+            raise InputError(f"{trained.data}: no images in the part {part}")
+    maps = {part: anomaly_scores.error_maps(model, image_set) for part, image_set in parts.items()}
+    usual = anomaly_scores.usual_error(maps["train"])
+    patch = max(1, round(config.patch * trained.image_size / 64))
+    return [
+        Scored(
+            run_dir,
+            trained.arch,
+            name,
+            trained.seed,
+            *(anomaly_scores.score(name, maps[part], usual, patch) for part in ("val", "anomalies", "test")),
+            labels=parts["test"].labels,
+        )
+        for name in anomaly_scores.SCORES
+    ]
+
+
+def training_config(run_dir: Path, config: Config) -> training.Config:
+    """The flags a run was trained with, its data where they are now."""
+    trained = command_line.config_from_run(training.Config, run_dir)
+    return replace(trained, data_dir=config.data_dir or trained.data_dir)
+
+
+def thresholds(scored: Scored, config: Config) -> dict[str, float]:
+    """Rule -> threshold, from validation scores alone."""
+    chosen = {
+        "fraction-of-max": detection.threshold_fraction_of_max(scored.anomalies, config.fraction),
+        "quantile": detection.threshold_quantile(scored.val, config.false_alarm_rate),
+        "youden": detection.threshold_youden(scored.val, scored.anomalies),
+    }
+    if config.threshold is not None and scored.score == "mse":
+        chosen["manual"] = config.threshold
+    return chosen
+
+
+def rows_of(scored: Scored, config: Config) -> list[dict]:
+    """One row of the table per rule: rates on the test set with bootstrap intervals."""
+    normal, anomalous = scored.test_parts
+    rows = []
+    for rule, threshold in thresholds(scored, config).items():
+        measured = detection.rates(normal, anomalous, threshold)
+        validation = detection.rates(scored.val, scored.anomalies, threshold)
+        rows.append(
+            {
+                "arch": scored.arch,
+                "score": scored.score,
+                "rule": rule,
+                "seed": scored.seed,
+                "threshold": threshold,
+                **{name: value.item() for name, value in measured._asdict().items()},
+                "auc": detection.roc_auc(normal, anomalous),
+                "validation_auc": scored.validation_auc,
+                "validation_balanced": (validation.tpr + validation.tnr).item() / 2,
+                "intervals": detection.bootstrap_interval(
+                    normal, anomalous, threshold, repeats=config.bootstrap
+                ),
+            }
+        )
+    return rows
+
+
+def averaged(rows: list[dict]) -> list[dict]:
+    """Rows of the same architecture, score and rule as one: mean and standard deviation over seeds."""
+    groups = defaultdict(list)
+    for row in rows:
+        groups[row["arch"], row["score"], row["rule"]].append(row)
+    result = []
+    for (arch, score, rule), group in groups.items():
+        merged = {
+            "arch": arch,
+            "score": score,
+            "rule": rule,
+            "seeds": len(group),
+            "intervals": group[0]["intervals"],
+        }
+        for name in ("threshold", "tpr", "tnr", "precision", "auc", "validation_auc", "validation_balanced"):
+            values = torch.tensor([row[name] for row in group], dtype=torch.float64)
+            merged[name] = values.mean().item()
+            merged[f"{name}_sd"] = values.std().item() if len(group) > 1 else 0.0
+        result.append(merged)
+    return result
+
+
+def best_row(rows: list[dict]) -> dict:
+    """The row to report, chosen on validation images: by AUC, then by the mean of TPR and TNR."""
+    return max(rows, key=lambda row: (row["validation_auc"], row["validation_balanced"]))
+
+
+def markdown_table(rows: list[dict], best: dict) -> str:
+    """The table over architectures, scores and rules; the best row is bold."""
+
+    def cell(row: dict, name: str) -> str:
+        if row["seeds"] > 1:
+            return f"{row[name]:.3f} ± {row[f'{name}_sd']:.3f}"
+        low, high = row["intervals"][name]
+        return f"{row[name]:.3f} [{low:.3f}, {high:.3f}]"
+
+    spread = "mean ± sd over seeds" if rows[0]["seeds"] > 1 else "value [95 % bootstrap interval]"
+    lines = [
+        f"Test set, {spread}:",
+        "",
+        "| architecture | score | threshold rule | TPR | TNR | precision | ROC AUC |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        cells = [
+            row["arch"],
+            row["score"],
+            row["rule"],
+            *(cell(row, name) for name in ("tpr", "tnr", "precision", "auc")),
+        ]
+        lines.append("| " + " | ".join(f"**{text}**" if row is best else text for text in cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def save_figures(
+    folder: Path, scored: list[Scored], rows: list[dict], best: dict, config: Config
+) -> list[str]:
+    """All figures; those of a single model show the first seed of the best pair."""
+    shown = next(one for one in scored if (one.arch, one.score) == (best["arch"], best["score"]))
+    threshold = thresholds(shown, config)[best["rule"]]
+    normal, anomalous = shown.test_parts
+    measured = detection.rates(normal, anomalous, threshold)
+    first = {
+        f"{one.arch}, {one.score}": one.test_parts
+        for one in reversed(scored)
+        if one.score == "mse" or (one.arch, one.score) == (shown.arch, shown.score)
+    }
+    anomaly_figures.save_roc(
+        folder / "roc.png", first, (1 - measured.tnr.item(), measured.tpr.item()), best["rule"]
+    )
+    anomaly_figures.save_scores(
+        folder / "scores.png", f"{shown.arch}, {shown.score}", normal, anomalous, threshold, best["rule"]
+    )
+    anomaly_figures.save_rules(folder / "rules.png", rows)
+    names = ["roc.png", "scores.png", "rules.png", "mistakes.png"]
+
+    trained = training_config(shown.run_dir, config)
+    model, test = training.load_best(trained, shown.run_dir), training.load_part(trained, "test")
+    anomaly_figures.save_mistakes(folder / "mistakes.png", model, test, shown.test, threshold)
+    for one in scored:
+        if one.arch == "memory":
+            trained = training_config(one.run_dir, config)
+            model, val = training.load_best(trained, one.run_dir), training.load_part(trained, "val")
+            anomaly_figures.save_memory(folder / "memory.png", model, val)
+            return [*names, "memory.png"]
+    return names
+
+
+def main(config: Config) -> Path:
+    if config.patch < 1 or config.bootstrap < 1 or not 0 < config.false_alarm_rate < 1:
+        raise InputError("--patch and --bootstrap must be at least 1, --false-alarm-rate between 0 and 1")
+    data = {training_config(run_dir, config).data for run_dir in config.run_dirs}
+    if len(data) != 1:
+        raise InputError(
+            f"run directories on different data ({', '.join(sorted(data))}); evaluate each set by itself"
+        )
+    device = devices.start("cpu")
+    scored = [one for run_dir in config.run_dirs for one in score_run(run_dir, config)]
+    rows = averaged([row for one in scored for row in rows_of(one, config)])
+    best = best_row(rows)
+    name = f"eval-autoencoder-{Path(data.pop()).name}"
+    with runs.start("hw1", name, config, device, outdir=config.outdir) as run:
+        table = markdown_table(rows, best)
+        runs.write_text_atomic(run.folder / "table.md", table)
+        run.say(table)
+        spread = {
+            f"test/{key}{sd}": best[f"{key}{sd}"]
+            for key in ("tpr", "tnr", "precision", "auc")
+            for sd in ("", "_sd")
+        }
+        run.summary(
+            spread,
+            best={key: best[key] for key in ("arch", "score", "rule", "seeds")},
+            rows=rows,
+            n_test=len(scored[0].test),
+            figures=save_figures(run.folder, scored, rows, best, config),
+        )
+    return run.folder
+
+
+if __name__ == "__main__":
+    command_line.run(main, Config)

@@ -1,0 +1,245 @@
+"""Train an autoencoder on normal images only, to find spills by what it cannot reconstruct.
+
+Theory: theory/en/autoencoders.md, eqs. (ae.1)-(ae.3) and, for --arch memory, (ae.6)-(ae.9).
+
+python hw1_bayes_and_autoencoders/train_autoencoder.py                              # drawn wells, linear2
+python hw1_bayes_and_autoencoders/train_autoencoder.py --arch conv
+python hw1_bayes_and_autoencoders/train_autoencoder.py --data path/to/moulds --arch memory
+python hw1_bayes_and_autoencoders/train_autoencoder.py --data mnist --normal-class 1
+python hw1_bayes_and_autoencoders/train_autoencoder.py --resume runs/hw1/0001-linear2-wells
+torchrun --nproc-per-node 2 hw1_bayes_and_autoencoders/train_autoencoder.py
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from common import checkpoints, command_line, devices, figures, runs
+from common.data import Batches, ImageSet, to_model_range, to_uint8
+from common.errors import InputError
+from hw1_bayes_and_autoencoders import anomaly_data, autoencoders
+
+
+@dataclass(frozen=True)
+class Config:
+    """Flags of train_autoencoder.py."""
+
+    data: str = "wells"
+    """`wells`, a folder in the course's layout, or a labelled set: digits, mnist, fashion-mnist."""
+    arch: Literal["linear2", "linear5", "conv", "vae", "memory"] = "linear2"
+    """Two or five linear layers each way, convolutions, a VAE, or a memory-guided autoencoder (MNAD)."""
+    latent: int = 32
+    """Numbers in the latent vector; for `memory`, per latent pixel."""
+    size: int | None = None
+    """Side of the images in pixels; by default 28 for linear layers and 64 (MNIST: 32) for the others."""
+    color: bool = False
+    """Three channels instead of grey levels."""
+    normal_class: int = 0
+    """The class of a labelled set that counts as normal."""
+    epochs: int = 40
+    """Passes over the normal training images."""
+    batch_size: int = 64
+    """Images per step, over all processes."""
+    lr: float = 1e-3
+    """Adam's learning rate."""
+    memory_items: int = 10
+    """Items in the memory of `--arch memory`."""
+    pixel_sigma: float = 0.1
+    """Noise of the pixels that `--arch vae` assumes, in grey levels of [0, 1]; larger weighs the KL more."""
+    seed: int = 0
+    """Of weights, order and noise."""
+    device: str = "auto"
+    """auto, cpu, mps, cuda or cuda:N."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Number format of the forward pass."""
+    checkpoint_seconds: float = 60
+    """Time between checkpoints."""
+    wandb: Literal["off", "offline", "online"] = "off"
+    """Also log to Weights & Biases."""
+    data_dir: Path | None = None
+    """Where image sets lie or are put; default `data/` of the repository."""
+    outdir: Path = Path("runs")
+    """Parent of the run directories."""
+    resume: Path | None = None
+    """Run directory to go on with; its config.json gives all other flags."""
+
+    @property
+    def image_size(self) -> int:
+        """Side of the images in pixels."""
+        if self.size is not None:
+            return self.size
+        return (
+            28
+            if self.arch.startswith("linear")
+            else 32
+            if "mnist" in self.data or self.data == "digits"
+            else 64
+        )
+
+
+def load_part(config: Config, part: str) -> ImageSet:
+    """The images of one of `anomaly_data.PARTS` as this run sees them."""
+    return anomaly_data.load(
+        config.data,
+        part,
+        size=config.image_size,
+        color=config.color,
+        normal_class=config.normal_class,
+        data_dir=config.data_dir,
+    )
+
+
+def build_model(config: Config) -> autoencoders.Autoencoder:
+    """The untrained model of this run."""
+    if not config.arch.startswith("linear") and config.image_size % 8:
+        raise InputError(
+            f"--size {config.image_size}: --arch {config.arch} halves it three times; use a multiple of 8"
+        )
+    return autoencoders.build(
+        config.arch,
+        3 if config.color else 1,
+        config.image_size,
+        config.latent,
+        memory_items=config.memory_items,
+        pixel_sigma=config.pixel_sigma,
+    )
+
+
+@torch.inference_mode()
+def mean_squared_error(model: autoencoders.Autoencoder, batches: Batches) -> float:
+    """Mean over images of the reconstruction error, in squared grey levels of [0, 1]."""
+    model.eval()
+    errors = [
+        autoencoders.squared_error(batch.images, model.reconstruct(batch.images)).mean((1, 2))
+        for batch in batches
+    ]
+    model.train()
+    return torch.cat(errors).mean().item()
+
+
+def check(config: Config) -> None:
+    """InputError for numbers no run can have."""
+    for name in ("latent", "epochs", "batch_size", "lr", "memory_items", "pixel_sigma"):
+        if getattr(config, name) <= 0:
+            raise InputError(f"--{name.replace('_', '-')} {getattr(config, name)}: must be above 0")
+    if config.arch == "memory" and config.memory_items < 2:
+        raise InputError("--memory-items 1: the separateness loss compares two items; use 2 or more")
+
+
+def main(config: Config) -> Path:
+    check(config)
+    device = devices.start(config.device, precision=config.precision, seed=config.seed)
+    model = device.prepare(build_model(config), channels_last=not config.arch.startswith("linear"))
+    loss_terms = device.parallel(model)  # DistributedDataParallel gives every process the weights of rank 0
+    optimizer = torch.optim.Adam(model.parameters(), lr=config.lr)
+    train, val = load_part(config, "train"), load_part(config, "val")
+    if len(train) < config.batch_size:
+        raise InputError(
+            f"--batch-size {config.batch_size}: only {len(train)} training images; use a smaller one"
+        )
+    batches = Batches(
+        train,
+        config.batch_size,
+        drop_last=True,
+        seed=config.seed,
+        device=device.device,
+        rank=device.rank,
+        world_size=device.world_size,
+    )
+    val_batches = Batches(val, 256, shuffle=False, device=device.device)
+    averages = runs.Averages()
+
+    name = f"{config.arch}-{Path(config.data).name}"
+    with (
+        runs.start(
+            "hw1", name, config, device, outdir=config.outdir, resume=config.resume, wandb=config.wandb
+        ) as run,
+        checkpoints.Checkpoints(
+            run.checkpoints_dir,
+            device,
+            every_seconds=config.checkpoint_seconds,
+            model=model,
+            optimizer=optimizer,
+            batches=batches,
+            averages=averages,
+        ) as saver,
+    ):
+        done = saver.resume() if config.resume else 0
+        run.rewind(done)
+        stream = batches.forever()
+        for step in run.progress(done + 1, config.epochs * len(batches)):
+            with device.autocast():
+                terms = loss_terms(next(stream).images)
+            loss = sum(term.mean() for term in terms.values())
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            averages.add(terms)
+            if step % len(batches) == 0:
+                val_mse = mean_squared_error(model, val_batches)
+                means = averages.take(device)
+                saver.require_finite(step, *means.values())
+                run.log(
+                    step,
+                    {
+                        "epoch": step // len(batches),
+                        "val/mse": val_mse,
+                        **{f"train/{name}": mean for name, mean in means.items()},
+                    },
+                )
+                saver.save_if_best(step, val_mse)
+            saver.save_if_due(step, loss)
+        saver.save(config.epochs * len(batches))
+        if device.is_main:
+            report(config, run, val)
+    return run.folder
+
+
+@torch.inference_mode()
+def report(config: Config, run: runs.Run, val: ImageSet) -> None:
+    """Figures and summary.json of a finished run, from its best checkpoint."""
+    model = load_best(config, run.folder)
+    shown = to_model_range(val.images[:8])
+    rows = torch.cat([shown, model.reconstruct(shown), (shown - model.reconstruct(shown)).abs() * 2 - 1])
+    figures.save_grid(
+        run.folder / "reconstructions.png",
+        to_uint8(rows),
+        8,
+        row_titles=("image", "reconstruction", "error x 2"),
+        title=f"{config.arch} on held-out normal images of {val.name}",
+    )
+    lines = runs.read_metrics(run.folder)
+    figures.save_curves(
+        run.folder / "loss.png",
+        lines,
+        ("train/mse", "val/mse"),
+        log_scale=True,
+        title=f"{config.arch} on {val.name}: reconstruction error",
+        ylabel="MSE, grey levels of [0, 1] squared",
+    )
+    best = min(lines, key=lambda line: line["val/mse"])
+    run.summary(
+        {"val/mse": best["val/mse"], "epoch": best["epoch"]},
+        n_val=len(val),
+        seed=config.seed,
+        parameters=sum(p.numel() for p in model.parameters()),
+        figures=["reconstructions.png", "loss.png"],
+    )
+    run.say(
+        f"best val/mse {best['val/mse']:.5f} at epoch {best['epoch']}; next: eval_autoencoder.py {run.folder}"
+    )
+
+
+def load_best(config: Config, run_dir: Path) -> autoencoders.Autoencoder:
+    """The model of a run at its lowest validation error, on the CPU, in evaluation mode."""
+    model = build_model(config)
+    model.load_state_dict(checkpoints.read(run_dir / "checkpoints" / "best.pt")["parts"]["model"])
+    return model.eval()
+
+
+if __name__ == "__main__":
+    command_line.run(main, Config)

@@ -1,0 +1,219 @@
+"""Run directories, tracking, figures, command lines and devices."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import imageio.v3 as imageio
+import pytest
+import torch
+from PIL import Image
+
+import common
+from common import command_line, devices, figures, runs
+from common.errors import InputError
+
+CPU = devices.Device(torch.device("cpu"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Flags of a script that exists for these tests."""
+
+    batch_size: int = 8
+    """Images per step."""
+    name: str = "x"
+    """A name."""
+    epochs: int = 1
+    """Passes."""
+    sizes: tuple[int, ...] = (1, 2)
+    """Some sizes."""
+    data_dir: Path | None = None
+    """A folder."""
+    resume: Path | None = None
+    """Run directory."""
+
+
+def test_torchvision_imports_beside_this_torch():
+    """The declared operators have the schemas torchvision's own code describes."""
+    code = "import common, torch, torchvision.transforms, torchvision.datasets; print(torch.ops.torchvision.nms.default)"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    for name in ("nms", "qnms"):
+        schema = str(getattr(torch.ops.torchvision, name).default._schema)
+        assert schema == f"torchvision::{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+    common._declare_torchvision_operators()  # a second call finds them declared
+
+
+def test_run_directories_are_numbered_and_never_reused(tmp_path):
+    folders = [runs.start("hw1", name, Config(), CPU, outdir=tmp_path).folder for name in ("a", "b", "a")]
+    assert [folder.name for folder in folders] == ["0001-a", "0002-b", "0003-a"]
+    (tmp_path / "hw1" / "0041-old").mkdir()
+    assert runs.start("hw1", "c", Config(), CPU, outdir=tmp_path).folder.name == "0042-c"
+    environment = json.loads((folders[0] / "env.json").read_text())
+    assert environment["torch"] == torch.__version__ and environment["device"].startswith("cpu")
+    assert runs.read_json(folders[0] / "config.json")["sizes"] == [1, 2]
+
+
+def test_an_unwritable_outdir_is_one_clear_line(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"--outdir: cannot write .*file"):
+        runs.start("hw1", "a", Config(), CPU, outdir=tmp_path / "file")
+
+
+def test_metrics_are_json_lines_and_rewind_forgets_later_steps(tmp_path):
+    with runs.start("hw1", "a", Config(), CPU, outdir=tmp_path) as run:
+        for step in range(1, 6):
+            run.log(step, {"train/loss": torch.tensor(1 / step), "train/kl_per_dimension": torch.ones(3)})
+    assert [line["step"] for line in runs.read_metrics(run.folder)] == [1, 2, 3, 4, 5]
+    assert runs.read_metrics(run.folder)[1]["train/loss"] == pytest.approx(0.5)
+    with runs.Run(run.folder, CPU) as again:
+        again.rewind(3)
+        again.log(4, {"train/loss": 9.0})
+    assert [line["train/loss"] for line in runs.read_metrics(run.folder)][-1] == 9.0
+    assert len(runs.read_metrics(run.folder)) == 4
+
+
+def test_a_line_cut_off_by_a_crash_is_left_out_and_other_damage_named(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"step": 2}\n{"ste')
+    assert len(runs.read_metrics(tmp_path)) == 2
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"ste\n{"step": 3}\n')
+    with pytest.raises(InputError, match="line 2"):
+        runs.read_metrics(tmp_path)
+
+
+def test_tensorboard_holds_the_same_numbers(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    with runs.start("hw1", "a", Config(), CPU, outdir=tmp_path) as run:
+        run.log(1, {"train/loss": 0.5})
+        run.save_samples("samples", 1, torch.zeros(4, 3, 8, 8, dtype=torch.uint8), 2)
+    events = EventAccumulator(str(run.folder / "tb"))
+    events.Reload()
+    assert events.Scalars("train/loss")[0].value == 0.5 and events.Tags()["images"] == ["samples"]
+    assert (run.folder / "samples" / "samples-000001.png").is_file()
+
+
+def test_wandb_offline_needs_no_login_and_online_without_a_key_says_so(tmp_path):
+    code = """
+import dataclasses, sys, torch
+from common import devices, runs
+from common.errors import InputError
+@dataclasses.dataclass(frozen=True)
+class Config: pass
+try:
+    with runs.start("hw1", "a", Config(), devices.start("cpu"), outdir=sys.argv[1], wandb=sys.argv[2]) as run:
+        run.log(1, {"train/loss": 0.5})
+except InputError as error:
+    sys.exit(str(error))
+"""
+    environment = {**os.environ, "HOME": str(tmp_path), "WANDB_SILENT": "true"}
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_DIR"):
+        environment.pop(name, None)
+    start = lambda mode: subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / mode), mode],
+        env=environment,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+    offline = start("offline")
+    assert offline.returncode == 0, offline.stderr
+    assert list((tmp_path / "offline").rglob("*.wandb"))
+    online = start("online")
+    assert online.returncode == 1 and "--wandb online: no W&B key" in online.stderr
+
+
+def test_other_ranks_write_nothing(tmp_path):
+    other = devices.Device(torch.device("cpu"), rank=1)
+    with runs.Run(tmp_path, other) as run:
+        run.log(1, {"train/loss": 1.0})
+        run.summary({"x": 1})
+        run.save_samples("s", 1, torch.zeros(1, 1, 4, 4, dtype=torch.uint8), 1)
+    assert not any(tmp_path.iterdir())
+
+
+# ---- command line
+
+
+def test_dashes_and_underscores_are_the_same_flag():
+    for flag in ("--batch-size", "--batch_size"):
+        assert command_line.parse(Config, [flag, "3"]).batch_size == 3
+
+
+def test_resume_takes_the_flags_of_the_run(tmp_path):
+    run = runs.start("hw1", "a", Config(batch_size=5, sizes=(7,), data_dir=Path("d")), CPU, outdir=tmp_path)
+    resumed = command_line.parse(Config, ["--resume", str(run.folder), "--epochs", "9"])
+    assert resumed == Config(batch_size=5, sizes=(7,), data_dir=Path("d"), epochs=9, resume=run.folder)
+    with pytest.raises(InputError, match=r"--batch-size: .* was started with 5, not 6"):
+        command_line.parse(Config, ["--resume", str(run.folder), "--batch-size", "6"])
+    with pytest.raises(InputError, match=r"config.json: no such file"):
+        command_line.parse(Config, ["--resume", str(tmp_path)])
+    (run.folder / "config.json").write_text('{"other": 1}')
+    with pytest.raises(InputError, match="not a run of this script"):
+        command_line.parse(Config, ["--resume", str(run.folder)])
+
+
+def test_a_users_mistake_is_one_line_and_status_1(capsys):
+    def main(config):
+        raise InputError("--name x: no such thing; use y")
+
+    with pytest.raises(SystemExit) as stop:
+        command_line.run(main, Config, [])
+    assert stop.value.code == "error: --name x: no such thing; use y"
+
+
+# ---- devices
+
+
+@pytest.mark.parametrize(
+    "name, message", [("tpu9", "no such device"), ("cuda:7", "--device"), ("meta", "no such device")]
+)
+def test_unusable_devices_are_refused(name, message):
+    if name == "cuda:7" and torch.cuda.device_count() > 7:
+        pytest.skip("this machine has eight GPUs")
+    with pytest.raises(InputError, match=message):
+        devices.start(name)
+
+
+def test_seed_sets_every_generator():
+    import random
+
+    import numpy as np
+
+    drawn = []
+    for _ in range(2):
+        devices.start("cpu", seed=7)
+        drawn.append((random.random(), np.random.rand(), torch.rand(1).item()))
+    assert drawn[0] == drawn[1]
+
+
+# ---- figures
+
+
+def test_image_grid_places_each_image():
+    images = torch.arange(5, dtype=torch.uint8).view(5, 1, 1, 1).expand(5, 1, 2, 3)
+    grid = figures.image_grid(images, 3, padding=1, background=9)
+    assert grid.shape == (1, 5, 11)
+    assert grid[0, 0].tolist() == [0, 0, 0, 9, 1, 1, 1, 9, 2, 2, 2]
+    assert grid[0, 3].tolist() == [3, 3, 3, 9, 4, 4, 4, 9, 9, 9, 9]
+
+
+def test_gif_loops_and_keeps_its_frame_time(tmp_path):
+    frames = torch.stack([torch.full((3, 8, 8), level, dtype=torch.uint8) for level in (0, 100, 200)])
+    figures.save_gif(tmp_path / "x.gif", frames, frame_ms=120)
+    with Image.open(tmp_path / "x.gif") as gif:
+        assert gif.n_frames == 3 and gif.info["loop"] == 0 and gif.info["duration"] == 120
+
+
+def test_equal_figures_are_equal_files(tmp_path):
+    lines = [{"step": step, "train/loss": 1 / step} for step in range(1, 5)]
+    for name in ("a.png", "b.png"):
+        figures.save_curves(tmp_path / name, lines, ["train/loss"], title="t", ylabel="nats")
+        figures.save_grid(tmp_path / f"grid-{name}", torch.zeros(3, 3, 8, 8, dtype=torch.uint8), 2, title="t")
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    assert (tmp_path / "grid-a.png").read_bytes() == (tmp_path / "grid-b.png").read_bytes()
+    assert imageio.imread(tmp_path / "grid-a.png").ndim == 3
