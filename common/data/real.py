@@ -115,6 +115,7 @@ def _download(name: str, data_dir: Path) -> Path:
     except (OSError, RuntimeError) as error:
         raise InputError(
             f"--data {name}: not found under {data_dir} and the download failed "
-            f"({str(error).splitlines()[0]}); put the four *-ubyte.gz files there, or use --data digits, which is drawn here"
+            f"({str(error).splitlines()[0]}); put the four *-ubyte.gz files there, "
+            "or use --data digits, which is drawn here"
         ) from error
     return data_dir / class_name / "raw"

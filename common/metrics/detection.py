@@ -60,8 +60,8 @@ def threshold_quantile(normal: Tensor, false_alarm_rate: float = 0.05) -> float:
     k = -(-(count + 1) * (1 - false_alarm_rate) // 1)
     if k > count:
         raise InputError(
-            f"a false-alarm rate of {false_alarm_rate} needs at least {int(-(-1 // false_alarm_rate)) - 1} normal "
-            f"validation images, found {count}; add images or allow more false alarms"
+            f"a false-alarm rate of {false_alarm_rate} needs at least {int(-(-1 // false_alarm_rate)) - 1} "
+            f"normal validation images, found {count}; add images or allow more false alarms"
         )
     return normal.kthvalue(int(k)).values.item()
 
