@@ -27,7 +27,7 @@ from course.weeks import SCRIPTS, Script
 
 ROOT = Path(__file__).resolve().parent.parent
 SECONDS_TO_STOP = 30  # how long an interrupted script may take to save its checkpoint
-LOG_LINES_SHOWN = 15
+LOG_LINES_SHOWN = {"failed": 15, "interrupted": 1}  # the last one tells how to go on
 
 
 @dataclass
@@ -236,16 +236,16 @@ def stop(process: subprocess.Popen) -> None:
 
 
 def report(result: Result, prefix: str) -> None:
-    """One line for a script that ended, and the end of its log if it failed."""
+    """One line for a script that ended, and the end of its log if it did not end well."""
     lead = "\r" if sys.stdout.isatty() else ""
     reason = f": {result.reason}" if result.reason else ""
     print(
         f"{lead}{prefix} {result.name} ({result.data})  {clock(result.seconds)}  {result.status}{reason}",
         flush=True,
     )
-    if result.status == "failed":
+    if result.status in LOG_LINES_SHOWN:
         lines = (ROOT / result.log).read_text(encoding="utf-8", errors="replace").splitlines()
-        for line in lines[-LOG_LINES_SHOWN:]:
+        for line in lines[-LOG_LINES_SHOWN[result.status] :]:
             print(f"    | {line}")
         print(f"    the whole log: {result.log}", flush=True)
 
@@ -261,7 +261,7 @@ def save(results: dict[str, Result], full: bool, outdir: Path) -> None:
 
 def table(results: Iterable[Result]) -> str:
     """Rows of script, data, minutes, numbers (one a line), figures."""
-    rows = [[["script"], ["data"], ["min:s"], ["numbers"], ["figures"]]]
+    rows = [[["script"], ["data"], ["min:s"], ["numbers"], ["figures (how many)"]]]
     for result in results:
         numbers = [f"{name} {result.numbers[name]:.5g}" for name in result.shown if name in result.numbers]
         if result.status != "ok":

@@ -94,7 +94,7 @@ def test_success(tmp_path):
     assert lines[0] == "2 scripts, results in runs/course-0001"
     assert lines[1].startswith("[1/2] train_it (toys)  0:0") and lines[1].endswith("  ok")
     table = [line.split() for line in lines[4:]]
-    assert table[0] == ["script", "data", "min:s", "numbers", "figures"]
+    assert table[0] == ["script", "data", "min:s", "numbers", "figures", "(how", "many)"]
     assert table[2][:2] + table[2][3:] == [
         "train_it",
         "toys",
@@ -194,6 +194,7 @@ def test_interrupt_stops_the_script_cleanly(tmp_path, number):
     assert (process.returncode, errors) == (130, "course run: interrupted\n")
     log = folder / "runs/course-0001/logs/slow.log"
     assert log.read_text(encoding="utf-8").endswith("saved the checkpoint\n")
+    assert "  interrupted\n    | saved the checkpoint\n    the whole log: " in output
     table = output[output.index("script ") :]
     assert "val/mse 0.012346" in table and "interrupted" in table and "not run" in table
     assert [row["status"] for row in results(folder).values()] == ["ok", "interrupted", "not run"]
