@@ -23,7 +23,7 @@ def save(path: Path, image_set: ImageSet) -> None:
         **{f"attribute.{name}": value for name, value in image_set.attributes.items()},
     }
     if image_set.labels is not None:
-        tensors["labels"] = image_set.labels
+        tensors["labels"] = image_set.labels.clone()  # labels may be one of the attributes, seen twice
     for name in ("captions", "file_names"):
         if getattr(image_set, name):
             tensors[name] = _pack(getattr(image_set, name))
