@@ -64,8 +64,7 @@ def maximum_likelihood(counts: Sequence[int]) -> tuple[Fraction, ...]:
 
 
 def additive_smoothing(counts: Sequence[int], alpha: float | Fraction = 1) -> tuple[Fraction, ...]:
-    """theta_j = (n_j + alpha) / (N + alpha d), the posterior mean under a Dirichlet(alpha) prior, eq.
-    (bayes.5).
+    """theta_j = (n_j + alpha) / (N + alpha d), the mean of the Dirichlet posterior, eqs. (bayes.4)-(bayes.5).
 
     Exact: a float alpha counts as the decimal number that it is written as.
     """
@@ -178,7 +177,8 @@ def leave_one_out(attributes: Sequence[Attribute], alpha: Tensor) -> Tensor:  # 
 
 
 def fitted(attributes: Sequence[Attribute], alpha: Tensor) -> Tensor:  # (M,) -> (M,)
-    """Mean log-likelihood of the people counted, nats, for each alpha; highest at alpha = 0."""
+    """Mean log-likelihood of the people counted, nats, eq. (bayes.2) without its constant, for each alpha;
+    highest at alpha = 0."""
     return sum(_mean_log_likelihood(attribute, alpha, left_out=0) for attribute in attributes)
 
 

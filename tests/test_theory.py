@@ -1,0 +1,256 @@
+"""Code, theory pages and checks name the same equations; languages agree; GitHub can render the formulas."""
+
+import re
+from itertools import chain
+from pathlib import Path
+
+import pytest
+
+from theory import tags
+from theory.math_rules import math_problems
+from theory.pages import LANGUAGES, REPOSITORY, Page, read_page
+
+NAMES = sorted(
+    {path.name for language in LANGUAGES for path in (REPOSITORY / "theory" / language).glob("*.md")}
+)
+NOT_OURS = {"data", "runs", "wandb", "build"}  # at the top of the repository: downloads and results
+
+
+def markdown_files() -> list[Path]:
+    """Every Markdown file of the course, hidden folders and results aside."""
+    found = [
+        path
+        for path in REPOSITORY.glob("**/*.md")
+        if not any(part.startswith(".") for part in path.relative_to(REPOSITORY).parts)
+        and path.relative_to(REPOSITORY).parts[0] not in NOT_OURS
+    ]
+    return sorted(found)
+
+
+MARKDOWN = markdown_files()
+PAIRS = [
+    *((REPOSITORY / "theory" / "en" / name, REPOSITORY / "theory" / "ru" / name) for name in NAMES),
+    *((path, path.with_name("README.ru.md")) for path in MARKDOWN if path.name == "README.md"
+      and path.with_name("README.ru.md").exists()),
+]  # fmt: skip
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(REPOSITORY))
+
+
+# ---- tags: cited in code, derived in both languages, checked
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_tag_cited_in_code_is_derived(language):
+    derived = tags.derived(language)
+    assert {tag: str(places[0]) for tag, places in tags.cited().items() if tag not in derived} == {}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_derived_tag_is_cited_in_code(language):
+    assert sorted(set(tags.derived(language)) - set(tags.cited()), key=tags.order) == []
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_derived_and_checked_tags_are_the_same(language):
+    assert set(tags.derived(language)) ^ set(tags.checked()) == set()
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_each_tag_is_derived_once_and_none_is_left_out(language):
+    derived = tags.derived(language)
+    assert {tag: places for tag, places in derived.items() if len(places) > 1} == {}
+    last = {name: max(tags.order(tag)[1] for tag in derived if tags.order(tag)[0] == name)
+            for name in {tags.order(tag)[0] for tag in derived}}  # fmt: skip
+    assert [tag for name, number in last.items() for tag in tags.expand(f"{name}.1", f"{name}.{number}")
+            if tag not in derived] == []  # fmt: skip
+
+
+def test_citations_in_code_are_well_formed():
+    assert tags.malformed_citations() == []
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("Multinomial MLE, eq. (bayes.3).", ["bayes.3"]),
+        ("eqs. (ae.6)-(ae.8) and (ae.1)", ["ae.6", "ae.7", "ae.8", "ae.1"]),
+        ("Eqs. (vae.2), (vae.3);\n    also eq. (bayes.12)", ["vae.2", "vae.3", "bayes.12"]),
+        ("eq. (3) of Park et al. 2020; version (v2.1), see (ae.x)", []),
+        ("a remark on (bayes.3) that cites nothing", []),
+    ],
+)
+def test_citations_are_found_in_prose(text, found):
+    assert [tag for tag, _ in tags.cited_in_text(text)] == found
+
+
+def test_citations_count_in_strings_and_comments_but_not_in_code(tmp_path):
+    (tmp_path / "common").mkdir()
+    (tmp_path / "common" / "model.py").write_text(
+        '"""Doc, eq. (vae.1)."""\neq = ae.1\nx = 1  # eq. (vae.2)\n# eqs. (vae.3)\n# -(vae.4)\n# eq. vae.5\n',
+        "utf-8",
+    )
+    found = {tag: [place.line for place in places] for tag, places in tags.cited(tmp_path).items()}
+    assert found == {"vae.1": [1], "vae.2": [3], "vae.3": [4], "vae.4": [4]}
+    assert len(tags.malformed_citations(tmp_path)) == 1
+
+
+def test_tags_are_collected_from_pages_and_checks(tmp_path):
+    (tmp_path / "theory" / "en").mkdir(parents=True)
+    (tmp_path / "theory" / "checks").mkdir()
+    (tmp_path / "theory" / "en" / "a.md").write_text(
+        "Text \\tag{x.9}\n\n```math\na\n\\tag{x.1}\n```\n", "utf-8"
+    )
+    (tmp_path / "theory" / "checks" / "test_a.py").write_text(
+        '@verifies("x.1", "x.2")\ndef test_it():\n    pass\n\n\n@verifies("x.3")\ndef helper():\n    pass\n',
+        "utf-8",
+    )
+    assert {tag: places[0].line for tag, places in tags.derived("en", tmp_path).items()} == {"x.1": 3}
+    assert sorted(tags.checked(tmp_path)) == ["x.1", "x.2"]
+
+
+@pytest.mark.parametrize("bad", ["bayes2", "Bayes.2", "bayes.", "(bayes.2)"])
+def test_a_check_cannot_name_something_that_is_no_tag(bad):
+    with pytest.raises(ValueError, match="not an equation tag"):
+        tags.verifies(bad)
+
+
+# ---- the two languages
+
+
+def test_pages_exist_in_both_languages():
+    assert [(language, name) for language in LANGUAGES for name in NAMES
+            if not (REPOSITORY / "theory" / language / name).exists()] == []  # fmt: skip
+    assert (REPOSITORY / "theory" / "README.ru.md").exists()
+
+
+@pytest.mark.parametrize(("english", "russian"), PAIRS, ids=name_of)
+@pytest.mark.parametrize("part", ["headings", "tables", "pictures", "numbered", "languages of fences"])
+def test_both_languages_have_the_same(english, russian, part):
+    read = lambda page: (
+        [f.language for f in page.fences] if part == "languages of fences" else getattr(page, part)
+    )
+    assert read(read_page(english)) == read(read_page(russian))
+
+
+@pytest.mark.parametrize("path", [russian for _, russian in PAIRS], ids=name_of)
+def test_the_russian_page_is_written_in_russian(path):
+    text = read_page(path).prose
+    assert len(re.findall("[а-яё]", text)) > len(re.findall("[a-z]", text)) / 2
+
+
+# ---- what the pages point to
+
+
+def link_targets(page: Page) -> list[Path]:
+    return [
+        page.path.parent / target.split("#")[0]
+        for _, _, target in page.links
+        if not re.match(r"[a-z]+:|#", target)
+    ]
+
+
+@pytest.mark.parametrize("path", MARKDOWN, ids=name_of)
+def test_links_lead_somewhere(path):
+    assert [str(target) for target in link_targets(read_page(path)) if not target.exists()] == []
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in MARKDOWN if path.is_relative_to(REPOSITORY / "theory")], ids=name_of
+)
+def test_files_named_in_theory_pages_exist(path):
+    named = [
+        span
+        for span in read_page(path).code_spans
+        if re.fullmatch(r"[\w.-]+(/[\w.-]+)*/([\w-]+\.\w+)?", span)
+    ]
+    assert [span for span in named if not (REPOSITORY / span).exists()] == []
+
+
+def code_tables() -> list:
+    """(page, tags, functions, file) of each row | (bayes.1) | `f`, `g` | [file.py](../file.py) |."""
+    rows = []
+    for path in chain.from_iterable(PAIRS):
+        for row in re.findall(
+            r"^\| (\(\w+\.\d+\).*?) \| (`.*?`) \| \[\w+\.py\]\((\S+?)\) \|$", read_page(path).prose, re.M
+        ):
+            rows.append(pytest.param(path, *row, id=f"{path.parent.name}-{row[0]}"))
+    return rows
+
+
+@pytest.mark.parametrize(("page", "numbers", "functions", "file"), code_tables())
+def test_the_named_function_exists_and_its_file_cites_the_equation(page, numbers, functions, file):
+    source = page.parent / file
+    text = source.read_text(encoding="utf-8")
+    for function in re.findall(r"`(\w+)`", functions):
+        assert re.search(rf"^\s*(?:def|class) {function}\b", text, re.M), f"{source} has no {function}"
+    cited = {
+        tag for tag, places in tags.cited().items() for place in places if place.path == source.resolve()
+    }
+    assert set(re.findall(r"\w+\.\d+", numbers)) <= cited
+
+
+def test_every_derived_tag_stands_in_a_table_of_functions():
+    listed = {tag for row in code_tables() for tag in re.findall(r"\w+\.\d+", row.values[1])}
+    assert set(tags.derived("en")) - listed == set()
+
+
+# ---- mathematics that GitHub renders
+
+
+@pytest.mark.parametrize("path", MARKDOWN, ids=name_of)
+def test_mathematics_keeps_githubs_rules(path):
+    assert math_problems(read_page(path)) == []
+
+
+FENCE = "\n\n```math\n{}\n```\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("with $x$ in dollars", "a dollar sign outside"),
+        ("word$`x`$ here", "touches what precedes"),
+        ("the $`d`$-th one", "touches what follows"),
+        (r"a $`\operatorname{tr} S`$ b", "does not allow the macro"),
+        ("| $`|x|`$ |", "vertical bar"),
+        ("if $`a<b`$ then", "may become HTML"),
+        (r"line $`a \\ b`$ break", "line break"),
+        ("two $`a\nb`$ lines", "broken over lines"),
+        ("here **bold $`x`$ text** ends", "math inside emphasis"),
+        ("here *slanted $`x`$* ends", "math inside emphasis"),
+        ("see [the $`x`$](page.md) there", "math in a link"),
+        ("# On $`x`$ alone", "math in a heading"),
+        (r"so \frac is not in a formula", "LaTeX outside"),
+        ("a $` x`$ b", "spaces at its ends"),
+        (r"a $`x^{2`$ b", "unbalanced braces"),
+        ("a $`длина`$ b", "Cyrillic"),
+        ("a $`5 %`$ b", "unescaped %"),
+        ("a $`x \\tag{b.1}`$ b", "a tag in inline"),
+        ("text\n```math\nx\n```\n", "blank line before and after"),
+        ("- item\n\n  ```math\n  x\n  ```\n", "indented"),
+        (FENCE.format("a\n\nb"), "blank line inside"),
+        (FENCE.format(r"a \tag{b.1} b \tag{b.2}"), "two tags"),
+        (FENCE.format(r"\begin{aligned} a \tag{b.1} \end{aligned}"), "a tag inside an environment"),
+        (FENCE.format(r"\begin{aligned} a"), "without \\end"),
+        (FENCE.format(r"\left( a"), "without \\right"),
+        (FENCE.format("$a$"), "a dollar sign inside a math fence"),
+    ],
+)
+def test_each_rule_catches_its_breach(text, complaint):
+    problems = math_problems(Page(Path("page.md"), text))
+    assert any(complaint in problem for problem in problems), problems
+
+
+def test_a_page_that_keeps_the_rules_has_no_problems():
+    text = (
+        "# Title\n\nLet $`x_1 \\lt y_2`$, ($`\\lvert a * b * c \\rvert`$) and `code $5`.\n"
+        "*Slanted* $`x`$ **bold**.\n\n"
+        "```math\n\\begin{aligned} a &= b \\\\ &= \\text{длина} \\end{aligned}\n\\tag{b.1}\n```\n\n"
+        "| $`a`$ | b |\n|---|---|\n| $`\\tfrac{1}{2}`$ | 5 % |\n"
+    )
+    page = Page(Path("page.md"), text)
+    assert math_problems(page) == []
+    assert (page.headings, page.tables, list(page.numbered)) == ([1], [(2, 2)], ["b.1"])

@@ -1,0 +1,247 @@
+"""Checks of theory/{en,ru}/autoencoders.md against hw1_bayes_and_autoencoders.
+
+Identities and gradients in float64; Monte Carlo by z-scores, |z| < 4.5, with fixed seeds.
+"""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from hw1_bayes_and_autoencoders import anomaly_scores, autoencoders
+from theory.tags import verifies
+
+Z = 4.5
+
+
+def normal(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def unit(*shape: int, seed: int = 0) -> torch.Tensor:
+    return F.normalize(normal(*shape, seed=seed), dim=-1)
+
+
+@verifies("ae.1")
+def test_training_loss_is_the_squared_norm_of_the_residual_over_4_d():
+    torch.manual_seed(0)
+    model = autoencoders.build("conv", channels=3, size=16, latent=5).double().eval()
+    x = normal(3, 3, 16, 16).tanh()
+    residual = (x - model.reconstruct(x)).flatten(1)
+    # [-1, 1] is twice as long as [0, 1], so squares there are 4 times as large
+    expected = residual.square().sum(1) / (4 * residual.shape[1])
+    torch.testing.assert_close(model(x)["mse"], expected, rtol=1e-12, atol=0)
+
+
+def data_away_from_origin() -> torch.Tensor:
+    """(300, 7) with unequal variances, correlations and a mean of 3."""
+    return normal(300, 7) * torch.tensor([5.0, 3, 2, 1.2, 0.7, 0.4, 0.2]) @ normal(7, 7, seed=1) / 3 + 3
+
+
+def spectrum(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Eigenvalues of the covariance in descending order, and the eigenvectors as columns."""
+    values, vectors = torch.linalg.eigh(torch.cov(x.T, correction=0))
+    return values.flip(0), vectors.flip(1)
+
+
+def mean_error(x: torch.Tensor, reconstruction: torch.Tensor) -> torch.Tensor:
+    return (x - reconstruction).square().sum(1).mean()
+
+
+@verifies("ae.2")
+@pytest.mark.parametrize("d", [1, 3, 6])
+def test_pca_error_is_the_sum_of_discarded_eigenvalues_and_nothing_of_that_rank_beats_it(d):
+    x = data_away_from_origin()
+    values, vectors = spectrum(x)
+    bound, mean, basis = values[d:].sum(), x.mean(0), vectors[:, :d]
+    a = (basis @ basis.T).requires_grad_()
+    error = mean_error(x, mean + (x - mean) @ a.T)
+    torch.testing.assert_close(error, bound, rtol=1e-10, atol=1e-12)
+    for seed in range(
+        50
+    ):  # other subspaces with their best affine decoder, and nonlinear encoders before one
+        for code in (x @ normal(7, d, seed=seed), (x @ normal(7, d, seed=seed) / 5).tanh()):
+            inputs = torch.cat([code, torch.ones(len(x), 1)], 1)
+            assert mean_error(x, inputs @ torch.linalg.lstsq(inputs, x).solution) > bound
+    without_bias = torch.linalg.eigvalsh(x.T @ x / len(x)).flip(0)[d:].sum()
+    assert without_bias > bound
+
+
+@verifies("ae.2")
+def test_a_trained_linear_autoencoder_spans_the_principal_subspace_but_not_the_axes():
+    x, d = data_away_from_origin(), 2
+    values, vectors = spectrum(x)
+    torch.manual_seed(0)
+    encoder, decoder = nn.Linear(7, d).double(), nn.Linear(d, 7).double()
+    optimizer = torch.optim.LBFGS(
+        [*encoder.parameters(), *decoder.parameters()], max_iter=2000, line_search_fn="strong_wolfe",
+        tolerance_grad=1e-11, tolerance_change=1e-15,
+    )  # fmt: skip
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        loss = mean_error(x, decoder(encoder(x)))
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    assert closure().item() == pytest.approx(values[d:].sum().item(), rel=1e-8)  # no other local minimum
+    learned = torch.linalg.qr(decoder.weight.detach()).Q
+    cosines = torch.linalg.svdvals(learned.T @ vectors[:, :d])
+    assert cosines.min() > 1 - 1e-6
+    columns = F.normalize(decoder.weight.detach(), dim=0)
+    on_axes = (columns.T @ vectors[:, :d]).abs().amax(1)
+    assert on_axes.min() < 0.9  # the columns are not the principal axes,
+    assert (columns[:, 0] @ columns[:, 1]).abs() > 1e-3  # nor orthogonal
+
+
+@verifies("ae.3")
+def test_squared_error_is_a_gaussian_likelihood_and_the_best_variance_is_the_mse():
+    x, reconstruction = normal(784), normal(784, seed=1)
+    log_variance = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
+    variance = log_variance.exp()
+    error = (x - reconstruction).square().sum()
+    closed = error / (2 * variance) + 784 / 2 * (2 * math.pi * variance).log()
+    reference = -torch.distributions.Normal(reconstruction, variance.sqrt()).log_prob(x).sum()
+    torch.testing.assert_close(closed, reference, rtol=1e-12, atol=0)
+    best = (error / 784).log().requires_grad_()
+    at_best = error / (2 * best.exp()) + 784 / 2 * best
+    assert abs(torch.autograd.grad(at_best, best)[0]) < 1e-9
+    assert 784 / 2 * math.log(2 * math.pi * 0.1**2) == pytest.approx(-1085, abs=0.5)
+
+
+@verifies("ae.4")
+def test_weighted_score_is_the_likelihood_of_a_diagonal_gaussian_up_to_a_constant():
+    maps = normal(40, 6, 9).square() * normal(6, 9, seed=1).exp()  # squared residuals (N, H, W)
+    variance = anomaly_scores.usual_error(maps, window=1, floor=0)
+    scores = anomaly_scores.score("weighted", maps, variance, patch=1)
+    assert scores.mean().item() == pytest.approx(1, abs=1e-12)
+    d = 6 * 9
+    closed = d / 2 * scores + 0.5 * (2 * math.pi * variance).log().sum()
+    reference = -torch.distributions.Normal(0, variance.sqrt()).log_prob(maps.sqrt()).sum((1, 2))
+    torch.testing.assert_close(closed, reference, rtol=1e-12, atol=0)
+    rim_and_floor = torch.tensor([[[20.0**2, 20.0**2]]])
+    weighted = anomaly_scores.score("weighted", rim_and_floor, torch.tensor([[20.0**2, 2.0**2]]), patch=1)
+    assert weighted.item() == pytest.approx((1 + 100) / 2)
+
+
+@verifies("ae.4")
+def test_weighted_score_of_gaussian_residuals_has_mean_1_and_variance_2_over_d():
+    variance = normal(5, 8, seed=1).exp()
+    maps = normal(20_000, 5, 8).square() * variance
+    scores = anomaly_scores.score("weighted", maps, variance, patch=1)
+    d, n = 40, len(scores)
+    assert abs(scores.mean() - 1) < Z * math.sqrt(2 / d / n)
+    assert abs(scores.var() - 2 / d) < Z * 2 / d * math.sqrt(
+        (2 + 12 / d) / n
+    )  # chi-squared: kurtosis 3 + 12/d
+
+
+@verifies("ae.5")
+def test_largest_patch_is_the_maximum_over_all_squares():
+    maps = normal(3, 7, 11).square()
+    brute = [
+        max(image[i : i + 4, j : j + 4].mean() for i in range(7 - 4 + 1) for j in range(11 - 4 + 1))
+        for image in maps
+    ]
+    torch.testing.assert_close(anomaly_scores.largest_patch(maps, 4), torch.stack(brute), rtol=1e-12, atol=0)
+
+
+@verifies("ae.5")
+def test_a_small_spill_stands_out_in_its_patch_by_the_square_root_of_d_over_m():
+    side, patch, n = 32, 4, 4000
+    d, m = side**2, patch**2
+    clean = normal(n, side, side).square()
+    fluctuation = {
+        k: means.std().item()
+        for k, means in ((d, clean.mean((1, 2))), (m, clean[:, :patch, :patch].mean((1, 2))))
+    }
+    for k, deviation in fluctuation.items():  # sigma^2 sqrt(2 / k)
+        relative = math.sqrt((2 + 12 / k) / (4 * n))  # standard error of a standard deviation, relative
+        assert abs(deviation / math.sqrt(2 / k) - 1) < Z * relative
+    added = 2.0**2  # a = 2 sigma
+    gain = (added / fluctuation[m]) / (added * m / d / fluctuation[d])
+    assert gain == pytest.approx(math.sqrt(d / m), rel=0.1)
+    spilled = clean[:400].clone()
+    spilled[:, 8 : 8 + patch, 12 : 12 + patch] += added
+    auc = lambda score: (score(spilled)[:, None] > score(clean[400:])).double().mean()
+    assert (
+        auc(lambda maps: anomaly_scores.largest_patch(maps, patch))
+        > auc(lambda maps: maps.mean((1, 2))) + 0.1
+    )
+
+
+@verifies("ae.6")
+def test_memory_read_is_a_soft_convex_combination_that_prefers_the_nearest_item():
+    queries, memory = unit(2, 30, 6), unit(10, 6, seed=1)
+    weights = (queries @ memory.T).exp()
+    weights = weights / weights.sum(-1, keepdim=True)
+    read = autoencoders.read_memory(queries, memory)
+    torch.testing.assert_close(read, (weights[..., None] * memory).sum(-2), rtol=1e-12, atol=1e-14)
+    assert torch.equal(weights.argmax(-1), torch.cdist(queries, memory).argmin(-1))
+    assert read.norm(dim=-1).max() < 1
+    bound = math.e**2 / (math.e**2 + 10 - 1)
+    assert weights.max() < bound
+    pole = torch.tensor([[[1.0, 0]]], dtype=torch.float64)  # attained: one item at the query, nine opposite
+    opposite = torch.cat([pole[0], -pole[0].expand(9, 2)])
+    assert autoencoders.read_memory(pole, opposite)[0, 0, 0].item() == pytest.approx(2 * bound - 1, abs=1e-12)
+    assert bound == pytest.approx(0.451, abs=5e-4)
+
+
+@verifies("ae.7")
+def test_compactness_and_its_gradient():
+    queries, memory = unit(1, 12, 5).requires_grad_(), unit(4, 5, seed=1)
+    nearest = memory[torch.cdist(queries[0], memory).argmin(-1)]
+    loss = autoencoders.compactness_loss(queries, memory).sum()
+    assert loss.item() == pytest.approx((queries[0] - nearest).square().sum(-1).mean().item(), abs=1e-12)
+    torch.testing.assert_close(
+        torch.autograd.grad(loss, queries)[0][0], 2 / 12 * (queries[0] - nearest), rtol=1e-12, atol=1e-14
+    )
+
+
+@verifies("ae.8")
+def test_separateness_is_a_hinge_on_two_cosines_with_a_constant_gradient():
+    queries, memory, margin = unit(1, 40, 5).requires_grad_(), unit(4, 5, seed=1), 0.5
+    order = torch.cdist(queries[0], memory).argsort(-1)
+    first, second = memory[order[:, 0]], memory[order[:, 1]]
+    gap = ((first - second) * queries[0]).sum(-1)
+    loss = autoencoders.separateness_loss(queries, memory, margin).sum()
+    assert loss.item() == pytest.approx((margin - 2 * gap).clamp_min(0).mean().item(), abs=1e-12)
+    active = gap < margin / 2
+    assert active.any() and not active.all()
+    expected = torch.where(active[:, None], 2 * (second - first) / 40, 0)
+    torch.testing.assert_close(torch.autograd.grad(loss, queries)[0][0], expected, rtol=1e-12, atol=1e-14)
+    half_way = F.normalize(memory[:1] + memory[1:2], dim=1)[None]
+    assert autoencoders.separateness_loss(half_way, memory[:2], margin).item() == pytest.approx(margin)
+
+
+@verifies("ae.9")
+def test_memory_update_is_the_papers_softmax_ratio_and_moves_items_along_the_arc():
+    queries, memory = unit(25, 6), unit(5, 6, seed=1)
+    memory[4] = -queries.mean(0) / queries.mean(0).norm()  # nearest to hardly any query
+    similarity = queries @ memory.T
+    over_queries = similarity.softmax(0)  # Park et al. 2020: softmax over the queries ...
+    winner = similarity.argmax(1)
+    updated = autoencoders.updated_memory(queries, memory)
+    for m in range(5):
+        mine = winner == m
+        if not mine.any():
+            assert torch.equal(updated[m], F.normalize(memory[m], dim=0))
+            continue
+        weights = over_queries[mine, m] / over_queries[mine, m].max()  # ... over its maximum in U_m
+        torch.testing.assert_close(weights, (similarity[mine, m] - similarity[mine, m].max()).exp())
+        total = weights @ queries[mine]
+        torch.testing.assert_close(updated[m], F.normalize(memory[m] + total, dim=0), rtol=1e-12, atol=1e-14)
+        s, direction = total.norm(), F.normalize(total, dim=0)
+        c = memory[m] @ direction
+        cosine = updated[m] @ direction
+        assert cosine.item() == pytest.approx(((c + s) / (1 + 2 * c * s + s**2).sqrt()).item(), abs=1e-12)
+        assert cosine > c
+    dead = autoencoders.updated_memory(queries[winner == 0], memory[[0, 1]])
+    torch.testing.assert_close(dead[1], memory[1])
+    example = torch.tensor([[0.6, 0.8]]), torch.tensor([[1.0, 0.0]])
+    torch.testing.assert_close(
+        autoencoders.updated_memory(*example)[0], torch.tensor([0.894, 0.447]), atol=1e-3, rtol=0
+    )
