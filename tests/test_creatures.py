@@ -118,3 +118,13 @@ def test_colors_come_from_the_hue():
 def test_what_cannot_be_drawn_is_named(split, size, says):
     with pytest.raises(InputError, match=says):
         creatures.draw_set(split, size, 5, 0)
+
+
+def test_drawing_gives_the_threads_back():
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        creatures.draw_set("val", 16, 1, 0)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
