@@ -93,20 +93,22 @@ class MemoryAutoencoder(Autoencoder):
         """Queries beside what the memory recalls, (B, 2 D, h, w)."""
         features = self.encoder(x)
         queries = F.normalize(features.flatten(2).transpose(1, 2), dim=2)
-        both = torch.cat([queries, read_memory(queries, self.memory)], 2)  # (B, h w, 2 D)
+        recalled = read_memory(queries, self.memory.clone())  # training overwrites it before the backward pass
+        both = torch.cat([queries, recalled], 2)  # (B, h w, 2 D)
         return both.transpose(1, 2).unflatten(2, features.shape[2:])
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Reconstruction, compactness and separateness; training moves the memory towards the queries."""
         latent = self.encode(x)
         queries = latent.chunk(2, 1)[0].flatten(2).transpose(1, 2).float()
+        memory = self.memory.clone()
         terms = {
             "mse": squared_error(x, self.decode(latent)).mean((1, 2)),
-            "compactness": self.compactness * compactness_loss(queries, self.memory),
-            "separateness": self.separateness * separateness_loss(queries, self.memory, self.margin),
+            "compactness": self.compactness * compactness_loss(queries, memory),
+            "separateness": self.separateness * separateness_loss(queries, memory, self.margin),
         }
         if self.training:
-            self.memory.copy_(updated_memory(queries.detach().flatten(0, 1), self.memory))
+            self.memory.copy_(updated_memory(queries.detach().flatten(0, 1), memory))
         return terms
 
 
