@@ -1,4 +1,4 @@
-"""The clothes of an avatar: hoodie, overall, crew-neck tee and V-neck tee, readable from 64 pixels on.
+"""What an avatar wears: hoodie, overall, crew-neck tee or V-neck tee, and glasses.
 
 Lengths as in avatar_face: half widths of the picture, y downwards; colours sRGB (B, 3) in [0, 255].
 """
@@ -8,13 +8,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from common.data.avatar_face import Face, contrast, shade, tint
+from common.data.avatar_face import WHITE, Face, contrast, shade, tint
+from common.data.canvas import Canvas
 from common.data.signed_distance import (
-    Canvas,
+    Point,
     Shape,
     bezier,
     circle,
     ellipse,
+    half_plane,
     polygon,
     rounded_box,
     segment,
@@ -124,3 +126,53 @@ def _v_neck(canvas: Canvas, face: Face, body: Shape, color: Tensor) -> None:
     band = (V_CUT.grown(0.05) - V_CUT) & body.grown(0.015)
     canvas.paint(band, shade(color, 0.84), line=contrast(color), line_width=0.012)
     _sleeves(canvas, face, color)
+
+
+SPECTACLES, SHADES = (92.0, 52.0, 36.0), (24.0, 24.0, 30.0)
+"""Frames of round glasses and of sunglasses."""
+
+
+def paint_temples(head: Canvas, face: Face, round_glasses: Tensor, sunglasses: Tensor) -> None:
+    """The arms of the glasses, from the lenses to the ears; hair lies over them."""
+    frame = _frame(face, sunglasses)
+    for side in (-1, 1):
+        (x, y), narrow = _lens_centre(face, side)
+        ear = (side * face.half_width - 0.04 * face.sin, y - 0.02)
+        head.paint(
+            segment((x + side * 0.1 * narrow, y - 0.03), ear, 0.014), frame, round_glasses + sunglasses
+        )
+
+
+def paint_glasses(head: Canvas, face: Face, round_glasses: Tensor, sunglasses: Tensor) -> None:
+    """Round glasses or sunglasses, where their weight (B,) is 1; low enough to leave the brows free."""
+    frame = _frame(face, sunglasses)
+    for side in (-1, 1):
+        (x, y), narrow = _lens_centre(face, side)
+        lens = ellipse((x, y), (0.128 * narrow, 0.128))
+        head.paint(lens, WHITE, 0.22 * round_glasses)
+        head.paint(lens.hollow(0.017), frame, round_glasses)
+        upper = half_plane((x, y - 0.1), side * 0.06)
+        dark = rounded_box((x, y + 0.01), (0.142 * narrow, 0.112), 0.07) & upper
+        head.paint(dark, (34.0, 36.0, 48.0), sunglasses, line=frame, line_width=0.018)
+        glint = segment((x - 0.075 * narrow, y + 0.02), (x - 0.03 * narrow, y - 0.055), 0.014)
+        head.paint(glint, WHITE, 0.55 * sunglasses + 0.5 * round_glasses)
+    spacing = _lens_spacing(face)
+    left, right = (face.at(side * (spacing - 0.122), face.eye_y - 0.013, 0.05) for side in (-1, 1))
+    over = ((left[0] + right[0]) / 2, face.eye_y - 0.048)
+    head.paint(bezier(left, over, right, 0.016, pieces=4), frame, round_glasses + sunglasses)
+
+
+def _lens_spacing(face: Face) -> Tensor:
+    return face.between("eye_spacing", 0.150, 0.182)
+
+
+def _lens_centre(face: Face, side: int) -> tuple[Point, Tensor]:
+    """Where a lens is seen, and how much narrower."""
+    x = side * _lens_spacing(face)
+    return face.at(x, face.eye_y + 0.012, 0.03), face.squeeze(x).clamp(max=1.06)
+
+
+def _frame(face: Face, sunglasses: Tensor) -> Tensor:
+    return torch.where(
+        sunglasses[:, None] > 0, face.skin.new_tensor(SHADES), face.skin.new_tensor(SPECTACLES)
+    )

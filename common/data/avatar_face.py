@@ -1,8 +1,8 @@
 """The head of an avatar: its shape, features and expression, from a person's traits and the turn of the head.
 
-Lengths are in half widths of the picture: x from -1 to 1, y downwards, the unturned head in the middle.  A feature
-sits on an ellipsoid, so turning the head by `yaw` moves it by parallax and narrows it towards the far side.
-All quantities are (B,) float64, one per picture; colours are sRGB (B, 3) in [0, 255].
+Lengths are in half widths of the picture: x from -1 to 1, y downwards, the unturned head in the middle.
+A feature sits on an ellipsoid, so turning the head by `yaw` moves it by parallax and narrows it towards
+the far side. All quantities are (B,) float64, one per picture; colours are sRGB (B, 3) in [0, 255].
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from common.data.canvas import Canvas
 from common.data.signed_distance import (
-    Canvas,
     Point,
     Shape,
     bezier,
@@ -25,6 +25,7 @@ from common.data.signed_distance import (
     rounded_box,
     segment,
     smooth_union,
+    union,
 )
 
 EXPRESSIONS = ("neutral", "smile", "surprise", "sadness", "anger")
@@ -98,16 +99,16 @@ class Face:
 
     @cached_property
     def half_width(self) -> Tensor:
-        return self.between("face_width", 0.325, 0.405)
+        return self.between("face_width", 0.315, 0.41)
 
     @cached_property
     def chin(self) -> Tensor:
         """y of the lowest point of the face."""
-        return self.between("face_height", 0.37, 0.47)
+        return self.between("face_height", 0.39, 0.48)
 
     @cached_property
     def eye_y(self) -> Tensor:
-        return self.between("eye_height", -0.07, -0.01)
+        return self.between("eye_height", -0.045, 0.015)
 
     @cached_property
     def mouth_y(self) -> Tensor:
@@ -135,7 +136,7 @@ class Face:
     def outline(self) -> Shape:
         """Skull and jaw as one smooth shape; the jaw follows the turn, the skull holds back."""
         skull = ellipse((0.01 * self.sin, -0.16), (self.half_width, 0.44))
-        jaw_width = self.half_width * self.between("jaw", 0.66, 0.98)
+        jaw_width = self.half_width * self.between("jaw", 0.64, 1.0)
         jaw_height = self.between("jaw", 0.38, 0.30)
         jaw = ellipse((0.09 * self.sin, self.chin - jaw_height), (jaw_width, jaw_height))
         return smooth_union(skull, jaw, 0.16)
@@ -158,9 +159,10 @@ def paint_neck_and_ears(canvas: Canvas, head: Canvas, face: Face) -> None:
 
 def paint_face(head: Canvas, face: Face) -> None:
     """The face without brows, which come last so that neither fringe nor sunglasses hide the expression."""
-    head.paint(face.outline, face.skin, line=shade(face.skin, 0.55), line_width=0.022)
-    light = face.outline.moved((-0.045, -0.05))
-    head.paint(face.outline - light, shade(face.skin, 0.86), 0.75)
+    head.paint(face.outline, shade(face.skin, 0.89), line=shade(face.skin, 0.55), line_width=0.022)
+    head.paint(face.outline & face.outline.moved((-0.045, -0.05)), face.skin)
+    gleam = ellipse((-0.17 + 0.06 * face.sin, -0.42), (0.075, 0.035), -0.6)
+    head.paint(gleam, tint(face.skin, 0.5), 0.6)
     _paint_cheeks(head, face)
     _paint_nose(head, face)
     for side in (-1, 1):
@@ -170,7 +172,7 @@ def paint_face(head: Canvas, face: Face) -> None:
 
 def _paint_cheeks(head: Canvas, face: Face) -> None:
     blush = (face.skin * 0.55 + face.skin.new_tensor([240.0, 70, 80]) * 0.45).clamp(0, 255)
-    flushed = face.between("blush", 0.1, 0.75) + face.by_expression(
+    flushed = face.between("blush", 0.1, 0.6) + face.by_expression(
         neutral=0, smile=0.1, surprise=0, sadness=0, anger=0.25
     )
     freckled = (face.traits["freckles"] > 0.62).double()
@@ -218,12 +220,12 @@ def _paint_eye(head: Canvas, face: Face, side: int) -> None:
     opening = opening - below
     head.paint(opening, WHITE, line=shade(face.skin, 0.42), line_width=0.016)
     gaze = cx + 0.02 * face.sin
-    radius = 0.062 * size * face.by_expression(neutral=1, smile=1, surprise=0.82, sadness=1, anger=0.92)
+    radius = 0.068 * size * face.by_expression(neutral=1, smile=1, surprise=0.82, sadness=1, anger=0.92)
     iris = ellipse((gaze, cy + 0.006), (radius * face.squeeze(x) ** 0.5, radius)) & opening
     color = along((*IRIS, IRIS[0]), face.traits["eye_color"])
     head.paint(iris, color)
-    head.paint(circle((gaze, cy + 0.006), radius * 0.52) & opening, INK)
-    head.paint(circle((gaze + 0.022, cy - 0.026), 0.02) & opening, WHITE)
+    head.paint(circle((gaze, cy + 0.006), radius * 0.56) & opening, INK)
+    head.paint(circle((gaze + 0.024, cy - 0.03), 0.022) & opening, WHITE)
     top = ellipse((cx, cy), (width + 0.012, height + 0.012)) & half_plane((cx, upper[1] - 0.012), lid_angle)
     lash = top - top.moved((0.0, 0.038))
     head.paint(lash & half_plane((cx, cy - 3.0), 0.0), INK)
@@ -246,7 +248,7 @@ def _paint_mouth(head: Canvas, face: Face) -> None:
     closed = face.shows("neutral", "sadness")
     fullness = ellipse((middle[0], y + 0.018 + 0.5 * lip_height), (half * 0.5 * face.cos, lip_height))
     head.paint(fullness, lip, 0.4 * closed)
-    bend = face.by_expression(neutral=0.02, smile=0, surprise=0, sadness=-0.115, anger=0)
+    bend = face.by_expression(neutral=0.02, smile=0, surprise=0, sadness=-0.13, anger=0)
     corner = face.by_expression(neutral=0, smile=0, surprise=0, sadness=0.035, anger=0)
     stroke = bezier((left[0], y + corner), (middle[0], y + bend), (right[0], y + corner), 0.017)
     head.paint(stroke, shade(lip, 0.6), closed)
@@ -267,10 +269,11 @@ def _paint_mouth(head: Canvas, face: Face) -> None:
     angry = face.shows("anger")
     teeth = ellipse((middle[0], y + 0.055), (half * face.cos, 0.1)) - half_plane((middle[0], y + 0.04), 0.0)
     head.paint(teeth, WHITE, angry, line=shade(lip, 0.45), line_width=0.022)
-    head.paint(teeth & segment((left[0], y + 0.003), (right[0], y + 0.003), 0.008), shade(lip, 0.45), angry)
+    gaps = [segment((left[0], y + 0.003), (right[0], y + 0.003), 0.008)]
     for place in (-0.45, 0.0, 0.45):
-        tx = middle[0] + place * half * face.cos
-        head.paint(teeth & segment((tx, y - 0.1), (tx, y + 0.1), 0.007), shade(lip, 0.45), angry * 0.8)
+        x = middle[0] + place * half * face.cos
+        gaps.append(segment((x, y - 0.1), (x, y + 0.1), 0.007))
+    head.paint(teeth & union(*gaps), shade(lip, 0.45), angry)
 
 
 def paint_brows(head: Canvas, face: Face, color: Tensor) -> None:
@@ -288,35 +291,3 @@ def paint_brows(head: Canvas, face: Face, color: Tensor) -> None:
         peak = face.at(side * (middle + 0.02), y - 0.03 - 0.5 * (inner_lift + outer_lift), 0.02)
         brow = bezier(inner, peak, outer, thickness, thickness * 0.62, pieces=5)
         head.paint(brow, color, line=shade(color, 0.5), line_width=0.011)
-
-
-def paint_glasses(head: Canvas, face: Face, round_glasses: Tensor, sunglasses: Tensor) -> None:
-    """Round or sun glasses where their weight (B,) is 1."""
-    worn = round_glasses + sunglasses
-    frame = torch.where(
-        sunglasses[:, None] > 0, face.skin.new_tensor([24.0, 24, 30]), face.skin.new_tensor([92.0, 52, 36])
-    )
-    y = face.eye_y + 0.012
-    spacing = face.between("eye_spacing", 0.150, 0.182)
-    for side in (-1, 1):
-        x = side * spacing
-        cx, cy = face.at(x, y, 0.03)
-        narrow = face.squeeze(x).clamp(max=1.06)
-        temple = segment(
-            (cx + side * 0.1 * narrow, cy - 0.03),
-            (side * face.half_width - 0.04 * face.sin, cy - 0.02),
-            0.014,
-        )
-        head.paint(temple, frame, worn)
-        lens = ellipse((cx, cy), (0.128 * narrow, 0.128))
-        head.paint(lens, WHITE, 0.22 * round_glasses)
-        head.paint(lens.hollow(0.017), frame, round_glasses)
-        dark = rounded_box((cx, cy + 0.01), (0.142 * narrow, 0.112), 0.07) & half_plane(
-            (cx, cy - 0.1), side * 0.06
-        )
-        head.paint(dark, (34.0, 36.0, 48.0), sunglasses, line=frame, line_width=0.018)
-        glint = segment((cx - 0.075 * narrow, cy + 0.02), (cx - 0.03 * narrow, cy - 0.055), 0.014)
-        head.paint(glint, WHITE, 0.55 * sunglasses + 0.5 * round_glasses)
-    left, right = (face.at(side * (spacing - 0.122), y - 0.025, 0.05) for side in (-1, 1))
-    over = ((left[0] + right[0]) / 2, y - 0.06)
-    head.paint(bezier(left, over, right, 0.016, pieces=4), frame, worn)

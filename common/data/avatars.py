@@ -1,14 +1,15 @@
 """Cartoon portraits drawn from attributes: the faces of every week of the course.
 
-A picture has five style attributes (28 options, 4,032 combinations), an expression, a person, a turn of the head and
-a background, and is a deterministic function of them:
+A picture has five style attributes (28 options, 4,032 combinations), an expression, a person, a turn of
+the head and a background, and is a deterministic function of them:
 
-    attributes = sample_attributes(8, torch.Generator().manual_seed(0))     # {"hair": int64 (8,), ..., "yaw": float32 (8,)}
-    images = draw(attributes, 64)                                           # uint8 (8, 3, 64, 64)
-    caption(attributes)[0]                                                  # "a portrait of a smiling person with ..."
+    attributes = sample_attributes(8, generator)     # {"hair": int64 (8,), ..., "yaw": float32 (8,)}
+    images = draw(attributes, 64)                    # uint8 (8, 3, 64, 64)
+    caption(attributes)[0]                           # "a portrait of a smiling person with ..."
 
-The style attributes are those of the course's style table; the person is a number, from which `identity` makes a
-vector of traits (face, skin, eyes, nose, mouth, brows, ...) that no style hides altogether.
+The style attributes are those of the course's style table; the person is a number, from which
+`identity` makes a vector of traits (face, skin, eyes, nose, mouth, brows, ...) that no style hides
+altogether.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ from torch import Tensor
 
 from common.data import avatar_clothes, avatar_face, avatar_hair
 from common.data.avatar_face import EXPRESSIONS, NECK, Face
+from common.data.canvas import Canvas
 from common.data.chunks import draw_in_chunks
 from common.data.image_set import ImageSet
-from common.data.signed_distance import Canvas, circle
+from common.data.signed_distance import circle
 from common.errors import InputError
 
 VERSION = 1
@@ -50,7 +52,9 @@ RUSSIAN_NAMES: dict[str, dict[str, str]] = {
         "black": "черный", "blond": "блонд", "chestnut": "каштановый", "pastel pink": "пастельный розовый",
         "red": "рыжий", "silver grey": "серебристо серый",
     },
-    "accessory": {"no glasses": "нет очков", "round glasses": "круглые очки", "sunglasses": "солнцезащитные очки"},
+    "accessory": {
+        "no glasses": "нет очков", "round glasses": "круглые очки", "sunglasses": "солнцезащитные очки",
+    },
     "clothes": {
         "hoodie": "худи", "overall": "комбинезон", "crew-neck tee": "футболка с круглым вырезом",
         "V-neck tee": "футболка с V-вырезом",
@@ -66,20 +70,25 @@ BACKGROUNDS = ("sky blue", "mint", "lavender", "sand", "rose", "teal", "violet",
 CHOICES: dict[str, tuple[str, ...]] = {**STYLE_OPTIONS, "expression": EXPRESSIONS, "background": BACKGROUNDS}
 """Every attribute that is a choice, with the names of its options."""
 TURNS = {"yaw": 30.0, "tilt": 10.0}
-"""Largest turn of the head in degrees: yaw positive when the face looks to the right of the picture, tilt positive
-when the head leans to the right."""
+"""Largest turn of the head in degrees: yaw positive when the face looks to the right of the picture,
+tilt positive when the head leans to the right."""
 
 HAIR_COLORS = ((40, 36, 46), (246, 206, 96), (118, 66, 40), (252, 178, 208), (214, 76, 30), (178, 186, 200))
-CLOTHES_COLORS = ((48, 48, 58), (58, 110, 216), (142, 148, 158), (62, 164, 92), (248, 140, 40), (250, 150, 188),
-                  (212, 46, 56), (248, 248, 246))  # fmt: skip
-GRADIENTS = (((150, 206, 246), (206, 234, 252)), ((150, 224, 196), (212, 244, 226)), ((190, 178, 240), (226, 218, 252)),
-             ((238, 214, 170), (250, 236, 208)), ((248, 190, 196), (254, 226, 224)), ((44, 140, 150), (120, 196, 196)),
-             ((124, 86, 176), (178, 146, 214)), ((40, 52, 98), (92, 108, 164)))  # fmt: skip
+CLOTHES_COLORS = ((48, 48, 58), (58, 110, 216), (142, 148, 158), (62, 164, 92), (248, 140, 40),
+                  (250, 150, 188), (212, 46, 56), (248, 248, 246))  # fmt: skip
+GRADIENTS = (
+    ((150, 206, 246), (206, 234, 252)), ((150, 224, 196), (212, 244, 226)),
+    ((190, 178, 240), (226, 218, 252)), ((238, 214, 170), (250, 236, 208)),
+    ((248, 190, 196), (254, 226, 224)), ((44, 140, 150), (120, 196, 196)),
+    ((124, 86, 176), (178, 146, 214)), ((40, 52, 98), (92, 108, 164)),
+)  # fmt: skip
 """Colour at the top and at the bottom of each background."""
 
-TRAITS = ("face_width", "face_height", "jaw", "skin_tone", "skin_warmth", "eye_size", "eye_spacing", "eye_height",
-          "eye_color", "lashes", "nose", "nose_width", "mouth_width", "mouth_height", "lips", "brow_thickness",
-          "brow_tilt", "ears", "freckles", "mole", "blush", "shoulders")  # fmt: skip
+TRAITS = (
+    "face_width", "face_height", "jaw", "skin_tone", "skin_warmth", "eye_size", "eye_spacing", "eye_height",
+    "eye_color", "lashes", "nose", "nose_width", "mouth_width", "mouth_height", "lips", "brow_thickness",
+    "brow_tilt", "ears", "freckles", "mole", "blush", "shoulders",
+)  # fmt: skip
 """Names of the entries of an identity vector."""
 
 PEOPLE = {
@@ -91,15 +100,15 @@ PEOPLE = {
 PEOPLE_PER_SET = {"train": 2_000, "val": 200, "test": 400}
 """How many of them a set shows, so that a person is seen about five times, in different styles and turns."""
 
-CHUNK_PIXELS = 2**20
+CHUNK_PIXELS = 2**19
 """Pixels drawn at a time, so that the planes of a shape stay in the cache."""
 
 
 def identity(person: Tensor) -> Tensor:
     """Traits (N, len(TRAITS)) float64 in [0, 1) of people (N,) int64: a hash, so a pure function of the id.
 
-    Trait k of person i is the SplitMix64 mix of i * len(TRAITS) + k + 1 (Steele, Lea and Flood 2014), whose upper 53
-    bits make the fraction.
+    Trait k of person i is the SplitMix64 mix of i * len(TRAITS) + k + 1 (Steele, Lea and Flood 2014),
+    whose upper 53 bits make the fraction.
     """
     golden, first, second = (_signed(c) for c in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
     counter = person.long()[:, None] * len(TRAITS) + torch.arange(1, len(TRAITS) + 1, device=person.device)
@@ -125,7 +134,8 @@ def sample_attributes(
 ) -> dict[str, Tensor]:
     """Attributes of `count` portraits, each uniform over its options or its range, all independent.
 
-    Returns int64 (count,) for every name in CHOICES and for `person`, float32 (count,) degrees for yaw and tilt.
+    Returns int64 (count,) for every name in CHOICES and for `person`, float32 (count,) degrees for yaw
+    and tilt.
     """
     attributes = {
         name: torch.randint(len(options), (count,), generator=generator) for name, options in CHOICES.items()
@@ -137,9 +147,11 @@ def sample_attributes(
 
 
 def draw(attributes: dict[str, Tensor], size: int = DEFAULT_SIZE) -> Tensor:
-    """Portraits uint8 (N, 3, size, size) of the attributes (see `sample_attributes`), on the device they are on.
+    """Portraits uint8 (N, 3, size, size) of the attributes (see `sample_attributes`), on the device
+    they are on.
 
-    Attributes left out are neutral: person 0, no turn, the first option.  InputError for values that do not exist.
+    Attributes left out are neutral: person 0, no turn, the first option.  InputError for values that do
+    not exist.
     """
     attributes = _checked(attributes, size)
     count = len(attributes["hair"])
@@ -159,8 +171,8 @@ def draw(attributes: dict[str, Tensor], size: int = DEFAULT_SIZE) -> Tensor:
 def _in_threads(function: Callable[[Tensor], None], parts: list[Tensor]) -> None:
     """Call the function on every part, as many at a time as torch has threads, with one thread inside each.
 
-    Threads inside the operations would wait for one another thousands of times a second, which costs little on an
-    idle machine and everything on a busy one.
+    Threads inside the operations would wait for one another thousands of times a second, which costs
+    little on an idle machine and everything on a busy one.
     """
     threads = torch.get_num_threads()
     with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
@@ -187,9 +199,10 @@ def _draw_alike(attributes: dict[str, Tensor], size: int) -> Tensor:
     avatar_face.paint_neck_and_ears(canvas, head, face)
     avatar_clothes.paint_clothes(canvas, face, clothes, clothes_color)
     avatar_face.paint_face(head, face)
+    round_glasses, sunglasses = ((attributes["accessory"] == index).double() for index in (1, 2))
+    avatar_clothes.paint_temples(head, face, round_glasses, sunglasses)
     avatar_hair.paint_hair_front(head, face, hair, hair_color)
-    worn = [(attributes["accessory"] == index).double() for index in range(3)]
-    avatar_face.paint_glasses(head, face, round_glasses=worn[1], sunglasses=worn[2])
+    avatar_clothes.paint_glasses(head, face, round_glasses, sunglasses)
     avatar_face.paint_brows(head, face, hair_color)
     return canvas.images()
 
@@ -225,7 +238,8 @@ def _checked(attributes: dict[str, Tensor], size: int) -> dict[str, Tensor]:
         ):
             wrong = sorted(set(values.tolist()) - set(range(len(options))))[0]
             raise InputError(
-                f"attribute {name!r}: there is no option {wrong}; 0 to {len(options) - 1} are {', '.join(options)}"
+                f"attribute {name!r}: there is no option {wrong}; 0 to {len(options) - 1} are "
+                + ", ".join(options)
             )
         if name in TURNS and not bool((values.abs() <= 2 * TURNS[name]).all()):
             raise InputError(
@@ -236,24 +250,22 @@ def _checked(attributes: dict[str, Tensor], size: int) -> dict[str, Tensor]:
 
 
 HAIR_WORDS = {
-    "none": "a bald head and {color} eyebrows", "long bun": "long {color} hair in a bun", "long wavy": "long wavy {color} hair",
-    "long straight": "long straight {color} hair", "short wavy": "short wavy {color} hair",
-    "short straight": "short straight {color} hair", "short curly": "short curly {color} hair",
+    "none": "a bald head and {color} eyebrows", "long bun": "long {color} hair in a bun",
+    "long wavy": "long wavy {color} hair", "long straight": "long straight {color} hair",
+    "short wavy": "short wavy {color} hair", "short straight": "short straight {color} hair",
+    "short curly": "short curly {color} hair",
 }  # fmt: skip
 EXPRESSION_WORDS = {
-    "neutral": "a calm",
-    "smile": "a smiling",
-    "surprise": "a surprised",
-    "sadness": "a sad",
-    "anger": "an angry",
-}
+    "neutral": "a calm", "smile": "a smiling", "surprise": "a surprised", "sadness": "a sad", "anger": "an angry",
+}  # fmt: skip
 CLEARLY_TURNED = 10.0
 """Degrees of yaw from which a caption mentions the turn."""
 
 
 def caption(attributes: dict[str, Tensor]) -> list[str]:
-    """One English sentence per portrait, naming the expression, all style attributes and the turn of the head:
-    "a portrait of a smiling person with short curly red hair, round glasses and a green hoodie, head turned left"."""
+    """One English sentence per portrait, naming the expression, all style attributes and the turn of
+    the head: "a portrait of a smiling person with short curly red hair, round glasses and a green
+    hoodie, head turned left"."""
     attributes = _checked(attributes, DEFAULT_SIZE)
     columns = {name: [options[i] for i in attributes[name].tolist()] for name, options in CHOICES.items()}
     sentences = []
@@ -266,7 +278,8 @@ def caption(attributes: dict[str, Tensor]) -> list[str]:
         )
         sentences.append(
             f"a portrait of {EXPRESSION_WORDS[style['expression']]} person with {hair}, {style['accessory']} "
-            f"and {article} {style['clothes_color']} {style['clothes']}, {turn}, {style['background']} background"
+            f"and {article} {style['clothes_color']} {style['clothes']}, {turn}, "
+            f"{style['background']} background"
         )
     return sentences
 
