@@ -1,6 +1,7 @@
 """Code, theory pages and checks name the same equations; languages agree; GitHub can render the formulas."""
 
 import re
+from functools import cache
 from itertools import chain
 from pathlib import Path
 
@@ -35,6 +36,9 @@ PAIRS = [
 ]  # fmt: skip
 
 
+cited_in_code = cache(tags.cited)
+
+
 def name_of(path: Path) -> str:
     return str(path.relative_to(REPOSITORY))
 
@@ -45,12 +49,12 @@ def name_of(path: Path) -> str:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_tag_cited_in_code_is_derived(language):
     derived = tags.derived(language)
-    assert {tag: str(places[0]) for tag, places in tags.cited().items() if tag not in derived} == {}
+    assert {tag: str(places[0]) for tag, places in cited_in_code().items() if tag not in derived} == {}
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_derived_tag_is_cited_in_code(language):
-    assert sorted(set(tags.derived(language)) - set(tags.cited()), key=tags.order) == []
+    assert sorted(set(tags.derived(language)) - set(cited_in_code()), key=tags.order) == []
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -187,7 +191,7 @@ def test_the_named_function_exists_and_its_file_cites_the_equation(page, numbers
     for function in re.findall(r"`(\w+)`", functions):
         assert re.search(rf"^\s*(?:def|class) {function}\b", text, re.M), f"{source} has no {function}"
     cited = {
-        tag for tag, places in tags.cited().items() for place in places if place.path == source.resolve()
+        tag for tag, places in cited_in_code().items() for place in places if place.path == source.resolve()
     }
     assert set(re.findall(r"\w+\.\d+", numbers)) <= cited
 

@@ -69,8 +69,9 @@ def test_quantile_threshold_keeps_its_false_alarm_rate_for_any_distribution(n, a
     assert float(alpha) - 1 / (n + 1) < exact <= float(alpha) + 1e-12
     generator = torch.Generator().manual_seed(n)
     scores = torch.randn(4000, n + 1, generator=generator, dtype=torch.float64).exp()  # log-normal
-    thresholds = torch.tensor([detection.threshold_quantile(row, float(alpha)) for row in scores[:, :n]])
-    assert torch.equal(thresholds, scores[:, :n].sort(1).values[:, k - 1].float().to(thresholds.dtype))
+    thresholds = [detection.threshold_quantile(row, float(alpha)) for row in scores[:, :n]]
+    thresholds = torch.tensor(thresholds, dtype=torch.float64)
+    assert torch.equal(thresholds, scores[:, :n].sort(1).values[:, k - 1])
     given_validation = stats.lognorm(1).sf(thresholds.numpy())  # false-alarm rate of each threshold
     law = stats.beta(n + 1 - k, k)
     assert law.mean() == pytest.approx(exact)
