@@ -1,0 +1,335 @@
+"""Images from counts: probabilities by hand, totals of 1, limiting cases, samples, the script."""
+
+import json
+import math
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import replace
+from fractions import Fraction
+
+import pytest
+import torch
+
+from common import figures
+from common.data import avatars
+from hw1_bayes_and_autoencoders import bayes_pixels
+from hw1_bayes_and_autoencoders.pixel_chain import ABOVE, LEFT, NEW, PixelChain, toss
+from hw1_bayes_and_autoencoders.pixel_models import (
+    PixelTables,
+    bits_per_pixel,
+    neighbour_difference,
+    pack,
+    unpack,
+)
+
+SCRIPT = bayes_pixels.__file__
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def blocks(count, channels=1, height=5, width=7, levels=4, seed=0):
+    """Random images of few levels with runs of equal pixels, so that contexts repeat and copying happens."""
+    levels = (
+        torch.randint(levels, (count, channels, height, -(-width // 2)), generator=generator(seed)) * 60 + 5
+    )
+    return levels.repeat_interleave(2, 3)[..., :width].to(torch.uint8)
+
+
+@pytest.fixture(scope="module")
+def faces():
+    return avatars.draw_set("train", 16, 11, 0).images, avatars.draw_set("val", 16, 4, 0).images
+
+
+# ---- independent pixels
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_packing_is_invertible(channels):
+    images = torch.randint(256, (3, channels, 4, 5), generator=generator(), dtype=torch.uint8)
+    code = pack(images)
+    assert int(code.max()) < 256**channels
+    assert torch.equal(unpack(code, channels), images)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1.0, 1 / 256])
+@pytest.mark.parametrize("joint", [False, True])
+def test_probability_of_an_image_by_hand(joint, alpha):
+    train = torch.tensor([[[10, 20]], [[10, 30]], [[40, 30]]], dtype=torch.uint8)[:, :, None]  # (3, 1, 1, 2)
+    alpha_exact = Fraction(alpha)
+    theta = lambda n: (n + alpha_exact) / (3 + alpha_exact * 256)
+    expected = theta(2) * theta(1)  # 10 twice in three images, 20 once
+    log2_p = PixelTables(train, joint, alpha).log2_probability(
+        torch.tensor([[[[10, 20]]]], dtype=torch.uint8)
+    )
+    assert float(log2_p.sum()) == pytest.approx(math.log2(expected), abs=1e-12)
+
+
+def test_the_channels_of_a_color_come_apart_only_without_joint():
+    train = torch.tensor([[1, 2, 3], [4, 5, 6]], dtype=torch.uint8).view(2, 3, 1, 1)
+    mixed = torch.tensor([1, 5, 3], dtype=torch.uint8).view(1, 3, 1, 1)
+    assert float(PixelTables(train).log2_probability(mixed)) == -3
+    assert float(PixelTables(train, joint=True).log2_probability(mixed)) == -math.inf
+    assert float(PixelTables(train, joint=True).log2_probability(train[:1])) == -1
+    colors = {tuple(pixel.flatten().tolist()) for pixel in PixelTables(train).sample(200, generator())}
+    assert len(colors) == 8
+    colors = {tuple(pixel.flatten().tolist()) for pixel in PixelTables(train, True).sample(200, generator())}
+    assert colors == {(1, 2, 3), (4, 5, 6)}
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.01, 1.0])
+def test_each_table_sums_to_1(alpha):
+    model = PixelTables(blocks(5, height=1, width=3), alpha=alpha)
+    every = torch.arange(256, dtype=torch.uint8).view(256, 1, 1, 1).expand(-1, -1, 1, 3)
+    assert torch.allclose(model.log2_probability(every).exp2().sum(0), torch.ones(1, 3, dtype=torch.float64))
+
+
+def test_infinite_smoothing_is_uniform():
+    images = blocks(5, channels=3)
+    for joint in (False, True):
+        log2_p = PixelTables(images, joint, alpha=1e15).log2_probability(images)
+        assert torch.allclose(log2_p, torch.full_like(log2_p, -24), atol=1e-6)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.02])
+def test_sampling_frequencies_are_theta(alpha):
+    train, count = torch.tensor([10, 10, 200], dtype=torch.uint8).view(3, 1, 1, 1), 50_000
+    drawn = PixelTables(train, alpha=alpha).sample(count, generator(1)).flatten().long()
+    p = torch.full((256,), alpha, dtype=torch.float64)
+    p[10], p[200] = 2 + alpha, 1 + alpha
+    p /= 3 + 256 * alpha
+    deviation = (p * (1 - p) / count).sqrt()
+    seen = torch.bincount(drawn, minlength=256) / count
+    assert ((seen - p).abs() <= 5 * deviation + 1e-12).all()  # 256 levels: chance of one beyond is 1.5e-4
+
+
+def test_bits_per_pixel_of_constants():
+    white = torch.full((2, 3, 4, 5), 255, dtype=torch.uint8)
+    assert bits_per_pixel(PixelTables(white).log2_probability(white)).tolist() == [0, 0]
+    smoothed = PixelTables(white[:1].expand(11, -1, -1, -1), alpha=1)
+    assert float(bits_per_pixel(smoothed.log2_probability(white))[0]) == pytest.approx(
+        -3 * math.log2(12 / 267)
+    )
+    assert float(bits_per_pixel(smoothed.log2_probability(white - 1))[0]) == pytest.approx(
+        -3 * math.log2(1 / 267)
+    )
+
+
+@pytest.mark.parametrize(("joint", "alpha"), [(False, 0.0), (False, 1 / 256), (True, 0.0), (True, 2.0**-24)])
+def test_neighbour_difference_is_that_of_samples_and_loses_the_covariance(faces, joint, alpha):
+    train, _ = faces
+    model = PixelTables(train, joint, alpha)
+    sampled = (model.sample(400, generator(2)).double().diff(dim=-1) ** 2).mean((1, 2, 3))
+    assert abs(float(sampled.mean()) - model.neighbour_difference()) < 5 * float(sampled.std()) / 20
+    if alpha == 0:
+        left, right = (train[..., cut].double() for cut in (slice(None, -1), slice(1, None)))
+        covariance = ((left - left.mean(0)) * (right - right.mean(0))).mean()
+        expected = neighbour_difference(train) + 2 * float(covariance)
+        assert model.neighbour_difference() == pytest.approx(expected, rel=1e-12)
+
+
+# ---- the chain
+
+
+def naive_probability(train, image, row, column, value, *, bits, cell, alpha, beta):
+    """p(value at (row, column) | neighbours) from dictionaries, straight from the definition, one channel."""
+    at = lambda x, i, j: int(x[i, j]) if i >= 0 and j >= 0 else 255
+    shift = 8 - bits
+
+    def contexts(x, i, j):
+        colors = [at(x, i, j - 1) >> shift, at(x, i - 1, j) >> shift, at(x, i - 1, j - 1) >> shift]
+        whole = ((i // cell, j // cell), *colors)
+        return [whole[:k] for k in range(5)]
+
+    def symbol(x, i, j):
+        v = at(x, i, j)
+        return LEFT if v == at(x, i, j - 1) else ABOVE if v == at(x, i - 1, j) else NEW + (v >> shift)
+
+    n, n_exact, n_cell = Counter(), Counter(), Counter()
+    for x in train[:, 0]:
+        for i in range(x.shape[0]):
+            for j in range(x.shape[1]):
+                s = symbol(x, i, j)
+                for c in contexts(x, i, j):
+                    n[c, s] += 1
+                    n[c] += 1
+                if s >= NEW:
+                    n_exact[at(x, i, j)] += 1
+                    n_cell[s] += 1
+
+    def p(s):
+        result = (n[(), s] + (alpha * 2**shift if s >= NEW else 0)) / (n[()] + 256 * alpha)
+        for c in contexts(image, row, column)[1:]:
+            result = (n[c, s] + beta * result) / (n[c] + beta)
+        return result
+
+    s = NEW + (value >> shift)
+    within = (n_exact[value] + alpha) / (n_cell[s] + alpha * 2**shift)
+    left, above = at(image, row, column - 1), at(image, row - 1, column)
+    return p(s) * within + p(LEFT) * (value == left) + p(ABOVE) * (value == above)
+
+
+def test_chain_probabilities_agree_with_a_naive_count():
+    options = {"bits": 3, "cell": 2, "alpha": 0.01, "beta": 0.5}
+    train, asked = blocks(4), torch.cat([blocks(2, seed=1), blocks(1, levels=256, seed=2)])
+    log2_p = PixelChain.fit(train, **options).log2_probability(asked)
+    for k, (i, j) in enumerate([(0, 0), (0, 3), (2, 0), (4, 6), (3, 2), (1, 5)]):
+        image = asked[k % 3, 0]
+        expected = naive_probability(train, image, i, j, int(image[i, j]), **options)
+        assert float(log2_p[k % 3, i, j]) == pytest.approx(math.log2(expected), abs=1e-10)
+
+
+@pytest.mark.parametrize("options", [{}, {"bits": 8, "beta": 3}, {"bits": 1, "cell": 4}, {"beta": 0}])
+@pytest.mark.parametrize("seed", range(3))
+def test_chain_sums_to_1_over_all_values_after_random_contexts(options, seed):
+    model = PixelChain.fit(blocks(6), **options)
+    image = blocks(1, levels=3 if seed else 5, seed=seed)
+    for i, j in [(4, 6), (0, 0), (2, 3), (0, 6), (4, 0)]:
+        every = image.repeat(256, 1, 1, 1)
+        every[:, 0, i, j] = torch.arange(256, dtype=torch.uint8)
+        assert float(model.log2_probability(every)[:, i, j].exp2().sum()) == pytest.approx(1, abs=1e-12)
+
+
+def test_pixels_depend_on_the_left_and_above_only():
+    model, images = PixelChain.fit(blocks(6), beta=1), blocks(2, seed=5)
+    before = model.log2_probability(images)
+    images[:, :, 3, 4:] += 30
+    images[:, :, 4] += 30
+    after = model.log2_probability(images)
+    assert torch.equal(before[:, :3], after[:, :3])
+    assert torch.equal(before[:, 3, :4], after[:, 3, :4])
+    assert not torch.equal(before, after)
+
+
+def test_chain_without_weight_on_data_is_uniform():
+    images = blocks(3, channels=3)
+    log2_p = PixelChain.fit(images, alpha=1e18, beta=1e18).log2_probability(images)
+    assert torch.allclose(log2_p, torch.full_like(log2_p, -24), atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(5, 7), (6, 3)])
+def test_one_image_without_smoothing_is_reproduced(size):
+    image = torch.randint(256, (1, 3, *size), generator=generator(3), dtype=torch.uint8)
+    model = PixelChain.fit(image, bits=8, alpha=0, beta=0)
+    assert torch.equal(model.sample(3, generator()), image.repeat(3, 1, 1, 1))
+
+
+def test_a_white_image_costs_nothing_and_gives_white():
+    white = torch.full((2, 3, 4, 5), 255, dtype=torch.uint8)
+    model = PixelChain.fit(white, alpha=0)
+    assert bits_per_pixel(model.log2_probability(white)).tolist() == [0, 0]
+    assert torch.equal(model.sample(2, generator()), white)
+
+
+@pytest.mark.parametrize("beta", [0.05, 2.0])
+def test_the_wavefront_draws_from_the_distribution_whose_likelihood_it_reports(beta):
+    """Mean code length of samples is the entropy: that of 2 x 2 images drawn, against their exact
+    frequencies."""
+    train = blocks(6, height=2, width=2, levels=2) // 128 * 128
+    model = PixelChain.fit(
+        train, bits=1, alpha=0, beta=beta
+    )  # alpha 0: only exact colours seen, so 16 images or fewer
+    count = 40_000
+    drawn = model.sample(count, generator(4)).flatten(1)
+    every, n = drawn.unique(dim=0, return_counts=True)
+    p = model.log2_probability(every.view(-1, 1, 2, 2)).sum((1, 2)).exp2()
+    assert float(p.sum()) == pytest.approx(1, abs=1e-2)  # nearly everything possible was drawn
+    assert ((n / count - p).abs() <= 5 * (p * (1 - p) / count).sqrt()).all()
+
+
+def test_tossing_follows_the_weights():
+    ones = torch.ones(20_000, dtype=torch.int64)
+    share = toss(3 * ones, 1.0, ones, 0 * ones, generator()).double().mean()
+    assert abs(float(share) - 0.75) < 5 * math.sqrt(0.75 * 0.25 / 20_000)
+    assert toss(0 * ones, 0.0, ones, 0 * ones, generator()).sum() == 0
+
+
+def test_dependence_beats_independence_on_other_people_and_mends_the_grain(faces):
+    train, held_out = faces
+    chain, table = PixelChain.fit(train), PixelTables(train, joint=True, alpha=2.0**-24)
+    bits = [float(bits_per_pixel(model.log2_probability(held_out)).mean()) for model in (chain, table)]
+    assert bits[0] < bits[1] < 24
+    assert PixelTables(train, joint=True).log2_probability(held_out).isinf().any()
+    rough = neighbour_difference(table.sample(5, generator()))
+    assert abs(neighbour_difference(chain.sample(5, generator())) - neighbour_difference(train)) < rough / 2
+
+
+def test_beta_is_not_part_of_the_counts(faces):
+    train, held_out = faces
+    changed = replace(PixelChain.fit(train), beta=4.0).log2_probability(held_out)
+    assert torch.equal(changed, PixelChain.fit(train, beta=4.0).log2_probability(held_out))
+
+
+# ---- reading, the script
+
+
+def folder_of(tmp_path, images, name="faces"):
+    for i, image in enumerate(images):
+        figures.save_png(tmp_path / name / f"{i:02d}.png", image)
+    return tmp_path / name
+
+
+def test_a_folder_gives_its_first_images_and_holds_out_the_others(tmp_path):
+    images = torch.randint(256, (7, 3, 9, 12), generator=generator(), dtype=torch.uint8)
+    folder = folder_of(tmp_path, images)
+    (folder / "broken.png").write_bytes(b"not a picture")
+    config = bayes_pixels.Config(data=str(folder), train_count=4, held_out_count=9)
+    train, held_out = bayes_pixels.read_sets(config)
+    assert train.shape[1:] == held_out.shape[1:] == (3, 9, 12)  # the usual size of the folder
+    both = torch.cat([train, held_out])
+    assert {tuple(x.flatten().tolist()) for x in both} == {tuple(x.flatten().tolist()) for x in images}
+    assert len(train) in (3, 4)  # the broken one may have been among the first four
+
+
+def test_subfolders_are_the_splits_and_size_is_obeyed(tmp_path):
+    images = blocks(5, channels=3)
+    folder_of(tmp_path, images[:3], "set/train")
+    folder_of(tmp_path, images[3:], "set/val")
+    config = bayes_pixels.Config(data=str(tmp_path / "set"), size=(4, 6))
+    train, held_out = bayes_pixels.read_sets(config)
+    assert train.shape == (3, 3, 4, 6)
+    assert held_out.shape == (2, 3, 4, 6)
+
+
+def run(*arguments, cwd):
+    command = [sys.executable, SCRIPT, *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, encoding="utf-8", check=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"), [(["--data", "no-such-folder"], "no-such-folder"), (["--beta", "-1"], "--beta")]
+)
+def test_a_mistake_on_the_command_line_is_one_line(tmp_path, arguments, named):
+    result = run(*arguments, cwd=tmp_path)
+    assert result.returncode == 1
+    assert named in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_script_leaves_figures_and_numbers(tmp_path):
+    result = run(
+        "--size", 16, "--held-out-count", 3, "--count", 2, "--data-dir", tmp_path / "data", cwd=tmp_path
+    )
+    assert result.returncode == 0, result.stderr
+    folder = tmp_path / "runs" / "hw1" / "0001-bayes-pixels"
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    metrics = summary["metrics"]
+    assert (summary["n_train"], summary["n_val"]) == (11, 3)
+    assert "val/channels_mle_bits_per_pixel" not in metrics  # infinite, said by the share instead
+    assert 0 < metrics["val/channels_mle_impossible_pixels"] <= 1
+    assert metrics["val/chain_bits_per_pixel"] < metrics["val/colors_one_pseudo_observation_bits_per_pixel"]
+    assert all((folder / name).stat().st_size > 5_000 for name in summary["figures"])
+    assert len(list((folder / "samples").glob("*.png"))) == 7
+
+
+def test_grey_images_and_nothing_held_out(tmp_path):
+    config = bayes_pixels.Config(data=str(folder_of(tmp_path, blocks(3))), outdir=tmp_path, count=2, alpha=0)
+    bayes_pixels.main(config)
+    summary = json.loads(
+        (tmp_path / "hw1" / "0001-bayes-pixels" / "summary.json").read_text(encoding="utf-8")
+    )
+    assert summary["n_val"] == 0
+    assert not any(name.startswith("val/") for name in summary["metrics"])
