@@ -65,7 +65,7 @@ def save_grid(
         return
     height, width = grid.shape[1:]
     dpi = 100
-    left = 8 + 6.2 * max((len(text) for text in row_titles), default=0)
+    left = 8 + 6.2 * max((len(line) for text in row_titles for line in text.split("\n")), default=0)
     lines = max((1 + text.count("\n") for text in column_titles), default=0)
     top = (22 * (1 + title.count("\n")) if title else 4) + 13 * lines + 6 * (lines > 0)
     total = (
