@@ -257,10 +257,10 @@ def test_the_mean_of_a_patch_forgets_the_image_under_the_model_only():
 # ---- dependent pixels
 
 
-def tiny_chain() -> pixel_chain.PixelChain:
+def tiny_chain(beta: float = 0.5) -> pixel_chain.PixelChain:
     """A chain over grey images of 1 x 2 pixels, counted from three of them."""
     images = torch.tensor([[10, 10], [10, 200], [90, 90]], dtype=torch.uint8).reshape(3, 1, 1, 2)
-    return pixel_chain.PixelChain.fit(images, bits=4, grid=1, alpha=0.01, beta=(0.5, 1.0, 2.0, 0.3, 0.7))
+    return pixel_chain.PixelChain.fit(images, bits=4, alpha=0.01, beta=beta)
 
 
 @verifies("bayes.11")
@@ -301,21 +301,18 @@ def test_back_off_is_the_posterior_mean_under_a_prior_centred_on_the_shorter_con
 
 
 @verifies("bayes.12")
-def test_symbols_after_a_context_are_counted_smoothed_and_normalised():
-    model = tiny_chain()
-    symbols = torch.arange(model.symbols)
-    white, grey = torch.tensor([[255]]), torch.tensor([[10]])
-    for left in (white, grey, torch.tensor([[123]])):  # seen contexts and one never seen
-        contexts = model.find(model.elements(left, white, white, torch.tensor([0]), torch.tensor([1])))
-        p = torch.stack([model.symbol_probability(contexts, symbol.reshape(1, 1)) for symbol in symbols])
-        assert p.sum().item() == pytest.approx(1, abs=PRECISION)
-    contexts = model.find(model.elements(grey, white, white, torch.tensor([0]), torch.tensor([1])))
-    # After 10 on the left came 10 ("as on the left") and 200 (new); of all 6 pixels one is a new 200.
-    new_200 = torch.tensor([[pixel_chain.NEW + 200 // 16]])
-    p = (1 + 0.01 * 16) / (6 + 0.01 * 256)
-    for beta in model.beta:  # every element of this context divides off the same two observations
-        p = (1 + beta * p) / (2 + beta)
-    assert model.symbol_probability(contexts, new_200).item() == pytest.approx(p, abs=PRECISION)
+def test_the_weight_of_the_shorter_context_decides_between_no_context_and_the_longest():
+    after_10 = torch.tensor([[10, 200], [10, 10]], dtype=torch.uint8).reshape(2, 1, 1, 2)
+    second = lambda beta: tiny_chain(beta).log2_probability(after_10)[:, 0, 1].exp2().tolist()
+    # Without context, of 6 pixels: 200 is new once; 10 is new twice, and two pixels copy the left one.
+    n, alpha, d = 6, 0.01, 256
+    assert second(1e12) == pytest.approx(
+        [(1 + alpha) / (n + alpha * d), (2 + 2 + alpha) / (n + alpha * d)], abs=1e-7
+    )
+    # After 10, once each: a new colour in the cell of 200 (192 to 207), of which 200 was 1 of 1; a copy.
+    assert second(0.0) == pytest.approx([1 / 2 * (1 + alpha) / (1 + 16 * alpha), 1 / 2], abs=1e-7)
+    between = second(0.5)
+    assert second(1e12)[0] < between[0] < second(0.0)[0]
 
 
 @verifies("bayes.13")
