@@ -120,11 +120,12 @@ def test_what_cannot_be_drawn_is_named(split, size, says):
         creatures.draw_set(split, size, 5, 0)
 
 
-def test_drawing_gives_the_threads_back():
+def test_threads_change_nothing_and_are_given_back(train):
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
-        creatures.draw_set("val", 16, 1, 0)
+        again = creatures.draw_set("train", 32, 1000, 0)
         assert torch.get_num_threads() == 3
+        assert torch.equal(again.images, train.images)
     finally:
         torch.set_num_threads(before)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import Tensor
@@ -28,7 +29,13 @@ def draw_in_chunks(
     """`count` rows of each of the tensors that `draw_chunk(CHUNK, generator)` gives CHUNK rows of.
 
     Every chunk is drawn whole, also the last, so that count = 7 gives the first seven of count = 20,000.
+
+    Each core draws chunks of its own on one thread.  Drawing is thousands of small operations; to split each
+    of them over the cores costs a wait each time, and a long one where the cores are shared with other work.
     """
-    chunks = range(max(1, -(-count // CHUNK)))
-    drawn = [draw_chunk(CHUNK, chunk_generator(name, split, chunk, seed)) for chunk in chunks]
+    threads = torch.get_num_threads()
+    draw = lambda chunk: draw_chunk(CHUNK, chunk_generator(name, split, chunk, seed))
+    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        drawn = list(pool.map(draw, range(max(1, -(-count // CHUNK)))))
+    torch.set_num_threads(threads)  # what a thread sets is also what later threads begin with
     return {key: torch.cat([part[key] for part in drawn])[:count] for key in drawn[0]}
