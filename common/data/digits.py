@@ -8,8 +8,8 @@ drifts along the stroke.  Last the digit is scaled into a box of 20/28 of the im
 centre of mass, as LeCun et al. (1998) did with the real ones.  Lengths are in 28ths of the image, the
 pixels of MNIST, whatever size is drawn.
 
-20,000 digits of 28 pixels take 4.4 s of one core.  Trained on the first 10,000 and tested on the 5,000: a CNN of two layers is right on 99.4 %, logistic regression (on 5,000) on 94.5 %, the nearest class
-mean on 82.6 %.
+20,000 digits of 28 pixels take 4.4 s of one core.  Trained on the first 10,000 and tested on the 5,000, a CNN
+of two layers is right on 99.4 %, logistic regression (on 5,000) on 94.5 %, the nearest class mean on 82.6 %.
 """
 
 from __future__ import annotations
