@@ -251,7 +251,7 @@ def environment(device: Device) -> dict:
     except OSError:  # no git on this machine
         commit, dirty = None, None
     return {
-        "command": " ".join([Path(sys.executable).name, *sys.argv]),
+        "command": " ".join(["python", _script(), *sys.argv[1:]]),
         "commit": commit,
         "dirty": dirty,
         "python": platform.python_version(),
@@ -262,6 +262,12 @@ def environment(device: Device) -> dict:
         "world_size": device.world_size,
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
+
+
+def _script() -> str:
+    """The running script as a reader would start it: relative to the repository where it lies in there."""
+    path = Path(sys.argv[0]).absolute()
+    return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else path.name
 
 
 def device_name(device: Device) -> str:

@@ -11,13 +11,14 @@ ROOT = Path(__file__).resolve().parent.parent
 
 COMMANDS = {  # name: (module with main(arguments) -> exit status, what it does)
     "run": ("course.run_weeks", "run the homework scripts and print a table of the numbers they measured"),
+    "results": ("course.results", "keep what a run measured and write the tables of the pages from it"),
     "test": ("course.run_tests", "run the tests; more arguments go to pytest: test tests/test_x.py -x"),
 }
 NEED_NO_PACKAGES = {("run", "--list"), ("run", "--help"), ("run", "-h")}
 
 
 def usage() -> str:
-    commands = "\n".join(f"  {name:<6}{description}" for name, (_, description) in COMMANDS.items())
+    commands = "\n".join(f"  {name:<9}{description}" for name, (_, description) in COMMANDS.items())
     return f"""usage: python3 -m course [--here] COMMAND [ARGUMENTS]
 
 commands:

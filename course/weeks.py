@@ -74,7 +74,7 @@ SCRIPTS = (
         data="avatars",
         short="",
         full="",
-        shows=(),
+        shows=("val/channels_smoothed_bits_per_pixel", "val/chain_bits_per_pixel"),
     ),
     *(train_detector(arch, seed) for arch in SPILL_DETECTORS for seed in SEEDS),
     Script(

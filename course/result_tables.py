@@ -1,0 +1,117 @@
+"""The tables of the pages as data: where numbers come from, which are shown, how columns are called."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+HW1 = "hw1_bayes_and_autoencoders/results"
+NOT_RUN = {"en": "not run", "ru": "не запускалось"}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: the key of its value in a row, and its heading in both languages."""
+
+    key: str
+    en: str
+    ru: str
+    digits: int = 3
+
+    def cell(self, row: dict, language: str) -> str:
+        """A word, or a number with its standard deviation where the row has one under KEY_sd."""
+        value = row.get(self.key)
+        if value is None:
+            return NOT_RUN[language]
+        if isinstance(value, str):
+            return value
+        spread = row.get(f"{self.key}_sd")
+        return f"{value:.{self.digits}f}" + ("" if spread is None else f" ± {spread:.{self.digits}f}")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows taken from committed summaries."""
+
+    columns: tuple[Column, ...]
+    rows: Callable[[Path], list[dict]]
+    """Folder of the repository -> rows; a row with a true `best` is set in bold."""
+    note: Callable[[Path], dict[str, str]]
+    """Folder of the repository -> the line under the table, by language: N, seeds, device, command."""
+
+
+def markdown(table: Table, language: str, root: Path) -> str:
+    """The table and the line under it, as GitHub's Markdown."""
+    lines = [
+        "| " + " | ".join(getattr(column, language) for column in table.columns) + " |",
+        "|" + "---|" * len(table.columns),
+    ]
+    for row in table.rows(root):
+        cells = [column.cell(row, language) for column in table.columns]
+        lines.append("| " + " | ".join(f"**{cell}**" if row.get("best") else cell for cell in cells) + " |")
+    return "\n".join(lines) + f"\n\n{table.note(root)[language]}\n"
+
+
+def summary(root: Path, path: str) -> dict:
+    """A committed summary.json; ValueError naming it when there is none."""
+    try:
+        return json.loads((root / path / "summary.json").read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(
+            f"{path}/summary.json is missing; run `python3 -m course run --full` and keep it"
+        ) from error
+
+
+def command_of(root: Path, path: str) -> str:
+    """The command that made a committed summary."""
+    return json.loads((root / path / "env.json").read_text(encoding="utf-8"))["command"]
+
+
+# ---- hw1
+
+
+def spill_rows(root: Path) -> list[dict]:
+    """For each architecture: the class-room rule on the MSE, then every rule on its best score."""
+    kept = summary(root, f"{HW1}/eval_detectors")
+    rows, best = kept["rows"], kept["best"]
+    chosen = []
+    for arch in dict.fromkeys(row["arch"] for row in rows):
+        mine = [row for row in rows if row["arch"] == arch]
+        score = max(mine, key=lambda row: row["validation_auc"])["score"]
+        chosen += [
+            row
+            for row in mine
+            if row["score"] == score or (row["score"], row["rule"]) == ("mse", "fraction-of-max")
+        ]
+    is_best = lambda row: all(row[key] == best[key] for key in ("arch", "score", "rule"))
+    return [{**row, "best": is_best(row)} for row in chosen]
+
+
+def spill_note(root: Path) -> dict[str, str]:
+    kept = summary(root, f"{HW1}/eval_detectors")
+    n, seeds, device = kept["n_test"], kept["best"]["seeds"], kept["device"]
+    command = "`python3 -m course run --full --only eval_detectors`"
+    return {
+        "en": f"Drawn wells, {n} test images, mean ± standard deviation over {seeds} seeds; {device}; "
+        f"{command}. Bold: the pair of architecture and score that separates the validation images best.",
+        "ru": f"Нарисованные формы, {n} тестовых картинок, среднее ± стандартное отклонение по {seeds} "
+        f"запускам; {device}; {command}. Полужирным — пара из архитектуры и оценки, лучше всех разделяющая "
+        "валидационные картинки.",
+    }
+
+
+TABLES = {
+    "spills": Table(
+        (
+            Column("arch", "architecture", "архитектура"),
+            Column("score", "score", "оценка картинки"),
+            Column("rule", "threshold", "порог"),
+            Column("tpr", "TPR", "TPR"),
+            Column("tnr", "TNR", "TNR"),
+            Column("precision", "precision", "точность"),
+            Column("auc", "ROC AUC", "ROC AUC"),
+        ),
+        spill_rows,
+        spill_note,
+    ),
+}

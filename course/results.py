@@ -1,0 +1,109 @@
+"""`python3 -m course results`: keep the numbers and figures of a run, and write the tables of the pages from
+them.
+
+    python3 -m course results runs/course-0007     # keep what the scripts of this `course run` measured
+    python3 -m course results                      # only write the tables again
+    python3 -m course results --check              # exit status 1 if a page is not what the results say
+
+What is kept lies in HOMEWORK/results/SCRIPT/: summary.json, env.json, config.json and the figures the summary
+names.  A page marks the place of a table with `<!-- table: NAME -->` and `<!-- end of table -->`; the tables
+are described in course/result_tables.py."""
+
+import argparse
+import json
+import re
+import shutil
+import sys
+from pathlib import Path
+
+from course.result_tables import TABLES, markdown
+from course.weeks import SCRIPTS
+
+ROOT = Path(__file__).resolve().parent.parent
+LARGEST_FIGURE = 400_000
+"""Bytes; a larger one does not belong into git."""
+MARKED = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
+
+
+def main(arguments: list[str]) -> int:
+    """Exit status 0; 1 when something is missing, too large or, with --check, not up to date."""
+    parser = argparse.ArgumentParser(prog="python3 -m course results", description=__doc__.split("\n", 1)[0])
+    parser.add_argument(
+        "folder", nargs="?", type=Path, help="a folder of `course run`, such as runs/course-0007"
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="change nothing; say which pages are not up to date"
+    )
+    options = parser.parse_args(arguments)
+    try:
+        if options.folder is not None:
+            keep(options.folder)
+        stale = [page for page in pages() if not write_tables(page, options.check)]
+    except ValueError as error:
+        print(f"course results: {error}", file=sys.stderr)
+        return 1
+    for page in stale:
+        print(
+            f"course results: {page.relative_to(ROOT)} is not what the results say; "
+            "run `python3 -m course results`",
+            file=sys.stderr,
+        )
+    return 1 if stale else 0
+
+
+def keep(folder: Path) -> None:
+    """Copy the summaries and figures of the scripts that `course run` ran into the homeworks' folders."""
+    try:
+        results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{folder}: no results.json of `course run` there ({error})") from error
+    homework = {script.name: Path(script.file).parent for script in SCRIPTS}
+    for result in results["scripts"]:
+        if result["status"] != "ok":
+            print(f"{result['name']}: {result['status']}, not kept")
+            continue
+        source = ROOT / result["run_directory"]
+        keep_one(source, ROOT / homework[result["name"]] / "results" / result["name"])
+
+
+def keep_one(source: Path, target: Path) -> None:
+    """Copy one run's summary, flags, environment and the figures named in its summary."""
+    summary = json.loads((source / "summary.json").read_text(encoding="utf-8"))
+    files = ["summary.json", "env.json", "config.json", *summary.get("figures", [])]
+    too_large = [name for name in files if (source / name).stat().st_size > LARGEST_FIGURE]
+    if too_large:
+        raise ValueError(f"{source / too_large[0]}: larger than {LARGEST_FIGURE // 1000} kB; make it smaller")
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    for name in files:
+        shutil.copyfile(source / name, target / name)
+    print(f"kept {target.relative_to(ROOT)}")
+
+
+def pages() -> list[Path]:
+    """All Markdown pages of the course that mark a table."""
+    found = [path for pattern in ("*.md", "*/*.md", "*/*/*.md") for path in ROOT.glob(pattern)]
+    return sorted(
+        path
+        for path in found
+        if ".venv" not in path.parts and MARKED.search(path.read_text(encoding="utf-8"))
+    )
+
+
+def write_tables(page: Path, check: bool) -> bool:
+    """Put every table of a page in its place; returns False if `check` and the page would change."""
+    language = "ru" if page.name.endswith(".ru.md") or page.parent.name == "ru" else "en"
+    text = page.read_text(encoding="utf-8")
+
+    def table(found: re.Match) -> str:
+        if found[2] not in TABLES:
+            raise ValueError(
+                f"{page.relative_to(ROOT)}: unknown table {found[2]}; there are {', '.join(TABLES)}"
+            )
+        return f"{found[1]}{markdown(TABLES[found[2]], language, ROOT)}{found[3]}"
+
+    new = MARKED.sub(table, text)
+    if new != text and not check:
+        page.write_text(new, encoding="utf-8")
+        print(f"wrote {page.relative_to(ROOT)}")
+    return new == text or not check
