@@ -80,7 +80,7 @@ def test_precision_and_recall_equal_brute_force(k):
     real, fake = normal(40, 2), 0.7 * normal(31, 2, seed=1) + 0.8
     found = precision_recall(real, fake, k=k, chunk=7)
     assert found[:2] == brute_force(real, fake, k)
-    assert 0 < min(found[:2]) and max(found[:2]) < 1
+    assert min(found[:2]) > 0 and max(found[:2]) < 1
     assert found.count == (40, 31)
 
 

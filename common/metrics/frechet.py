@@ -8,8 +8,8 @@
 (common/metrics/inception.py) the distance is FID; with any other extractor it is not, and must not be called
 so.
 
-2,048 dimensions take about 1 s on two cores, where the square root of the matrix product takes 20 s
-(benchmarks/frechet_distance.py).
+2,048 dimensions take less than a tenth of the time of the square root of the matrix product
+(benchmarks/frechet_distance.py), and singular covariances lose no digits.
 """
 
 from __future__ import annotations
@@ -240,7 +240,7 @@ def frechet_distance_from_features(x: Tensor, y: Tensor) -> float:
             raise InputError(
                 "features: NaN or infinite values; look at the images and the extractor's weights"
             )
-        rows = features.detach().double()
+        rows = features.detach().double().cpu()
         means.append(rows.mean(0))
         centred = (rows - means[-1]) / (len(rows) - 1) ** 0.5  # (N, D): centred' centred = sigma
         traces.append(centred.square().sum())
@@ -253,11 +253,20 @@ def frechet_distance_from_features(x: Tensor, y: Tensor) -> float:
 def trace_of_root(factor1: Tensor, factor2: Tensor) -> Tensor:
     """Tr (S1 S2)^(1/2) = sum of the singular values of A' B, for S1 = A A', S2 = B B', eq. (metrics.8).
 
-    A (D, r), B (D, s).  The eigenvalues of S1 S2 are their squares; a square root of eigenvalues computed
-    from S1 S2 itself would turn rounding errors of 1e-16 into 1e-8.
+    A (D, r), B (D, s).  Where they are well conditioned the singular values are roots of the eigenvalues of
+    A' S2 A, eight times faster; near zero a root would turn rounding of 1e-16 into 1e-8, and then they are
+    computed as such.
     """
     product = factor1.T @ factor2
-    return torch.linalg.svdvals(product if product.shape[0] >= product.shape[1] else product.T).sum()
+    product = product if product.shape[0] <= product.shape[1] else product.T
+    if product.numel() == 0:
+        return product.new_zeros(())
+    eigenvalues = torch.linalg.eigvalsh(torch.from_numpy(product.numpy() @ product.numpy().T))
+    roots = eigenvalues.clamp(min=0).sqrt()
+    rounding = torch.finfo(roots.dtype).eps * eigenvalues[-1] * (0.5 / roots).sum()  # of the sum of roots
+    if rounding <= 1e-8 * roots.sum():
+        return roots.sum()
+    return torch.linalg.svdvals(product.T).sum()
 
 
 def expected_bias(sigma: Tensor, count1: int, count2: int) -> float:

@@ -44,7 +44,11 @@ class ConvNormReLU(nn.Module):
         self.bn = nn.BatchNorm2d(outputs, eps=1e-3)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.bn(self.conv(x)), inplace=True)
+        return F.relu(self.affine(x), inplace=True)
+
+    def affine(self, x: Tensor) -> Tensor:
+        """Without the ReLU."""
+        return self.bn(self.conv(x))
 
     def fold(self) -> None:
         """Put the normalisation of evaluation mode into the convolution's weight and bias."""
@@ -80,17 +84,19 @@ class Mixed(nn.Module):
         return torch.cat([self._chain(names, x) for names in self.chains], 1)
 
     def _chain(self, names: list[list[str]], x: Tensor) -> Tensor:
-        if names[0][0] == "branch_pool":
-            x = self._pooled(x)
+        if names == [["branch_pool"]]:
+            return self._pool_branch(x)
         for parallel in names:
             outputs = [getattr(self, name)(x) for name in parallel]
             x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, 1)
         return x
 
-    def _pooled(self, x: Tensor) -> Tensor:
-        if self.pool == "average":
-            return F.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False)
-        return F.max_pool2d(x, 3, stride=1, padding=1)
+    def _pool_branch(self, x: Tensor) -> Tensor:
+        if self.pool == "maximum":
+            return self.branch_pool(F.max_pool2d(x, 3, stride=1, padding=1))
+        # averaging commutes with a 1 x 1 convolution, which leaves fewer channels to average
+        x = F.avg_pool2d(self.branch_pool.affine(x), 3, stride=1, padding=1, count_include_pad=False)
+        return F.relu(x, inplace=True)
 
 
 class Reduction(Mixed):

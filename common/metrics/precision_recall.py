@@ -4,7 +4,7 @@ Kynkäänniemi et al. (2019).  The set of images that count as real is the union
 features, each reaching to its k-th neighbour among them.  Precision: the share of generated images inside;
 recall: the share of real images inside the same union around the generated ones.
 
-Compare only at equal N and k: both fall as N grows.  `spread.jackknife` gives a standard error.
+Compare only at equal N and k: the balls shrink as N grows.  `spread.jackknife` gives a standard error.
 """
 
 from __future__ import annotations
