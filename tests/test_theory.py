@@ -123,6 +123,13 @@ def test_tags_are_collected_from_pages_and_checks(tmp_path):
     assert sorted(tags.checked(tmp_path)) == ["x.1", "x.2"]
 
 
+def test_the_table_of_tags_is_printed(capsys):
+    tags.main()
+    rows = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert rows["tag"].split() == ["en", "ru", "cited", "checked"]
+    assert [int(number) > 0 for number in rows["bayes.5"].split()] == [True] * 4
+
+
 @pytest.mark.parametrize("bad", ["bayes2", "Bayes.2", "bayes.", "(bayes.2)"])
 def test_a_check_cannot_name_something_that_is_no_tag(bad):
     with pytest.raises(ValueError, match="not an equation tag"):
