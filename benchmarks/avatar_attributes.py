@@ -34,7 +34,7 @@ class Config:
     """Portraits of the test split, other people again."""
     size: int = 64
     """Side in pixels; a multiple of 16."""
-    epochs: int = 12
+    epochs: int = 8
     """Passes over the train split."""
     batch_size: int = 100
     learning_rate: float = 3e-3

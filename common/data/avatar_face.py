@@ -35,6 +35,7 @@ DEPTH = 0.27
 """How far the features of the face lie in front of the axis about which the head turns."""
 INK = (38.0, 30.0, 34.0)
 WHITE = (255.0, 255.0, 255.0)
+THROAT, TONGUE = (104.0, 26.0, 36.0), (232.0, 104.0, 112.0)
 
 SKIN = ((255, 226, 204), (246, 203, 168), (226, 172, 130), (190, 132, 92), (146, 94, 64), (108, 68, 48))
 """From the palest to the darkest; a person's skin lies anywhere between."""
@@ -215,9 +216,9 @@ def _paint_eye(head: Canvas, face: Face, side: int) -> None:
     lid_height = height * face.by_expression(neutral=0.78, smile=0.86, surprise=1.2, sadness=0.5, anger=0.42)
     cheek = height * face.by_expression(neutral=0.95, smile=0.5, surprise=1.2, sadness=0.9, anger=0.7)
     upper = (cx, cy - lid_height)
-    opening = ellipse((cx, cy), (width, height)) & half_plane(upper, lid_angle)
-    below = half_plane((cx, cy + cheek), 0.0)
-    opening = opening - below
+    opening = (ellipse((cx, cy), (width, height)) & half_plane(upper, lid_angle)) - half_plane(
+        (cx, cy + cheek)
+    )
     head.paint(opening, WHITE, line=shade(face.skin, 0.42), line_width=0.016)
     gaze = cx + 0.02 * face.sin
     radius = 0.068 * size * face.by_expression(neutral=1, smile=1, surprise=0.82, sadness=1, anger=0.92)
@@ -228,7 +229,8 @@ def _paint_eye(head: Canvas, face: Face, side: int) -> None:
     head.paint(circle((gaze + 0.024, cy - 0.03), 0.022) & opening, WHITE)
     top = ellipse((cx, cy), (width + 0.012, height + 0.012)) & half_plane((cx, upper[1] - 0.012), lid_angle)
     lash = top - top.moved((0.0, 0.038))
-    head.paint(lash & half_plane((cx, cy - 3.0), 0.0), INK)
+    head.paint(lash, INK)
+    # lashes stand out of the outer corner
     flick = face.between("lashes", -0.02, 0.05).clamp(min=0.0)
     corner = (cx + side * width * 0.92, cy - height * 0.3)
     head.paint(
@@ -239,40 +241,46 @@ def _paint_eye(head: Canvas, face: Face, side: int) -> None:
 def _paint_mouth(head: Canvas, face: Face) -> None:
     half = face.between("mouth_width", 0.1, 0.14)
     half = half * face.by_expression(neutral=0.85, smile=1.15, surprise=0.55, sadness=0.85, anger=1.0)
-    zero = torch.zeros_like(half)
     y = face.mouth_y + face.by_expression(neutral=0, smile=-0.03, surprise=0.02, sadness=0.02, anger=0.0)
-    lip = torch.lerp(shade(face.skin, 0.55), face.skin.new_tensor([176.0, 48, 58]).expand_as(face.skin), 0.55)
-    left, right, middle = face.at(-half, y, 0.02), face.at(half, y, 0.02), face.at(zero, y, 0.03)
+    red = face.skin.new_tensor([176.0, 48, 58]).expand_as(face.skin)
+    lip = torch.lerp(shade(face.skin, 0.55), red, 0.55)
+    x = face.at(torch.zeros_like(half), y, 0.03)[0]
 
-    lip_height = face.between("lips", 0.012, 0.032)
-    closed = face.shows("neutral", "sadness")
-    fullness = ellipse((middle[0], y + 0.018 + 0.5 * lip_height), (half * 0.5 * face.cos, lip_height))
-    head.paint(fullness, lip, 0.4 * closed)
+    # a closed mouth, level or bent down at its corners
+    (left, _), (right, _) = face.at(-half, y, 0.02), face.at(half, y, 0.02)
+    closed, lip_height = face.shows("neutral", "sadness"), face.between("lips", 0.012, 0.032)
+    head.paint(
+        ellipse((x, y + 0.018 + 0.5 * lip_height), (half * 0.5 * face.cos, lip_height)), lip, 0.4 * closed
+    )
     bend = face.by_expression(neutral=0.02, smile=0, surprise=0, sadness=-0.13, anger=0)
     corner = face.by_expression(neutral=0, smile=0, surprise=0, sadness=0.035, anger=0)
-    stroke = bezier((left[0], y + corner), (middle[0], y + bend), (right[0], y + corner), 0.017)
+    stroke = bezier((left, y + corner), (x, y + bend), (right, y + corner), 0.017)
     head.paint(stroke, shade(lip, 0.6), closed)
+    _paint_open_mouth(head, face, (x, y), half * face.cos, lip)
 
+
+def _paint_open_mouth(head: Canvas, face: Face, middle: Point, half: Tensor, lip: Tensor) -> None:
+    """`half`: half the width, as seen."""
+    x, y = middle
     # a grin: the lower half of an ellipse, with teeth and tongue
-    grin = ellipse((middle[0], y), (half * face.cos, 0.135)) & half_plane((middle[0], y), 0.0)
     smiling = face.shows("smile")
-    head.paint(grin, (110.0, 28.0, 38.0), smiling, line=shade(lip, 0.55), line_width=0.02)
-    head.paint(grin & ellipse((middle[0], y + 0.13), (half * 0.62, 0.06)), (232.0, 104.0, 112.0), smiling)
-    head.paint(grin - half_plane((middle[0], y + 0.042), 0.0), WHITE, smiling)
-
+    grin = ellipse((x, y), (half, 0.135)) & half_plane((x, y))
+    head.paint(grin, THROAT, smiling, line=shade(lip, 0.55), line_width=0.02)
+    head.paint(grin & ellipse((x, y + 0.13), (half * 0.65, 0.06)), TONGUE, smiling)
+    head.paint(grin - half_plane((x, y + 0.042)), WHITE, smiling)
+    # surprise: a round hole
     surprised = face.shows("surprise")
-    hole = ellipse((middle[0], y + 0.01), (half * face.cos, 0.085))
-    head.paint(hole, (96.0, 24.0, 34.0), surprised, line=shade(lip, 0.7), line_width=0.024)
-    head.paint(hole & ellipse((middle[0], y + 0.085), (half * 0.8, 0.04)), (232.0, 104.0, 112.0), surprised)
-
-    # clenched teeth under a lip bent down at both ends
+    hole = ellipse((x, y + 0.01), (half, 0.085))
+    head.paint(hole, THROAT, surprised, line=shade(lip, 0.7), line_width=0.024)
+    head.paint(hole & ellipse((x, y + 0.085), (half * 0.85, 0.04)), TONGUE, surprised)
+    # anger: clenched teeth under an arched lip
     angry = face.shows("anger")
-    teeth = ellipse((middle[0], y + 0.055), (half * face.cos, 0.1)) - half_plane((middle[0], y + 0.04), 0.0)
+    teeth = ellipse((x, y + 0.055), (half, 0.1)) - half_plane((x, y + 0.04))
     head.paint(teeth, WHITE, angry, line=shade(lip, 0.45), line_width=0.022)
-    gaps = [segment((left[0], y + 0.003), (right[0], y + 0.003), 0.008)]
+    gaps = [segment((x - half, y + 0.003), (x + half, y + 0.003), 0.008)]
     for place in (-0.45, 0.0, 0.45):
-        x = middle[0] + place * half * face.cos
-        gaps.append(segment((x, y - 0.1), (x, y + 0.1), 0.007))
+        gap = x + place * half
+        gaps.append(segment((gap, y - 0.1), (gap, y + 0.1), 0.007))
     head.paint(teeth & union(*gaps), shade(lip, 0.45), angry)
 
 

@@ -175,9 +175,11 @@ def _in_threads(function: Callable[[Tensor], None], parts: list[Tensor]) -> None
     little on an idle machine and everything on a busy one.
     """
     threads = torch.get_num_threads()
-    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        list(pool.map(function, parts))
-    torch.set_num_threads(threads)  # what a thread sets is also what later threads start with
+    try:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            list(pool.map(function, parts))
+    finally:
+        torch.set_num_threads(threads)  # what one thread sets, threads started later begin with
 
 
 def _draw_alike(attributes: dict[str, Tensor], size: int) -> Tensor:
@@ -256,7 +258,8 @@ HAIR_WORDS = {
     "short curly": "short curly {color} hair",
 }  # fmt: skip
 EXPRESSION_WORDS = {
-    "neutral": "a calm", "smile": "a smiling", "surprise": "a surprised", "sadness": "a sad", "anger": "an angry",
+    "neutral": "a calm", "smile": "a smiling", "surprise": "a surprised", "sadness": "a sad",
+    "anger": "an angry",
 }  # fmt: skip
 CLEARLY_TURNED = 10.0
 """Degrees of yaw from which a caption mentions the turn."""
@@ -284,6 +287,12 @@ def caption(attributes: dict[str, Tensor]) -> list[str]:
     return sentences
 
 
+def people_of(split: str, seed: int) -> range:
+    """Ids of the people in a set; up to 100 seeds show different ones."""
+    start = PEOPLE[split].start + seed % 100 * PEOPLE_PER_SET[split]
+    return range(start, start + PEOPLE_PER_SET[split])
+
+
 def draw_set(split: str, size: int, count: int, seed: int) -> ImageSet:
     """The first `count` portraits of a split: styles uniform over the 4,032, people of this split only.
 
@@ -291,8 +300,7 @@ def draw_set(split: str, size: int, count: int, seed: int) -> ImageSet:
     """
     if split not in PEOPLE:
         raise InputError(f"split {split!r} of avatars: there are {', '.join(PEOPLE)}")
-    start = PEOPLE[split].start + seed % 100 * PEOPLE_PER_SET[split]
-    people = range(start, start + PEOPLE_PER_SET[split])
+    people = people_of(split, seed)
     attributes = draw_in_chunks(
         "avatars", split, count, seed, lambda chunk, generator: sample_attributes(chunk, generator, people)
     )
