@@ -93,7 +93,9 @@ class MemoryAutoencoder(Autoencoder):
         """Queries beside what the memory recalls, (B, 2 D, h, w)."""
         features = self.encoder(x)
         queries = F.normalize(features.flatten(2).transpose(1, 2), dim=2)
-        recalled = read_memory(queries, self.memory.clone())  # training overwrites it before the backward pass
+        recalled = read_memory(
+            queries, self.memory.clone()
+        )  # training overwrites it before the backward pass
         both = torch.cat([queries, recalled], 2)  # (B, h w, 2 D)
         return both.transpose(1, 2).unflatten(2, features.shape[2:])
 
@@ -141,8 +143,19 @@ def updated_memory(queries: Tensor, memory: Tensor) -> Tensor:  # (Q, D), (M, D)
 
 # ---- building them
 
-CHANNELS = (32, 64, 128)
-"""Of the convolutional encoders, one stride of 2 each."""
+CONV_WIDTHS = (32, 64, 128)
+"""Channels of the convolutional encoders, one stride of 2 each."""
+MEMORY_WIDTHS = (32, 64, 128, 128)
+"""One stride more: with few latent pixels the queries alone cannot carry the image past the memory."""
+
+
+def stride(arch: str) -> int:
+    """What the sides of an image must be a multiple of."""
+    return {
+        "conv": 2 ** len(CONV_WIDTHS),
+        "vae": 2 ** len(CONV_WIDTHS),
+        "memory": 2 ** len(MEMORY_WIDTHS),
+    }.get(arch, 1)
 
 
 def build(
@@ -155,16 +168,19 @@ def build(
     if arch == "linear5":
         return Autoencoder(*_dense([pixels, 512, 256, 128, 64, latent], (channels, size, size)))
     if arch == "memory":
-        features = nn.Conv2d(CHANNELS[-1], latent, 1)
-        encoder = nn.Sequential(*_downsampling(channels), features)
-        decoder = nn.Sequential(nn.Conv2d(2 * latent, CHANNELS[-1], 1), nn.ReLU(), *_upsampling(channels))
-        return MemoryAutoencoder(encoder, decoder, memory_items, latent)
-    side = size // 2 ** len(CHANNELS)
-    flat = CHANNELS[-1] * side**2
-    width = {"conv": latent, "vae": 2 * latent}[arch]
-    encoder = nn.Sequential(*_downsampling(channels), nn.Flatten(), nn.Linear(flat, width))
-    unflatten = nn.Unflatten(1, (CHANNELS[-1], side, side))
-    decoder = nn.Sequential(nn.Linear(latent, flat), nn.ReLU(), unflatten, *_upsampling(channels))
+        features = nn.Conv2d(MEMORY_WIDTHS[-1], latent, 1)
+        encoder = nn.Sequential(*_downsampling(channels, MEMORY_WIDTHS), features)
+        first = (nn.Conv2d(2 * latent, MEMORY_WIDTHS[-1], 1), nn.ReLU())
+        return MemoryAutoencoder(
+            encoder, nn.Sequential(*first, *_upsampling(channels, MEMORY_WIDTHS)), memory_items, latent
+        )
+    top, side = CONV_WIDTHS[-1], size // stride(arch)
+    outputs = {"conv": latent, "vae": 2 * latent}[arch]  # a VAE's encoder gives mean and log-variance
+    encoder = nn.Sequential(
+        *_downsampling(channels, CONV_WIDTHS), nn.Flatten(), nn.Linear(top * side**2, outputs)
+    )
+    first = (nn.Linear(latent, top * side**2), nn.ReLU(), nn.Unflatten(1, (top, side, side)))
+    decoder = nn.Sequential(*first, *_upsampling(channels, CONV_WIDTHS))
     if arch == "vae":
         return VariationalAutoencoder(encoder, decoder, pixel_sigma)
     return Autoencoder(encoder, decoder)
@@ -180,22 +196,20 @@ def _dense(widths: list[int], shape: tuple[int, int, int]) -> tuple[nn.Module, n
     return encoder, nn.Sequential(*chain(widths[::-1]), nn.Tanh(), nn.Unflatten(1, shape))
 
 
-def _downsampling(channels: int) -> list[nn.Module]:
-    """(B, C, H, W) -> (B, 128, H/8, W/8)."""
-    widths = (channels, *CHANNELS)
+def _downsampling(channels: int, widths: tuple[int, ...]) -> list[nn.Module]:
+    """(B, C, H, W) -> (B, widths[-1], H / 2^n, W / 2^n)."""
     return [
         layer
-        for a, b in pairwise(widths)
+        for a, b in pairwise((channels, *widths))
         for layer in (nn.Conv2d(a, b, 4, stride=2, padding=1), nn.BatchNorm2d(b), nn.ReLU())
     ]
 
 
-def _upsampling(channels: int) -> list[nn.Module]:
-    """(B, 128, h, w) -> (B, C, 8 h, 8 w), in [-1, 1]."""
-    widths = (*CHANNELS[::-1], channels)
+def _upsampling(channels: int, widths: tuple[int, ...]) -> list[nn.Module]:
+    """(B, widths[-1], h, w) -> (B, C, 2^n h, 2^n w), in [-1, 1]."""
     layers = [
         layer
-        for a, b in pairwise(widths)
+        for a, b in pairwise((*widths[::-1], channels))
         for layer in (nn.ConvTranspose2d(a, b, 4, stride=2, padding=1), nn.BatchNorm2d(b), nn.ReLU())
     ]
     return [*layers[:-2], nn.Tanh()]  # the last transposed convolution gives pixels

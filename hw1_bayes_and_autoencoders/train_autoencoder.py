@@ -95,10 +95,9 @@ def load_part(config: Config, part: str) -> ImageSet:
 
 def build_model(config: Config) -> autoencoders.Autoencoder:
     """The untrained model of this run."""
-    if not config.arch.startswith("linear") and config.image_size % 8:
-        raise InputError(
-            f"--size {config.image_size}: --arch {config.arch} halves it three times; use a multiple of 8"
-        )
+    multiple = autoencoders.stride(config.arch)
+    if config.image_size % multiple:
+        raise InputError(f"--size {config.image_size}: --arch {config.arch} needs a multiple of {multiple}")
     return autoencoders.build(
         config.arch,
         3 if config.color else 1,
