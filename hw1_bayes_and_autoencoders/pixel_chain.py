@@ -12,6 +12,7 @@ Each longer context divides the shorter one, has a table of its own, and falls b
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -153,30 +154,33 @@ class PixelChain:
 
     # ---- probabilities
 
-    def symbol_probability(self, contexts: list[Tensor], symbol: Tensor) -> Tensor:
-        """p(v | c) from the shortest context to the longest, eq. (bayes.12)."""
-        total = len(self.followers[0].pairs) + self.alpha * LEVELS ** self.shape[0]
-        pseudo = torch.where(symbol >= NEW, self.alpha * self.colors_in_cell, 0.0)
-        p = (self.followers[0].n(contexts[0], symbol) + pseudo.double()) / total
-        for followers, context in zip(self.followers[1:], contexts[1:]):
-            _, n_c = followers.span(context)
-            p = backed_off(followers.n(context, symbol), n_c, self.beta, p)
-        return p
-
     def log2_probability(self, images: Tensor) -> Tensor:  # (M, C, H, W) -> float64 (M, H, W)
         """log2 of the probability of every pixel's exact colour given its neighbours; -inf where it is 0."""
-        return torch.cat([self._log2_probability(pack(image[None])) for image in images])
+        return self.log2_probability_by_beta(images, [self.beta])[0]
 
-    def _log2_probability(self, code: Tensor) -> Tensor:
+    def log2_probability_by_beta(self, images: Tensor, betas: Sequence[float]) -> Tensor:  # -> (K, M, H, W)
+        """The same for other weights than its own: the counts are looked up once, image by image."""
+        return torch.stack([self._log2_probability(pack(image[None])[0], betas) for image in images], dim=1)
+
+    def _log2_probability(self, code: Tensor, betas: Sequence[float]) -> Tensor:  # (H, W) -> (K, H, W)
         code, left, above, above_left = neighbours(code, self.shape[0])
         contexts = self.find(self.elements(left, above, above_left, *self.places()))
-        p = lambda symbol: self.symbol_probability(contexts, symbol)
+        n_c = [followers.span(context)[1] for followers, context in zip(self.followers, contexts)]
         cell = self.coarse(code)
-        n_exact, n_cell = self.exact.n(cell, code), self.exact.span(cell)[1]
+        n_exact, n_cell = self.exact.n(cell, code).double(), self.exact.span(cell)[1].double()
         within = (n_exact + self.alpha) / (n_cell + self.alpha * self.colors_in_cell)
-        total = p(NEW + cell) * within.nan_to_num(0)  # 0 / 0: a cell never seen, with alpha = 0
-        total += torch.where(code == left, p(torch.full_like(code, LEFT)), 0)
-        total += torch.where(code == above, p(torch.full_like(code, ABOVE)), 0)
+        ways = [  # to write the colour: each symbol with the probability that it then gives this very colour
+            (NEW + cell, within.nan_to_num(0)),  # 0 / 0: a cell never seen, with alpha = 0
+            (torch.full_like(code, LEFT), (code == left).double()),
+            (torch.full_like(code, ABOVE), (code == above).double()),
+        ]
+        total = torch.zeros(len(betas), *code.shape, dtype=torch.float64)
+        for symbol, gives in ways:
+            n_cv = [followers.n(context, symbol) for followers, context in zip(self.followers, contexts)]
+            pseudo = (symbol >= NEW).double() * (self.alpha * self.colors_in_cell)
+            shortest = (n_cv[0] + pseudo) / (n_c[0].double() + self.alpha * LEVELS ** self.shape[0])
+            for k, beta in enumerate(betas):
+                total[k] += gives * chained(n_cv[1:], n_c[1:], beta, shortest)
         return total.log2()
 
     # ---- samples
@@ -223,19 +227,29 @@ class PixelChain:
 
 
 def neighbours(code: Tensor, channels: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Packed colours (N, H, W) and those on the left, above and above left, white outside."""
+    """Packed colours (..., H, W) and those on the left, above and above left, white outside."""
+    here, before = slice(1, None), slice(-1)
     padded = torch.nn.functional.pad(code, (1, 0, 1, 0), value=LEVELS**channels - 1)
-    return code, padded[:, 1:, :-1], padded[:, :-1, 1:], padded[:, :-1, :-1]
+    return tuple(
+        padded[..., i, j].contiguous()
+        for i, j in ((here, here), (here, before), (before, here), (before, before))
+    )
 
 
-def backed_off(n_cv: Tensor, n_c: Tensor, beta: float, shorter: Tensor) -> Tensor:
-    """p(v | c) = (n(c, v) + beta p(v | c')) / (n(c) + beta), eq. (bayes.12); p(v | c') for an unseen c, also
-    at beta = 0."""
-    return torch.where(n_c > 0, (n_cv + beta * shorter) / (n_c + beta).clamp(min=1e-300), shorter)
+def chained(n_cv: Sequence[Tensor], n_c: Sequence[Tensor], beta: float, shortest: Tensor) -> Tensor:
+    """p(v | c) = (n(c, v) + beta p(v | c')) / (n(c) + beta) from the shortest context to the longest, eq.
+    (bayes.12).
+
+    A context never seen, n(c) = 0, leaves p(v | c') as it is, also for beta = 0.
+    """
+    p = shortest
+    for n_v, n in zip(n_cv, n_c):
+        p = torch.where(n > 0, (n_v + beta * p) / (n.double() + beta), p)
+    return p
 
 
 def toss(n: Tensor, weight: float, seen: Tensor, other: Tensor, generator: torch.Generator) -> Tensor:
     """`seen` with probability n / (n + weight), else `other`; where both are 0, `other`."""
     return torch.where(
-        torch.rand(n.shape, generator=generator, dtype=torch.float64) * (n + weight) < n, seen, other
+        torch.rand(n.shape, generator=generator, dtype=torch.float64) * (n.double() + weight) < n, seen, other
     )

@@ -44,7 +44,7 @@ def save_comparison(
 
 
 def save_numbers(
-    path: Path, titles: dict[str, str], metrics: dict[str, float], splits: Sequence[str]
+    path: Path, titles: dict[str, str], metrics: dict[str, float], splits: Sequence[str], channels: int
 ) -> None:
     """Bits per pixel and differences of neighbours as bars."""
     figure, (left, right) = figures.new_figure(11, 0.5 * len(titles) + 1.4, ncols=2, sharey=True)
@@ -63,12 +63,10 @@ def save_numbers(
                 else f" ∞ ({share:.0%} of the pixels have probability 0)"
             )
             left.annotate(text, (value if math.isfinite(value) else 0, y), va="center", fontsize=7)
-    left.axvline(24, color="grey", linestyle=":", linewidth=1)
-    left.set(
-        xlabel="bits per pixel (24: all colours alike)",
-        title="Given its neighbours, a pixel costs fewest bits",
-        xlim=(0, 27),
-    )
+    left.axvline(8 * channels, color="grey", linestyle=":", linewidth=1)
+    best = min(titles, key=lambda name: metrics.get(f"{splits[-1]}/{name}_bits_per_pixel", math.inf))
+    left.set(xlabel=f"bits per pixel ({8 * channels}: all colours alike)", xlim=(0, 9 * channels))
+    left.set_title(f"Fewest bits on {SPLITS[splits[-1]]}:\n{titles[best]}", fontsize=10)
     left.set_yticks(places, titles.values(), fontsize=8)
     left.invert_yaxis()
     left.legend(frameon=False, fontsize=7)
@@ -84,7 +82,7 @@ def save_numbers(
         xlabel="(difference of horizontal neighbours)², squared grey levels",
         xlim=(0, 1.12 * max(differences)),
     )
-    right.set_title("Independence makes neighbours strangers")
+    right.set_title("Independence makes neighbours strangers:\nhow much they differ in samples", fontsize=10)
     right.legend(frameon=False, fontsize=7)
     figures.save_figure(figure, path)
 
