@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from course import bootstrap
+from course.command_line import COMMANDS
 
 resource = pytest.importorskip("resource", reason="limits and signals as POSIX has them")
 
@@ -115,6 +116,13 @@ def course(repository: Path, *arguments: str, python: str = BASE_PYTHON, env: di
         check=False,
         **options,
     )
+
+
+def start(repository: Path, **options) -> subprocess.Popen:
+    """`python3 -m course run` in the copy, in a process group of its own and still running."""
+    command = [BASE_PYTHON, "-m", "course", "run"]
+    options = {"stdout": subprocess.DEVNULL, "text": True, "start_new_session": True, **options}
+    return subprocess.Popen(command, cwd=repository, env=environment(), **options)
 
 
 def one_line(process: subprocess.CompletedProcess) -> str:
@@ -264,13 +272,7 @@ def test_killed_while_making_and_while_installing(tmp_path):
     folder = make_copy(tmp_path / "killed")
     (folder / "slow").touch()
     for reached in (folder / ".venv" / "pyvenv.cfg", folder / "started"):
-        process = subprocess.Popen(
-            [BASE_PYTHON, "-m", "course", "run"],
-            cwd=folder,
-            env=environment(),
-            stdout=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        process = start(folder)
         wait_for(reached.exists)
         os.killpg(process.pid, signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
@@ -282,15 +284,8 @@ def test_killed_while_making_and_while_installing(tmp_path):
 
 def test_two_starts_at_once(tmp_path):
     folder = make_copy(tmp_path / "twice")
-    start = lambda: subprocess.Popen(
-        [BASE_PYTHON, "-m", "course", "run"],
-        cwd=folder,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    outputs = [(process.communicate()[0], process.returncode) for process in [start(), start()]]
+    both = [start(folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for _ in range(2)]
+    outputs = [(process.communicate()[0], process.returncode) for process in both]
     assert [status for _, status in outputs] == [7, 7], outputs
     text = "".join(output for output, _ in outputs)
     assert text.count("toy 1.0") == 2
@@ -301,15 +296,7 @@ def test_ctrl_c_while_installing(installed):
     (installed / "slow").touch()
     (installed / "started").unlink(missing_ok=True)
     (installed / ".venv" / bootstrap.MARKER).unlink()
-    process = subprocess.Popen(
-        [BASE_PYTHON, "-m", "course", "run"],
-        cwd=installed,
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    process = start(installed, stderr=subprocess.PIPE)
     try:
         wait_for((installed / "started").exists)
     finally:
@@ -344,7 +331,10 @@ def test_real_old_pythons():
 def test_command_line():
     unknown = course(ROOT, "rnu", python=sys.executable)
     assert (unknown.returncode, unknown.stdout) == (2, "")
-    assert unknown.stderr == "course: there is no command 'rnu'; the commands are: run, test (see --help)\n"
+    assert (
+        unknown.stderr
+        == f"course: there is no command 'rnu'; the commands are: {', '.join(COMMANDS)} (see --help)\n"
+    )
     missing = course(ROOT, python=sys.executable)
     assert missing.returncode == 2 and "a command is missing" in missing.stderr
     shown = course(ROOT, "--help", python=sys.executable)
