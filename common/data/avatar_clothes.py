@@ -42,7 +42,7 @@ def paint_behind_neck(canvas: Canvas, face: Face, clothes: str, color: Tensor) -
         canvas.paint(ellipse((0.0, 0.58), (0.33, 0.15)), shade(color, 0.55))
     elif clothes == "V-neck tee":
         canvas.paint(ellipse((0.0, 0.55), (0.2, 0.07)), shade(color, 0.6))
-        canvas.paint(V_CUT, face.skin)
+        canvas.paint(V_CUT & torso(face), face.skin)
     else:
         canvas.paint(ellipse((0.0, 0.53), (0.19, 0.13)), shade(color, 0.6))
 

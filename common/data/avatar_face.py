@@ -147,7 +147,7 @@ def paint_neck_and_ears(canvas: Canvas, head: Canvas, face: Face) -> None:
     """What lies behind the face: the neck, with the shadow of the chin, and the ears."""
     line, shadow = shade(face.skin, 0.55), shade(face.skin, 0.8)
     width = face.between("shoulders", 0.115, 0.15)
-    neck = rounded_box((0.0, 0.53), (width, 0.24), 0.05)
+    neck = rounded_box((0.0, 0.75), (width, 0.46), 0.05)
     canvas.paint(neck, face.skin, line=line, line_width=0.02)
     canvas.paint(neck & face.outline.moved((0.0, 0.09)), shadow)
     size = face.between("ears", 0.8, 1.25)
@@ -252,7 +252,7 @@ def _paint_mouth(head: Canvas, face: Face) -> None:
     head.paint(
         ellipse((x, y + 0.018 + 0.5 * lip_height), (half * 0.5 * face.cos, lip_height)), lip, 0.4 * closed
     )
-    bend = face.by_expression(neutral=0.02, smile=0, surprise=0, sadness=-0.13, anger=0)
+    bend = face.by_expression(neutral=0.04, smile=0, surprise=0, sadness=-0.13, anger=0)
     corner = face.by_expression(neutral=0, smile=0, surprise=0, sadness=0.035, anger=0)
     stroke = bezier((left, y + corner), (x, y + bend), (right, y + corner), 0.017)
     head.paint(stroke, shade(lip, 0.6), closed)

@@ -124,6 +124,8 @@ def _shine(head: Canvas, face: Face, color: Tensor, y: float) -> None:
 
 WAVES = ((-0.3, 0.05), (-0.12, 0.1), (0.06, 0.05), (0.24, 0.13), (0.42, 0.05), (0.6, 0.13), (0.76, 0.06))
 """(y, distance of the middle of a lock from the side of the head) of its bends."""
+STRANDS = ((-0.3, 0.0), (-0.11, 0.07), (0.06, -0.01), (0.24, 0.09), (0.42, -0.01), (0.6, 0.09), (0.76, 0.0))
+"""The same for the line along a lock."""
 
 
 def _wavy_behind(head: Canvas, face: Face, color: Tensor) -> None:
@@ -144,12 +146,10 @@ def _wavy_front(head: Canvas, face: Face, color: Tensor) -> None:
             centres.append(torch.stack([x, torch.full_like(x, y)], -1))
     _fill(head, smooth_union(circles(torch.stack(centres, 1), 0.112), crown, 0.05), color)
     for side in (-1, 1):
-        points = [
-            (side * (width + (0.13 if i % 2 else 0.0)) + 0.02 * face.sin, y) for i, (y, _) in enumerate(WAVES)
-        ]
-        head.paint(polyline(_smooth(points), 0.014), shade(color, 0.66))
-        shine = [(px + side * 0.07, py + 0.04) for px, py in points[:-1]]
-        head.paint(polyline(_smooth(shine), 0.011), tint(color, 0.35))
+        points = [(side * (width + out) + 0.02 * face.sin, y) for y, out in STRANDS]
+        head.paint(polyline(_smooth(_smooth(points)), 0.014), shade(color, 0.66))
+        shine = [(px + side * 0.06, py) for px, py in points[:4]]
+        head.paint(polyline(_smooth(_smooth(shine)), 0.011), tint(color, 0.35))
     for low, y, bend in ((-0.86, -0.26, -0.62), (-0.5, -0.42, -0.6), (0.78, -0.3, -0.6)):
         _strand(head, color, part, (part[0] + 0.6 * low * width, bend), (shift + low * width, y))
     _shine(head, face, color, -0.6)
@@ -253,7 +253,7 @@ def _centres(face: Face, places: Sequence[tuple[float, float]], follow: float) -
 
 CURLS = ((-1.22, -0.1), (-1.24, -0.3), (-1.1, -0.5), (-0.8, -0.68), (-0.4, -0.79), (0.05, -0.82),
          (0.48, -0.77), (0.86, -0.65), (1.12, -0.46), (1.24, -0.26), (1.2, -0.07))  # fmt: skip
-FRINGE_CURLS = ((-0.8, -0.4), (-0.5, -0.5), (-0.15, -0.48), (0.2, -0.5), (0.52, -0.47), (0.8, -0.39))
+FRINGE_CURLS = ((-0.82, -0.33), (-0.56, -0.44), (-0.2, -0.47), (0.18, -0.47), (0.54, -0.44), (0.82, -0.33))
 
 
 def _curly_behind(head: Canvas, face: Face, color: Tensor) -> None:
@@ -265,14 +265,14 @@ def _curly_front(head: Canvas, face: Face, color: Tensor) -> None:
     width = face.half_width
     inner = [(0.82 * x, 0.9 * y) for x, y in CURLS[1:-1]]
     crown = circles(_centres(face, inner, 0.2), 0.125) | _cap(face, 0.03, 0.47)
-    fringe = circles(_centres(face, FRINGE_CURLS, 1.0), 0.095)
-    free = _window(face, -0.43, 0.9) | half_plane((0.0, -0.08))
+    fringe = circles(_centres(face, FRINGE_CURLS, 1.0), 0.09)
+    free = _window(face, -0.48, 0.86) | half_plane((0.0, -0.08))
     _fill(head, (crown - free) | fringe, color)
     for x, y in (*((0.86 * x, 0.92 * y) for x, y in CURLS[1:-1]), *FRINGE_CURLS[1::2]):
         cx = x * width + (0.05 if y < -0.47 else 0.1) * face.sin
-        curl = bezier((cx - 0.05, y + 0.02), (cx - 0.02, y - 0.075), (cx + 0.05, y + 0.005), 0.014, pieces=3)
+        curl = bezier((cx - 0.05, y + 0.02), (cx - 0.02, y - 0.075), (cx + 0.05, y + 0.005), 0.014, pieces=5)
         head.paint(curl, shade(color, 0.62))
         head.paint(
-            bezier((cx - 0.03, y + 0.045), (cx, y), (cx + 0.035, y + 0.04), 0.011, pieces=2),
+            bezier((cx - 0.03, y + 0.045), (cx, y), (cx + 0.035, y + 0.04), 0.011, pieces=4),
             tint(color, 0.32),
         )
