@@ -95,9 +95,9 @@ class Checkpoints:
     def require_finite(self, step: int, *losses: Tensor | float) -> None:
         """Stop the run when a loss is NaN or infinite, before anything is written."""
         for loss in losses:
-            if not np.isfinite(float(loss)):
+            if not np.isfinite(value := float(loss.detach() if isinstance(loss, Tensor) else loss)):
                 raise InputError(
-                    f"loss became {float(loss)} at step {step}; the last good checkpoint in {self.folder} "
+                    f"loss became {value} at step {step}; the last good checkpoint in {self.folder} "
                     "is kept; try a smaller --lr or --precision fp32"
                 )
 
