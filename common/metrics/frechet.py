@@ -253,19 +253,17 @@ def frechet_distance_from_features(x: Tensor, y: Tensor) -> float:
 def trace_of_root(factor1: Tensor, factor2: Tensor) -> Tensor:
     """Tr (S1 S2)^(1/2) = sum of the singular values of A' B, for S1 = A A', S2 = B B', eq. (metrics.8).
 
-    A (D, r), B (D, s).  Where they are well conditioned the singular values are roots of the eigenvalues of
-    A' S2 A, eight times faster; near zero a root would turn rounding of 1e-16 into 1e-8, and then they are
-    computed as such.
+    A (D, r), B (D, s).  Well conditioned, the singular values are roots of the eigenvalues of A' S2 A, which
+    are eight times faster.  Near zero a root would turn rounding of 1e-16 into 1e-8: then they are computed
+    as such.
     """
     product = factor1.T @ factor2
     product = product if product.shape[0] <= product.shape[1] else product.T
     if product.numel() == 0:
         return product.new_zeros(())
-    eigenvalues = torch.linalg.eigvalsh(torch.from_numpy(product.numpy() @ product.numpy().T))
-    roots = eigenvalues.clamp(min=0).sqrt()
-    rounding = torch.finfo(roots.dtype).eps * eigenvalues[-1] * (0.5 / roots).sum()  # of the sum of roots
-    if rounding <= 1e-8 * roots.sum():
-        return roots.sum()
+    eigenvalues = torch.linalg.eigvalsh(torch.from_numpy(product.numpy() @ product.numpy().T))  # ascending
+    if eigenvalues[0] > 1e-11 * eigenvalues[-1]:  # roots are then good to 1e-10 of the largest
+        return eigenvalues.sqrt().sum()
     return torch.linalg.svdvals(product.T).sum()
 
 

@@ -1,0 +1,274 @@
+"""Checks of theory/{en,ru}/metrics.md, sets of images, against common/metrics.
+
+Monte Carlo results are compared by z = (estimate - closed form) / standard error.  A correct formula breaks
+|z| < 4.5 once in 150,000 seeds, and the seeds are fixed.
+"""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import optimize, stats
+
+from common.metrics import attributes, frechet
+from common.metrics.frechet import Statistics
+from common.metrics.kernel import kernel_distance, squared_mmd
+from common.metrics.precision_recall import covered, precision_recall, squared_radii
+from theory.tags import verifies
+
+Z = 4.5
+
+
+def draw(*shape, seed):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def random_covariance(dimension, seed):
+    factor = draw(dimension, dimension, seed=seed)
+    return factor @ factor.T / dimension
+
+
+def root(matrix):
+    values, vectors = torch.linalg.eigh(matrix)
+    return vectors * values.clamp(min=0).sqrt() @ vectors.T
+
+
+def within(values, expected, slack=0.0):
+    """|z| < Z for the mean of independent values, with `slack` for terms the formula leaves out."""
+    values = torch.as_tensor(values, dtype=torch.float64)
+    return abs(float(values.mean()) - expected) < Z * float(values.std()) / math.sqrt(len(values)) + slack
+
+
+@verifies("metrics.7")
+def test_distance_is_the_least_cost_over_couplings():
+    """The covariance between x and y is S1^(1/2) R S2^(1/2) with a contraction R: no R beats the formula."""
+    covariance1, covariance2 = random_covariance(3, seed=0), random_covariance(3, seed=1)
+    means = draw(2, 3, seed=2)
+    distance = frechet.frechet_distance(means[0], covariance1, means[1], covariance2)
+    shift, traces = (means[0] - means[1]).square().sum(), covariance1.trace() + covariance2.trace()
+    cost = lambda r: float(shift + traces - 2 * (root(covariance1) @ r @ root(covariance2)).trace())
+    for seed in range(200):
+        r = draw(3, 3, seed=seed)
+        assert cost(r / torch.linalg.matrix_norm(r, 2)) >= distance - 1e-12
+    u, _, vh = torch.linalg.svd(root(covariance2) @ root(covariance1))
+    best = vh.T @ u.T
+    assert cost(best) == pytest.approx(distance, rel=1e-12)
+    cross = root(covariance1) @ best @ root(covariance2)
+    joint = torch.cat([torch.cat([covariance1, cross], 1), torch.cat([cross.T, covariance2], 1)])
+    assert torch.linalg.eigvalsh(joint).min() > -1e-12  # the coupling exists
+
+
+@verifies("metrics.7")
+def test_distance_bounds_the_transport_of_any_distributions_with_these_moments():
+    """Optimal assignment of two clouds, far from Gaussian, costs no less than their moments say."""
+    x, y = draw(200, 2, seed=0).exp(), 3 * draw(200, 2, seed=1).sign() + 0.1 * draw(200, 2, seed=2)
+    costs = torch.cdist(x, y).square().numpy()
+    transport = costs[optimize.linear_sum_assignment(costs)].mean()
+    moments = [m for rows in (x, y) for m in (rows.mean(0), torch.cov(rows.T, correction=0))]
+    assert frechet.frechet_distance(*moments) < transport
+
+
+@verifies("metrics.7")
+def test_commuting_covariances_compare_standard_deviations():
+    axes = torch.linalg.qr(draw(4, 4, seed=0)).Q
+    variances = draw(2, 4, seed=1).square()
+    covariances = [axes * each @ axes.T for each in variances]
+    zero = torch.zeros(4)
+    expected = float((variances[0].sqrt() - variances[1].sqrt()).square().sum())
+    assert frechet.frechet_distance(zero, covariances[0], zero, covariances[1]) == pytest.approx(
+        expected, rel=1e-9
+    )
+
+
+@verifies("metrics.8")
+def test_trace_of_the_root_by_eigenvalues_and_by_singular_values():
+    a, b = draw(6, 6, seed=0), draw(6, 6, seed=1)
+    covariance1, covariance2 = a @ a.T, b @ b.T
+    unsymmetric = torch.linalg.eigvals(covariance1 @ covariance2)
+    symmetric = torch.linalg.eigvalsh(a.T @ covariance2 @ a)
+    assert unsymmetric.imag.abs().max() < 1e-9
+    assert torch.allclose(unsymmetric.real.sort().values, symmetric, rtol=1e-8)
+    expected = float(symmetric.sqrt().sum())
+    assert float(torch.linalg.matrix_norm(a.T @ b, "nuc")) == pytest.approx(expected, rel=1e-10)
+    assert float(frechet.trace_of_root(a, b)) == pytest.approx(expected, rel=1e-10)
+    assert float(root(root(covariance1) @ covariance2 @ root(covariance1)).trace()) == pytest.approx(
+        expected, rel=1e-8
+    )
+
+
+@verifies("metrics.8")
+def test_roots_of_eigenvalues_lose_half_the_digits_of_singular_covariances():
+    """The trace of rank 2 in 200 dimensions: singular values keep 1e-14, roots of eigenvalues do not."""
+    a, b = draw(200, 2, seed=0), draw(200, 2, seed=1)
+    exact = float(torch.linalg.svdvals(a.T @ b).sum())  # of a 2 x 2 matrix
+    axes = torch.linalg.qr(draw(200, 200, seed=2)).Q  # wide factors of the same covariances
+    wide_a, wide_b = (
+        torch.cat([a, torch.zeros(200, 198)], 1) @ axes,
+        torch.cat([b, torch.zeros(200, 198)], 1) @ axes,
+    )
+    eigenvalues = torch.linalg.eigvalsh(wide_a.T @ (wide_b @ wide_b.T) @ wide_a)
+    assert float(eigenvalues.clamp(min=0).sqrt().sum()) / exact - 1 > 1e-9
+    assert float(frechet.trace_of_root(wide_a, wide_b)) == pytest.approx(exact, rel=1e-12)
+
+
+@verifies("metrics.9")
+@pytest.mark.parametrize(("n", "m"), [(5, 9), (30, 4), (40, 50)])
+def test_features_give_the_same_trace_as_their_covariances(n, m):
+    x, y = draw(n, 12, seed=0), draw(m, 12, seed=1) + 1
+    centred_x, centred_y = x - x.mean(0), y - y.mean(0)
+    by_features = torch.linalg.matrix_norm(centred_x @ centred_y.T, "nuc") / math.sqrt((n - 1) * (m - 1))
+    covariance1, covariance2 = torch.cov(x.T), torch.cov(y.T)
+    assert float(centred_x.square().sum()) / (n - 1) == pytest.approx(float(covariance1.trace()), rel=1e-12)
+    in_the_middle = root(root(covariance1) @ covariance2 @ root(covariance1)).trace()
+    assert float(by_features) == pytest.approx(float(in_the_middle), rel=1e-6)
+    shift = (x.mean(0) - y.mean(0)).square().sum()
+    expected = shift + covariance1.trace() + covariance2.trace() - 2 * by_features
+    assert frechet.frechet_distance_from_features(x, y) == pytest.approx(float(expected), rel=1e-11)
+
+
+@verifies("metrics.10")
+def test_merge_of_two_parts_and_the_digits_the_school_formula_loses():
+    x = draw(90, 3, seed=0) + 1e6
+    part1, part2 = x[:20], x[20:]
+    scatter = lambda rows: (rows - rows.mean(0)).T @ (rows - rows.mean(0))
+    delta = part2.mean(0) - part1.mean(0)
+    merged = scatter(part1) + scatter(part2) + 20 * 70 / 90 * torch.outer(delta, delta)
+    streamed = Statistics.of([part1, part2])
+    exact = torch.cov((x - 1e6).T)
+    assert torch.allclose(merged / 89, exact, rtol=1e-7)  # delta itself is rounded at 1e6
+    assert (streamed.sigma - exact).abs().max() < 1e-13
+    assert torch.allclose(streamed.mu, part1.mean(0) + 70 / 90 * delta, rtol=1e-15)
+    school = (x.T @ x - 90 * torch.outer(x.mean(0), x.mean(0))) / 89
+    assert (school - exact).abs().max() > 1e-4
+
+
+@verifies("metrics.11")
+@pytest.mark.parametrize(("n", "m"), [(128, 128), (512, 512), (300, 900)])
+def test_bias_of_two_samples_of_one_gaussian(n, m):
+    """The page's table at D = 64, and unequal N and M; the next order is a fraction 1/N or so of the first."""
+    closed = (1 / n + 1 / m) * 64 * 69 / 4
+    assert frechet.expected_bias(torch.eye(64), n, m) == pytest.approx(closed, rel=1e-12)
+    values = [
+        frechet.frechet_distance_from_features(draw(n, 64, seed=2 * i), draw(m, 64, seed=2 * i + 1))
+        for i in range(30)
+    ]
+    assert within(values, closed, slack=0.01 * closed)
+
+
+@verifies("metrics.11")
+def test_second_order_of_the_distance():
+    """Distance of S and S + D against 1/2 sum D_ij^2 / (l_i + l_j), error falling as the cube of D."""
+    eigenvalues = torch.tensor([0.5, 1.0, 3.0], dtype=torch.float64)
+    change = draw(3, 3, seed=0)
+    change = change + change.T
+    zero, errors = torch.zeros(3), []
+    for size in (1e-2, 1e-3):
+        distance = frechet.frechet_distance(
+            zero, eigenvalues.diag(), zero, eigenvalues.diag() + size * change
+        )
+        quadratic = 0.5 * float(((size * change) ** 2 / (eigenvalues[:, None] + eigenvalues)).sum())
+        errors.append(abs(distance / quadratic - 1))
+    assert errors[0] < 0.1
+    assert errors[1] < 0.15 * errors[0]
+
+
+@verifies("metrics.12")
+def test_mmd_is_a_weighted_distance_of_the_first_three_moments():
+    """Without the terms i = j taken out, the sums are ||mean phi(x) - mean phi(y)||^2 exactly."""
+    x, y, D = draw(6, 2, seed=0), draw(8, 2, seed=1), 2
+    power = lambda rows, p: torch.stack([_tensor_power(row, p) for row in rows])
+    biased = sum(
+        math.comb(3, p) / D**p * float((power(x, p).mean(0) - power(y, p).mean(0)).square().sum())
+        for p in range(4)
+    )
+    kernel = lambda a, b: (a @ b.T / D + 1) ** 3
+    assert biased == pytest.approx(
+        float(kernel(x, x).mean() + kernel(y, y).mean() - 2 * kernel(x, y).mean()), rel=1e-10
+    )
+    off = lambda k: (k.sum() - k.diagonal().sum()) / (len(k) * (len(k) - 1))
+    unbiased = off(kernel(x, x)) + off(kernel(y, y)) - 2 * kernel(x, y).mean()
+    assert float(squared_mmd(x, y)) == pytest.approx(float(unbiased), rel=1e-12)
+
+
+def _tensor_power(row, p):
+    """All products of p coordinates; 1 for p = 0."""
+    result = torch.ones(1, dtype=row.dtype)
+    for _ in range(p):
+        result = torch.outer(result, row).flatten()
+    return result
+
+
+@verifies("metrics.12")
+def test_mmd_is_unbiased_with_five_points_and_biased_with_the_diagonal():
+    """x ~ N(0, 1), y ~ N(1, 1): sum of binom(3, p) (m_p - m'_p)^2 over moments (0, 1, 0) and (1, 2, 4)."""
+    expected = 3 * 1 + 3 * (2 - 1) ** 2 + 4**2
+    samples = [(draw(5, 1, seed=2 * i), draw(4, 1, seed=2 * i + 1) + 1) for i in range(20_000)]
+    assert within([float(squared_mmd(x, y)) for x, y in samples], expected)
+    kernel = lambda a, b: (a @ b.T + 1) ** 3
+    biased = [
+        float(kernel(x, x).mean() + kernel(y, y).mean() - 2 * kernel(x, y).mean()) for x, y in samples[:5000]
+    ]
+    assert np.mean(biased) > 2 * expected
+
+
+@verifies("metrics.13")
+def test_squared_error_of_kid_is_its_variance():
+    estimates = [
+        kernel_distance(draw(60, 2, seed=2 * i), draw(60, 2, seed=2 * i + 1) * 1.2) for i in range(2000)
+    ]
+    variance = np.var([estimate.value for estimate in estimates], ddof=1)
+    squares = np.array([estimate.standard_error**2 for estimate in estimates])
+    fourth = stats.kurtosis([estimate.value for estimate in estimates], fisher=False)
+    error = variance * math.sqrt((fourth - 1) / 2000) + squares.std() / math.sqrt(2000)
+    assert abs(squares.mean() - variance) < Z * error
+
+
+@verifies("metrics.14")
+@pytest.mark.parametrize(("dimension", "k"), [(1, 3), (4, 3), (20, 5)])
+def test_a_new_point_lies_in_k_balls_on_average(dimension, k):
+    counts = []
+    for seed in range(300):
+        points = draw(40, dimension, seed=seed).exp()  # of any distribution
+        new, old = points[:1], points[1:]
+        counts.append(float((torch.cdist(new, old).square() <= squared_radii(old, k) + 1e-12).sum()))
+    assert within(counts, k)
+
+
+@verifies("metrics.14")
+@pytest.mark.parametrize(("dimension", "share"), [(2, 0.98), (8, 0.90), (64, 0.61)])
+def test_precision_and_recall_of_two_halves_are_not_one(dimension, share):
+    pairs = [(draw(2000, dimension, seed=2 * i), draw(2000, dimension, seed=2 * i + 1)) for i in range(3)]
+    found = [precision_recall(real, fake)[:2] for real, fake in pairs]
+    assert np.mean(found, axis=0) == pytest.approx([share, share], abs=0.03)  # one pair varies by 0.02
+    real, fake = pairs[0]
+    assert found[0][0] == float(covered(fake, real, squared_radii(real, 3)).double().mean())
+
+
+@verifies("metrics.14")
+def test_shrinking_trades_recall_for_precision():
+    found = precision_recall(draw(2000, 64, seed=0), 0.7 * draw(2000, 64, seed=1))
+    assert found.precision > 0.999
+    assert found.recall < 0.01
+
+
+@verifies("metrics.15")
+def test_coverage_of_independent_draws():
+    probabilities = torch.tensor([0.4, 0.3, 0.2, 0.06, 0.04, 0.0], dtype=torch.float64)
+    options = {"hair": ("a", "b", "c"), "glasses": ("no", "yes")}
+    generator = torch.Generator().manual_seed(0)
+    found = []
+    for _ in range(3000):
+        cell = torch.multinomial(probabilities, 10, replacement=True, generator=generator)
+        found.append(attributes.coverage({"hair": cell // 2, "glasses": cell % 2}, options))
+    assert within(found, attributes.expected_coverage(10, probabilities))
+    by_hand = sum(1 - (1 - p) ** 10 for p in probabilities.tolist()) / 6
+    assert attributes.expected_coverage(10, probabilities) == pytest.approx(by_hand, rel=1e-12)
+
+
+@verifies("metrics.15")
+def test_coverage_of_the_avatars_on_the_page():
+    assert attributes.expected_coverage(4032, 4032) == pytest.approx(0.63, abs=0.005)
+    assert attributes.expected_coverage(10_000, 4032) == pytest.approx(0.92, abs=0.005)
+    predicted = {"hair": torch.tensor([0, 1, -1]), "glasses": torch.tensor([0, 0, 0])}
+    assert attributes.validity(predicted) == pytest.approx(2 / 3)
