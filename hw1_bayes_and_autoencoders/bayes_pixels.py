@@ -1,14 +1,15 @@
-"""A generator of avatars from the pixels of 11 images, by counting.  Theory: theory/en/bayes.md, sections 8-13.
+"""A generator of avatars from the pixels of 11 images, by counting.  Theory:
+theory/en/bayes.md, sections 8 to 13.
 
 Every channel of every pixel by itself, eq. (bayes.7); every pixel's colour by itself, eq. (bayes.8); both by
 maximum likelihood, eq. (bayes.3), and smoothed, eq. (bayes.5); and every pixel given its neighbours, eqs.
-(bayes.11)-(bayes.12).  Each is judged by bits per pixel on training images and on other people, eq. (bayes.13),
-and by how much horizontal neighbours differ, eq. (bayes.10).  All bits are about the same thing, the exact
-8-bit colours: 24 is no model at all.
+(bayes.11)-(bayes.12).  Each is judged by bits per pixel on training images and on other people, eq.
+(bayes.13), and by how much horizontal neighbours differ, eq. (bayes.10).  All bits are about the same thing,
+the exact 8-bit colours: 24 is no model at all.
 
 In the chain, a small --beta repeats the training images (samples like patchwork faces), a large one expects
-the new (fewer bits on other people, samples like noise): beta.png shows the trade.  On 11 noisy photographs
-the small one costs more bits on held-out images than independent pixels do.
+the new (fewer bits on other people, samples like noise): beta.png shows the trade.  On noisy images
+(--data wells) the small one costs more bits on held-out images than independent pixels do.
 
 python hw1_bayes_and_autoencoders/bayes_pixels.py                                         # 5 s on a CPU core
 python hw1_bayes_and_autoencoders/bayes_pixels.py --data path/to/avatars                  # 264x280: 14 s

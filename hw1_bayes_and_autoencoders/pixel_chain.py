@@ -8,7 +8,8 @@ pixels.
 
 A context grows element by element: the place, then the coarse colours on the left, above, and above left.
 Each longer context divides the shorter one, has a table of its own, and falls back on the shorter one's, eq.
-(bayes.12).  Around every image lies white."""
+(bayes.12).  Around every image lies white.
+"""
 
 from __future__ import annotations
 
@@ -84,8 +85,7 @@ class PixelChain:
     def fit(
         cls, images: Tensor, *, bits: int = 4, cell: int = 1, alpha: float | None = None, beta: float = 1 / 16
     ) -> PixelChain:
-        """Count the training images, uint8 (N, C, H, W).  By default alpha makes one observation in all, 1 /
-        256^C."""
+        """Count the training images, uint8 (N, C, H, W).  By default alpha makes one observation in all."""
         shape = tuple(images.shape[1:])
         alpha = LEVELS ** -shape[0] if alpha is None else alpha
         empty = Followers(torch.empty(0, dtype=torch.int64), LEVELS ** shape[0])
