@@ -146,7 +146,7 @@ def test_merge_of_two_parts_and_the_digits_the_school_formula_loses():
 @verifies("metrics.11")
 @pytest.mark.parametrize(("n", "m"), [(128, 128), (512, 512), (300, 900)])
 def test_bias_of_two_samples_of_one_gaussian(n, m):
-    """The page's table at D = 64, and unequal N and M; the next order is a fraction 1/N or so of the first."""
+    """The page's table at D = 64, and unequal N and M; the next order is about a 1/N of the first."""
     closed = (1 / n + 1 / m) * 64 * 69 / 4
     assert frechet.expected_bias(torch.eye(64), n, m) == pytest.approx(closed, rel=1e-12)
     values = [
