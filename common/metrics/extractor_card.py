@@ -1,0 +1,101 @@
+"""The page beside the weights of an extractor: what they were made from, how, and what they reach."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+from common import data
+from common.data import ImageSet
+from common.metrics import extractors
+from common.metrics.extractors import Extractor
+
+CARD = """# {name}.safetensors
+
+A small convolutional classifier of {name}. Its {dimension} penultimate activations, after the ReLU, are the
+features of `{metric}`.
+
+- Images: {shape}, uint8 or float in [-1, 1]
+- Data: {data}
+- Command: `{command}`
+- Training: {training}
+- Weights: epoch {epoch}, the one with the fewest errors on the validation split
+- Size: {size}; features are computed in float32
+- SHA-256: `{sha256}`
+
+| question | options | validation accuracy, % | test accuracy, % |
+|---|---|---|---|
+{accuracies}
+
+The test split was looked at once; ± is the binomial standard error of N = {N}.
+
+| distance of real images | value |
+|---|---|
+{floors}
+
+`_train`: training images against as many test images, the floor of a generator's distance. `_halves`: two
+random halves of the test split against each other.
+
+The convention: N generated images against the N test images. The unit is that of these features: the values
+compare models by this network at the same N, and cannot be compared with published FID.
+"""
+
+
+NOT_ABOUT_THE_WEIGHTS = (
+    "data",
+    "data_dir",
+    "outdir",
+    "resume",
+    "device",
+    "publish",
+    "checkpoint_seconds",
+    "wandb",
+)
+"""Flags that the command of a card leaves out."""
+
+
+def command_line(config) -> str:
+    """The command of a run (Config of train_extractor.py), without this machine's folders."""
+    flags = {"data": config.data}
+    for field in fields(config):
+        value = getattr(config, field.name)
+        if field.name not in NOT_ABOUT_THE_WEIGHTS and value != field.default:
+            flags[field.name.replace("_", "-")] = value
+    if config.data in data.REAL:
+        flags["data-dir"] = "DIR"
+    words = [f"--{name} {value}" for name, value in flags.items()]
+    return " ".join(["python -m common.metrics.train_extractor", *words])
+
+
+def write(config, extractor: Extractor, weights: Path, sets: tuple[ImageSet, ...], summary: dict) -> str:
+    """What a user of the weights must know, with the numbers as measured."""
+    train, val, test = sets
+    numbers, name = summary["metrics"], config.data
+    source = train.source if name in data.DRAWN else "from its published files"
+    counts = f"{len(train):,} training, {len(val):,} validation and {len(test):,} test images"
+    parameters = sum(parameter.numel() for parameter in extractor.network.parameters())
+    return CARD.format(
+        name=name,
+        dimension=extractor.dimension,
+        metric=extractors.metric_name(name, len(test)),
+        shape=" × ".join(map(str, extractor.shape)),
+        data=f"{name}, {source}: {counts}",
+        command=command_line(config),
+        training=f"seed {config.seed}, {summary['minutes']:.1f} min on a shared machine ({summary['device']})",
+        epoch=f"{summary['epoch']} of {config.epochs}",
+        size=f"{parameters:,} parameters in float16, {weights.stat().st_size:,} bytes",
+        sha256=extractors.file_sha256(weights),
+        accuracies="\n".join(_accuracy_rows(extractor, numbers, len(test))),
+        N=f"{len(test):,}",
+        floors="\n".join(f"| {key} | {value:.4g} |" for key, value in numbers.items() if "/fd_" in key),
+    )
+
+
+def _accuracy_rows(extractor: Extractor, numbers: dict[str, float], N: int) -> list[str]:
+    """Lines of the card's table."""
+    rows = []
+    for head, options in extractor.options.items():
+        val, test = numbers[f"val/accuracy_{head}"], numbers[f"test/accuracy_{head}"]
+        error = (test * (1 - test) / N) ** 0.5
+        rows.append(f"| {head} | {len(options)} | {100 * val:.2f} | {100 * test:.2f} ± {100 * error:.2f} |")
+    return rows

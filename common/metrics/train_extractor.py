@@ -1,0 +1,261 @@
+"""Train a small network whose features measure generated images (common/metrics/extractors.py).
+
+python -m common.metrics.train_extractor --data digits
+python -m common.metrics.train_extractor --data mnist --data-dir DIR
+python -m common.metrics.train_extractor --data fashion-mnist --data-dir DIR --epochs 12
+python -m common.metrics.train_extractor --data avatars --publish          # replaces pretrained/avatars.*
+python -m common.metrics.train_extractor --resume runs/metrics/0001-mnist
+
+The run directory gets the weights and their card.  The weights are those of the epoch with the fewest errors
+on the validation split; the test split is looked at once, at the end, through the written file."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from common import checkpoints, command_line, data, devices, runs
+from common.data import Batches, ImageSet, avatars
+from common.errors import InputError
+from common.metrics import extractor_card, extractors
+from common.metrics.extractors import Architecture, Extractor, Network
+
+LAYERS = {
+    28: ((16, 1), (32, 2), (48, 1), (64, 2), (64, 2)),
+    64: ((24, 2), (48, 1), (48, 2), (96, 1), (96, 2), (64, 2)),
+}
+"""Channels and stride of the convolutions for each size of image; the last leaves 4 x 4 pixels."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Flags of train_extractor.py."""
+
+    data: Literal["digits", "mnist", "fashion-mnist", "avatars"] = "digits"
+    """What to learn from."""
+    features: int = 96
+    """Width of the layer whose activations are the features."""
+    epochs: int = 8
+    """Passes over the training split."""
+    batch_size: int = 100
+    """Images per step."""
+    lr: float = 3e-3
+    """Peak of the one-cycle schedule of AdamW."""
+    weight_decay: float = 0.05
+    """AdamW's."""
+    dropout: float = 0.3
+    """Share of the features that the heads do not see while training."""
+    shift: int = 2
+    """Training images are moved by up to so many pixels."""
+    publish: bool = False
+    """Copy the weights and the card to `pretrained/`."""
+    seed: int = 0
+    """Of weights, order, shifts and dropout."""
+    device: str = "auto"
+    """auto, cpu, mps, cuda or cuda:N."""
+    precision: Literal["fp32", "bf16"] = "bf16"
+    """Number format of the forward pass while training; features are always computed in fp32."""
+    checkpoint_seconds: float = 60
+    """Time between checkpoints."""
+    wandb: Literal["off", "offline", "online"] = "off"
+    """Also log to Weights & Biases."""
+    data_dir: Path | None = None
+    """Where image sets lie or are put; default `data/` of the repository."""
+    outdir: Path = Path("runs")
+    """Parent of the run directories."""
+    resume: Path | None = None
+    """Run directory to go on with; its config.json gives all other flags."""
+
+    @property
+    def mirror(self) -> bool:
+        """Whether a mirrored image has the same answers: portraits do, digits do not."""
+        return self.data == "avatars"
+
+
+def questions(config: Config, image_set: ImageSet) -> dict[str, tuple[str, ...]]:
+    """What the heads tell apart: styles and expression of avatars, the class of anything else."""
+    if config.data == "avatars":
+        return {name: image_set.options[name] for name in (*avatars.STYLE_OPTIONS, "expression")}
+    return {"label": image_set.class_names}
+
+
+def truth(heads: dict, image_set: ImageSet) -> dict[str, Tensor]:
+    """The right answers, int64 (N,) for each head."""
+    return {name: image_set.labels if name == "label" else image_set.attributes[name] for name in heads}
+
+
+def build_network(config: Config, image_set: ImageSet) -> Network:
+    """The untrained network of this run."""
+    layers = LAYERS[image_set.shape[-1]]
+    return Network(
+        Architecture(image_set.shape, layers, config.features, questions(config, image_set)), normalised=True
+    )
+
+
+def augmented(images: Tensor, shift: int, mirror: bool) -> Tensor:
+    """Each image (B, C, H, W) moved by its own -shift ... shift pixels; half of them mirrored if that is
+    allowed.  What comes in at a border repeats it."""
+    B, _, H, W = images.shape
+    padded = F.pad(images, (shift,) * 4, mode="replicate")
+    windows = padded.unfold(2, H, 1).unfold(3, W, 1)  # (B, C, 2 shift + 1, 2 shift + 1, H, W), a view
+    dy, dx = torch.randint(2 * shift + 1, (2, B), device=images.device)
+    moved = windows[torch.arange(B, device=images.device), :, dy, dx]  # (B, C, H, W)
+    if mirror:
+        flip = torch.rand(B, 1, 1, 1, device=images.device) < 0.5
+        moved = torch.where(flip, moved.flip(-1), moved)
+    return moved.contiguous(memory_format=torch.channels_last)
+
+
+def cross_entropy(logits: dict[str, Tensor], answers: dict[str, Tensor]) -> Tensor:
+    """Sum over the heads, in nats, (B,)."""
+    return sum(F.cross_entropy(logits[name].float(), answers[name], reduction="none") for name in logits)
+
+
+@torch.inference_mode()
+def error_rates(network: Network, image_set: ImageSet, device: devices.Device) -> dict[str, float]:
+    """Share of wrong answers of each head."""
+    network.eval()
+    answers, wrong = truth(network.architecture.heads, image_set), {}
+    for batch in Batches(image_set, 500, shuffle=False, device=device.device):
+        with device.autocast():
+            logits = network.logits(network(batch.images.contiguous(memory_format=torch.channels_last)))
+        for name, values in logits.items():
+            missed = (values.argmax(1).cpu() != answers[name][batch.index]).sum().item()
+            wrong[name] = wrong.get(name, 0) + missed
+    network.train()
+    return {name: count / len(image_set) for name, count in wrong.items()}
+
+
+def main(config: Config) -> Path:
+    check(config)
+    device = devices.start(config.device, precision=config.precision, seed=config.seed)
+    if device.world_size > 1:
+        raise InputError("torchrun: these networks train in minutes; start the script with python")
+    load = lambda split: data.load(config.data, split, data_dir=config.data_dir)
+    train, val = load("train"), load("val")
+    network = device.prepare(build_network(config, train), channels_last=True)
+    answers = {
+        name: values.to(device.device) for name, values in truth(questions(config, train), train).items()
+    }
+    batches = Batches(train, config.batch_size, drop_last=True, seed=config.seed, device=device.device)
+    optimizer = torch.optim.AdamW(network.parameters(), weight_decay=config.weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, config.lr, total_steps=config.epochs * len(batches), pct_start=0.2
+    )
+    dropout, averages = nn.Dropout(config.dropout), runs.Averages()
+    with (
+        runs.start(
+            "metrics",
+            config.data,
+            config,
+            device,
+            outdir=config.outdir,
+            resume=config.resume,
+            wandb=config.wandb,
+        ) as run,
+        checkpoints.Checkpoints(
+            run.checkpoints_dir,
+            device,
+            every_seconds=config.checkpoint_seconds,
+            network=network,
+            optimizer=optimizer,
+            schedule=schedule,
+            batches=batches,
+            averages=averages,
+        ) as saver,
+    ):
+        done = saver.resume() if config.resume else 0
+        run.rewind(done)
+        stream = batches.forever()
+        for step in run.progress(done + 1, config.epochs * len(batches)):
+            batch = next(stream)
+            with device.autocast():
+                features = network(augmented(batch.images, config.shift, config.mirror))
+                logits = network.logits(dropout(features))
+            index = batch.index.to(device.device)
+            losses = cross_entropy(logits, {name: values[index] for name, values in answers.items()})
+            loss = losses.mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            averages.add({"cross_entropy_nats": losses})
+            if step % len(batches) == 0:
+                errors = error_rates(network, val, device)
+                numbers = {f"val/error_{name}": error for name, error in errors.items()}
+                numbers |= {f"train/{name}": mean for name, mean in averages.take(device).items()}
+                run.log(step, {"epoch": step // len(batches), **numbers})
+                run.say(
+                    f"epoch {step // len(batches)}: " + ", ".join(f"{k} {v:.4f}" for k, v in numbers.items())
+                )
+                saver.save_if_best(step, sum(errors.values()) / len(errors))
+            saver.save_if_due(step, loss)
+        saver.save(config.epochs * len(batches))
+        finish(config, run, network, (train, val, load("test")))
+    return run.folder
+
+
+def finish(config: Config, run: runs.Run, network: Network, sets: tuple[ImageSet, ...]) -> None:
+    """Weights, card and summary.json from the best epoch."""
+    best = checkpoints.read(run.checkpoints_dir / "best.pt")
+    network.load_state_dict(best["parts"]["network"])
+    weights, card = run.folder / f"{config.data}.safetensors", run.folder / f"{config.data}.md"
+    extractors.write_extractor(weights, network.cpu())
+    extractor = extractors.read_extractor(weights)
+    train, val, test = sets
+    numbers = {f"val/accuracy_{name}": value for name, value in accuracy(extractor, val).items()}
+    numbers |= {f"test/accuracy_{name}": value for name, value in accuracy(extractor, test).items()}
+    numbers |= floors(extractor, train, test)
+    run.summary(
+        numbers,
+        n_val=len(val),
+        n_test=len(test),
+        seed=config.seed,
+        epoch=best["step"] // (len(train) // config.batch_size),
+    )
+    summary = runs.read_json(run.folder / "summary.json")
+    runs.write_text_atomic(card, extractor_card.write(config, extractor, weights, sets, summary))
+    run.say(card.read_text(encoding="utf-8"))
+    if config.publish:
+        for path in (weights, card):
+            shutil.copy(path, extractors.FOLDER / path.name)
+
+
+def accuracy(extractor: Extractor, image_set: ImageSet) -> dict[str, float]:
+    """Share of right answers of each head."""
+    predicted = extractors.predictions_of(image_set, extractor)
+    answers = truth(extractor.options, image_set)
+    return {name: (predicted[name] == answers[name]).double().mean().item() for name in predicted}
+
+
+def floors(extractor: Extractor, train: ImageSet, test: ImageSet) -> dict[str, float]:
+    """The distance of real images: N training images from the N test images, and the halves of the test split
+    from each other."""
+    N, half = min(len(train), len(test)), len(test) // 2
+    mixed = test.images[torch.randperm(len(test), generator=torch.Generator().manual_seed(0))]
+    name = lambda count: extractors.metric_name(extractor.name, count)
+    return {
+        f"{name(N)}_train": extractors.frechet(extractor, train.images[:N], test.take(slice(0, N))),
+        f"{name(half)}_halves": extractors.frechet(extractor, mixed[:half], mixed[half : 2 * half]),
+    }
+
+
+def check(config: Config) -> None:
+    """InputError for numbers no run can have."""
+    for name in ("features", "epochs", "batch_size", "lr"):
+        if getattr(config, name) <= 0:
+            raise InputError(f"--{name.replace('_', '-')} {getattr(config, name)}: must be above 0")
+    if not (0 <= config.dropout < 1 and config.shift >= 0):
+        raise InputError(
+            f"--dropout {config.dropout} --shift {config.shift}: dropout in [0, 1), shift from 0"
+        )
+
+
+if __name__ == "__main__":
+    command_line.run(main, Config)
