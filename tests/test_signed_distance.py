@@ -138,7 +138,7 @@ def test_box_of_a_shape_holds_all_of_it(turned):
         sd.circle((0.0, 0.0), 0.5) & sd.half_plane((0.0, 0.0), angle),
     ]
     for shape in shapes:
-        everywhere = sd.Shape(shape.distance, sd.edges(-9.0, -9.0, 9.0, 9.0))
+        everywhere = sd.Shape(shape.distance, (-9.0, -9.0, 9.0, 9.0))
         pictures = []
         for version in (shape, everywhere):
             canvas = Canvas(2, 48)

@@ -12,12 +12,13 @@ shape is computed.
 
 from __future__ import annotations
 
+import math
 from copy import copy
 
 import torch
 from torch import Tensor
 
-from common.data.signed_distance import Number, Point, Shape, column, grow, turned
+from common.data.signed_distance import Box, Number, Shape, around, column, grow, span, turned
 
 
 class Canvas:
@@ -30,15 +31,15 @@ class Canvas:
         self.pixel = 2 / size  # the width of a pixel, in the units of x and y
         middles = ((torch.arange(size, device=device, dtype=torch.float64) + 0.5) * self.pixel - 1).float()
         self.x, self.y = middles.view(1, 1, -1), middles.view(1, -1, 1)
-        self._turn: tuple[Tensor, Point] | None = None
+        self._turn: tuple[tuple[float, float], tuple[float, float]] | None = None  # range of angles, pivot
 
-    def turned(self, angle: Tensor, pivot: Point) -> Canvas:
+    def turned(self, angle: Tensor, pivot: tuple[float, float]) -> Canvas:
         """The same pictures under coordinates turned clockwise about the pivot by `angle` (B,), in radians:
         what is painted upright on the turned canvas stands tilted in the picture."""
         other = copy(self)
-        px, py = (column(part) for part in pivot)
+        px, py = pivot
         x, y = turned(self.x - px, self.y - py, angle)
-        other.x, other.y, other._turn = x + px, y + py, (angle.double(), pivot)
+        other.x, other.y, other._turn = x + px, y + py, (span(angle), pivot)
         return other
 
     def paint(self, shape: Shape, color: Tensor | tuple[float, float, float], opacity: Number = 1.0,
@@ -73,20 +74,30 @@ class Canvas:
         color = torch.as_tensor(color, dtype=torch.float32, device=under.device).view(-1, 3, 1, 1)
         under.lerp_(color, alpha.unsqueeze(1))
 
-    def _window(self, box: Tensor) -> tuple[slice, slice] | None:
-        """Rows and columns of pixels that hold the boxes (B or 1, 4) of all pictures; None if outside."""
+    def _window(self, box: Box) -> tuple[slice, slice] | None:
+        """Rows and columns of pixels that hold the box in every picture; None if there are none."""
         if self._turn is not None:
-            angle, (px, py) = self._turn
-            cos, sin = angle.cos()[:, None], angle.sin()[:, None]
-            u, v = box[:, [0, 2, 2, 0]] - px, box[:, [1, 1, 3, 3]] - py  # corners (B, 4)
-            x, y = u * cos - v * sin + px, u * sin + v * cos + py
-            box = torch.stack([x.amin(1), y.amin(1), x.amax(1), y.amax(1)], dim=1)
+            box = self._turned_box(box)
         size = self.pixels.shape[-1]
-        low = ((box[:, :2].amin(0) + 1) / self.pixel - 0.5).floor().clamp(0, size).int().tolist()
-        high = ((box[:, 2:].amax(0) + 1) / self.pixel + 0.5).ceil().clamp(0, size).int().tolist()
-        if low[0] >= high[0] or low[1] >= high[1]:
+        first = [max(0, math.floor((low + 1) / self.pixel - 0.5)) for low in box[:2]]
+        last = [min(size, math.ceil((high + 1) / self.pixel + 0.5)) for high in box[2:]]
+        if first[0] >= last[0] or first[1] >= last[1]:
             return None
-        return slice(low[1], high[1]), slice(low[0], high[0])
+        return slice(first[1], last[1]), slice(first[0], last[0])
+
+    def _turned_box(self, box: Box) -> Box:
+        """The rectangle around a box turned by every angle in the range of this canvas: around its corners
+        at five angles, and a margin for what their arcs bulge in between."""
+        (least, most), pivot = self._turn
+        step = (most - least) / 4
+        corners = []
+        for i in range(5):
+            cos, sin = math.cos(least + i * step), math.sin(least + i * step)
+            for x in (box[0] - pivot[0], box[2] - pivot[0]):
+                for y in (box[1] - pivot[1], box[3] - pivot[1]):
+                    corners.append((x * cos - y * sin + pivot[0], x * sin + y * cos + pivot[1]))
+        reach = max(math.hypot(x - pivot[0], y - pivot[1]) for x, y in corners)
+        return around(corners, reach * (1 - math.cos(step / 2)))
 
     def images(self) -> Tensor:
         """uint8 (B, 3, H, W), rounded to the nearest level."""

@@ -28,6 +28,7 @@ from torch import Tensor
 
 Number = Tensor | float  # one value for all images, or (B,), one for each
 Point = tuple[Number, Number]  # (x, y)
+Box = tuple[float, float, float, float]  # left, top, right, bottom
 
 
 def column(value: Number) -> Number:
@@ -35,10 +36,25 @@ def column(value: Number) -> Number:
     return value.float().view(-1, 1, 1) if isinstance(value, Tensor) else value
 
 
-def edges(left: Number, top: Number, right: Number, bottom: Number) -> Tensor:
-    """The rectangle around a shape, (B, 4), or (1, 4) when it is the same for all images."""
-    sides = [torch.as_tensor(side, dtype=torch.float64) for side in (left, top, right, bottom)]
-    return torch.stack(torch.broadcast_tensors(*sides), dim=-1).view(-1, 4)
+def span(*values: Number) -> tuple[float, float]:
+    """Smallest and largest of some parameters over all images."""
+    ends = []
+    for value in values:
+        ends += [end.item() for end in value.aminmax()] if isinstance(value, Tensor) else [value]
+    return min(ends), max(ends)
+
+
+def around(points: Sequence[Point], by: Number = 0.0) -> Box:
+    """A rectangle that holds the points of all images, `by` away from them or more."""
+    (left, right), (top, bottom) = span(*(x for x, _ in points)), span(*(y for _, y in points))
+    return grow((left, top, right, bottom), by)
+
+
+def grow(box: Box, by: Number) -> Box:
+    """The rectangle moved outwards by `by` on each side."""
+    left, top, right, bottom = box
+    by = span(by)[1]
+    return left - by, top - by, right + by, bottom + by
 
 
 @dataclass(frozen=True)
@@ -47,18 +63,17 @@ class Shape:
 
     distance: Callable[[Tensor, Tensor], Tensor]
     """x, y broadcastable to (B, H, W) -> signed distance to the edge (B, H, W), in the units of x and y."""
-    box: Tensor
-    """(B, 4) or (1, 4): left, top, right, bottom of a rectangle that holds the region."""
+    box: Box
+    """A rectangle that holds the region in all images; it may be larger than needed."""
 
     def __or__(self, other: Shape) -> Shape:
         return Shape(
-            lambda x, y: torch.minimum(self.distance(x, y), other.distance(x, y)), _around(self, other)
+            lambda x, y: torch.minimum(self.distance(x, y), other.distance(x, y)), _around_both(self, other)
         )
 
     def __and__(self, other: Shape) -> Shape:
-        corners = torch.cat([torch.maximum(self.box[:, :2], other.box[:, :2]),
-                             torch.minimum(self.box[:, 2:], other.box[:, 2:])], dim=1)  # fmt: skip
-        return Shape(lambda x, y: torch.maximum(self.distance(x, y), other.distance(x, y)), corners)
+        box = (*map(max, self.box[:2], other.box[:2]), *map(min, self.box[2:], other.box[2:]))
+        return Shape(lambda x, y: torch.maximum(self.distance(x, y), other.distance(x, y)), box)
 
     def __sub__(self, other: Shape) -> Shape:
         return Shape(lambda x, y: torch.maximum(self.distance(x, y), -other.distance(x, y)), self.box)
@@ -73,22 +88,13 @@ class Shape:
 
     def moved(self, by: Point) -> Shape:
         """The shape translated by (dx, dy)."""
-        dx, dy = by
-        return Shape(
-            lambda x, y: self.distance(x - column(dx), y - column(dy)), self.box + edges(dx, dy, dx, dy)
-        )
+        (left, right), (top, bottom) = span(by[0]), span(by[1])
+        box = (self.box[0] + left, self.box[1] + top, self.box[2] + right, self.box[3] + bottom)
+        return Shape(lambda x, y: self.distance(x - column(by[0]), y - column(by[1])), box)
 
 
-def _around(first: Shape, second: Shape) -> Tensor:
-    """(B, 4): the rectangle around two shapes."""
-    low = torch.minimum(first.box[:, :2], second.box[:, :2])
-    return torch.cat([low, torch.maximum(first.box[:, 2:], second.box[:, 2:])], dim=1)
-
-
-def grow(box: Tensor, by: Number) -> Tensor:
-    """(B, 4): the rectangle moved outwards by `by` on each side."""
-    by = torch.as_tensor(by, dtype=torch.float64).view(-1, 1)
-    return box + torch.cat([-by, -by, by, by], dim=1)
+def _around_both(first: Shape, second: Shape) -> Box:
+    return (*map(min, first.box[:2], second.box[:2]), *map(max, first.box[2:], second.box[2:]))
 
 
 def union(*shapes: Shape) -> Shape:
@@ -105,7 +111,7 @@ def smooth_union(first: Shape, second: Shape, blend: float) -> Shape:
         overlap = (one - two).abs_().neg_().add_(blend).clamp_(min=0)
         return torch.minimum(one, two).sub_(overlap.square_().mul_(0.25 / blend))
 
-    return Shape(distance, grow(_around(first, second), blend / 4))
+    return Shape(distance, grow(_around_both(first, second), blend / 4))
 
 
 def circle(centre: Point, radius: Number) -> Shape:
@@ -115,7 +121,7 @@ def circle(centre: Point, radius: Number) -> Shape:
     def distance(x: Tensor, y: Tensor) -> Tensor:
         return ((x - column(cx)).square_() + (y - column(cy)).square_()).sqrt_() - column(radius)
 
-    return Shape(distance, edges(cx - radius, cy - radius, cx + radius, cy + radius))
+    return Shape(distance, around([centre], radius))
 
 
 def circles(centres: Tensor, radii: Number) -> Shape:
@@ -130,7 +136,7 @@ def circles(centres: Tensor, radii: Number) -> Shape:
             nearest = squared if nearest is None else torch.minimum(nearest, squared)
         return nearest.sqrt() - column(radii)
 
-    return Shape(distance, grow(torch.cat([centres.amin(1), centres.amax(1)], dim=1), radii))
+    return Shape(distance, around([(centre_x, centre_y)], radii))
 
 
 def ellipse(centre: Point, radii: Point, angle: Number = 0.0) -> Shape:
@@ -152,7 +158,7 @@ def ellipse(centre: Point, radii: Point, angle: Number = 0.0) -> Shape:
 
     cos, sin = _cos_sin(angle)
     half_x, half_y = ((rx * cos) ** 2 + (ry * sin) ** 2) ** 0.5, ((rx * sin) ** 2 + (ry * cos) ** 2) ** 0.5
-    return Shape(distance, edges(cx - half_x, cy - half_y, cx + half_x, cy + half_y))
+    return Shape(distance, around([(cx - half_x, cy - half_y), (cx + half_x, cy + half_y)]))
 
 
 def rounded_box(centre: Point, half_size: Point, radius: Number = 0.0, angle: Number = 0.0) -> Shape:
@@ -170,7 +176,7 @@ def rounded_box(centre: Point, half_size: Point, radius: Number = 0.0, angle: Nu
 
     cos, sin = (abs(part) for part in _cos_sin(angle))
     half_x, half_y = half_width * cos + half_height * sin, half_width * sin + half_height * cos
-    return Shape(distance, edges(cx - half_x, cy - half_y, cx + half_x, cy + half_y))
+    return Shape(distance, around([(cx - half_x, cy - half_y), (cx + half_x, cy + half_y)]))
 
 
 def segment(start: Point, end: Point, radius: Number, end_radius: Number | None = None) -> Shape:
@@ -184,9 +190,8 @@ def segment(start: Point, end: Point, radius: Number, end_radius: Number | None 
             thickness = along * column(end_radius - radius) + thickness
         return squared.sqrt_() - thickness
 
-    last = radius if end_radius is None else end_radius
-    first, second = grow(edges(*start, *start), radius), grow(edges(*end, *end), last)
-    return Shape(distance, _around(Shape(distance, first), Shape(distance, second)))
+    widest = span(radius, radius if end_radius is None else end_radius)[1]
+    return Shape(distance, around([start, end], widest))
 
 
 def polyline(points: Sequence[Point], radius: Number, end_radius: Number | None = None) -> Shape:
@@ -201,7 +206,7 @@ def polyline(points: Sequence[Point], radius: Number, end_radius: Number | None 
         squared = [_to_segment(x, y, start, end)[1] for start, end in pairs]
         return reduce(torch.minimum, squared).sqrt() - column(radius)
 
-    return Shape(distance, grow(_around_points(points), radius))
+    return Shape(distance, around(points, radius))
 
 
 def bezier(start: Point, control: Point, end: Point, radius: Number, end_radius: Number | None = None,
@@ -241,7 +246,7 @@ def polygon(points: Sequence[Point]) -> Shape:
         nearest = nearest.sqrt_()
         return torch.where(inside, -nearest, nearest)
 
-    return Shape(distance, _around_points(points))
+    return Shape(distance, around(points))
 
 
 def half_plane(point: Point, angle: Number = 0.0) -> Shape:
@@ -255,8 +260,7 @@ def half_plane(point: Point, angle: Number = 0.0) -> Shape:
             return column(py) - y
         return (x - column(px)) * column(sin) - (y - column(py)) * column(cos)
 
-    far = 1e3
-    return Shape(distance, edges(-far, -far, far, far))
+    return Shape(distance, (-99.0, -99.0, 99.0, 99.0))
 
 
 def _to_segment(x: Tensor, y: Tensor, start: Point, end: Point) -> tuple[Tensor, Tensor]:
@@ -269,12 +273,6 @@ def _to_segment(x: Tensor, y: Tensor, start: Point, end: Point) -> tuple[Tensor,
     dx, dy = x - ax, y - ay
     along = (dx * (ux / length) + dy * (uy / length)).clamp_(0, 1)
     return along, (dx - along * ux).square_().add_((dy - along * uy).square_())
-
-
-def _around_points(points: Sequence[Point]) -> Tensor:
-    """(B, 4): the rectangle around points."""
-    boxes = torch.stack(torch.broadcast_tensors(*(edges(px, py, px, py) for px, py in points)))  # (K, B, 4)
-    return torch.cat([boxes[..., :2].amin(0), boxes[..., 2:].amax(0)], dim=1)
 
 
 def _cos_sin(angle: Number) -> tuple[Number, Number]:
