@@ -60,7 +60,7 @@ def save_scores(
         title=f"{name}: TPR {measured.tpr:.3f}, TNR {measured.tnr:.3f} on the test set",
         xlabel="test image",
         ylabel="score",
-        yscale="log",
+        yscale="log" if min(normal.min(), anomalous.min()) > 0 else "linear",
     )
     axes.legend(frameon=False, fontsize=8, loc="upper left", ncols=3)
     figures.save_figure(figure, path)

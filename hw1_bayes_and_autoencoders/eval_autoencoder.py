@@ -43,7 +43,7 @@ class Config:
     """Share of normal images that the rule quantile may flag."""
     threshold: float | None = None
     """A threshold of your own on the MSE, reported as the rule `manual`."""
-    patch: int = 8
+    patch: int = 7
     """Side of the patch whose largest error is a score, in pixels at 64; scaled with the image."""
     bootstrap: int = 2000
     """Resamples of the test set for the 95 % intervals."""
@@ -89,16 +89,19 @@ def score_run(run_dir: Path, config: Config) -> list[Scored]:
     for part, image_set in parts.items():
         if len(image_set) == 0:
             raise InputError(f"{trained.data}: no images in the part {part}")
-    maps = {part: anomaly_scores.error_maps(model, image_set) for part, image_set in parts.items()}
-    usual = anomaly_scores.usual_error(maps["train"])
+    residuals = {part: anomaly_scores.residuals(model, image_set) for part, image_set in parts.items()}
+    usual = anomaly_scores.usual_error(residuals["train"])
     patch = max(1, round(config.patch * trained.image_size / 64))
+    scores = lambda name: (
+        anomaly_scores.score(name, residuals[part], usual, patch) for part in ("val", "anomalies", "test")
+    )
     return [
         Scored(
             run_dir,
             trained.arch,
             name,
             trained.seed,
-            *(anomaly_scores.score(name, maps[part], usual, patch) for part in ("val", "anomalies", "test")),
+            *scores(name),
             labels=parts["test"].labels,
         )
         for name in anomaly_scores.SCORES

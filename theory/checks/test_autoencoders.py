@@ -114,15 +114,15 @@ def test_squared_error_is_a_gaussian_likelihood_and_the_best_variance_is_the_mse
 
 @verifies("ae.4")
 def test_weighted_score_is_the_likelihood_of_a_diagonal_gaussian_up_to_a_constant():
-    maps = normal(40, 6, 9).square() * normal(6, 9, seed=1).exp()  # squared residuals (N, H, W)
-    variance = anomaly_scores.usual_error(maps, window=1, floor=0)
-    scores = anomaly_scores.score("weighted", maps, variance, patch=1)
+    residual = (normal(40, 6, 9) * normal(6, 9, seed=1).exp())[:, None]  # (N, 1, H, W)
+    variance = anomaly_scores.usual_error(residual, window=1, floor=0)
+    scores = anomaly_scores.score("weighted", residual, variance, patch=1)
     assert scores.mean().item() == pytest.approx(1, abs=1e-12)
     d = 6 * 9
     closed = d / 2 * scores + 0.5 * (2 * math.pi * variance).log().sum()
-    reference = -torch.distributions.Normal(0, variance.sqrt()).log_prob(maps.sqrt()).sum((1, 2))
+    reference = -torch.distributions.Normal(0, variance.sqrt()).log_prob(residual).sum((1, 2, 3))
     torch.testing.assert_close(closed, reference, rtol=1e-12, atol=0)
-    rim_and_floor = torch.tensor([[[20.0**2, 20.0**2]]])
+    rim_and_floor = torch.tensor([[[[20.0, 20.0]]]])
     weighted = anomaly_scores.score("weighted", rim_and_floor, torch.tensor([[20.0**2, 2.0**2]]), patch=1)
     assert weighted.item() == pytest.approx((1 + 100) / 2)
 
@@ -130,8 +130,8 @@ def test_weighted_score_is_the_likelihood_of_a_diagonal_gaussian_up_to_a_constan
 @verifies("ae.4")
 def test_weighted_score_of_gaussian_residuals_has_mean_1_and_variance_2_over_d():
     variance = normal(5, 8, seed=1).exp()
-    maps = normal(20_000, 5, 8).square() * variance
-    scores = anomaly_scores.score("weighted", maps, variance, patch=1)
+    residual = normal(20_000, 1, 5, 8) * variance.sqrt()
+    scores = anomaly_scores.score("weighted", residual, variance, patch=1)
     d, n = 40, len(scores)
     assert abs(scores.mean() - 1) < Z * math.sqrt(2 / d / n)
     assert abs(scores.var() - 2 / d) < Z * 2 / d * math.sqrt(
@@ -171,6 +171,23 @@ def test_a_small_spill_stands_out_in_its_patch_by_the_square_root_of_d_over_m():
         auc(lambda maps: anomaly_scores.largest_patch(maps, patch))
         > auc(lambda maps: maps.mean((1, 2))) + 0.1
     )
+
+
+@verifies("ae.10")
+def test_the_signed_patch_mean_orders_patches_as_the_likelihood_ratio_does_and_finds_faint_spills_best():
+    side, patch, a, n = 16, 5, 0.5, 2000
+    clean = normal(2 * n, side, side)
+    spilled, clean = clean[:n].clone(), clean[n:]
+    spilled[:, 6 : 6 + patch, 3 : 3 + patch] += a
+    for one in (clean[:50], spilled[:50]):  # on one patch: an increasing function of each other
+        r = one[:, 6 : 6 + patch, 3 : 3 + patch].flatten(1)
+        ratio = (r.square() - (r - a).square()).sum(1) / 2
+        torch.testing.assert_close(ratio, patch**2 * a * (r.mean(1) - a / 2), rtol=1e-10, atol=1e-10)
+    moved = anomaly_scores.brightest_patch(spilled[:, 6 : 6 + patch, 3 : 3 + patch], patch)
+    assert abs(moved.mean().item() - a) < Z / patch / math.sqrt(n)  # standard deviation 1 / sqrt(m) of each
+    auc = lambda score: (score(spilled)[:, None] > score(clean)).double().mean()
+    signed = auc(lambda r: anomaly_scores.brightest_patch(r, patch))
+    assert signed > auc(lambda r: anomaly_scores.largest_patch(r.square(), patch)) + 0.1
 
 
 @verifies("ae.6")
