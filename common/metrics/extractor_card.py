@@ -81,7 +81,7 @@ def write(config, extractor: Extractor, weights: Path, sets: tuple[ImageSet, ...
         shape=" × ".join(map(str, extractor.shape)),
         data=f"{name}, {source}: {counts}",
         command=command_line(config),
-        training=f"seed {config.seed}, {summary['minutes']:.1f} min on a shared machine ({summary['device']})",
+        training=f"seed {config.seed}, {summary['minutes']:.1f} min on a shared machine, {summary['device']}",
         epoch=f"{summary['epoch']} of {config.epochs}",
         size=f"{parameters:,} parameters in float16, {weights.stat().st_size:,} bytes",
         sha256=extractors.file_sha256(weights),
@@ -92,7 +92,7 @@ def write(config, extractor: Extractor, weights: Path, sets: tuple[ImageSet, ...
 
 
 def _accuracy_rows(extractor: Extractor, numbers: dict[str, float], N: int) -> list[str]:
-    """Lines of the card's table."""
+    """Lines of the table of accuracies."""
     rows = []
     for head, options in extractor.options.items():
         val, test = numbers[f"val/accuracy_{head}"], numbers[f"test/accuracy_{head}"]

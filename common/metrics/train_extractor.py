@@ -171,6 +171,9 @@ def main(config: Config) -> Path:
         ) as saver,
     ):
         done = saver.resume() if config.resume else 0
+        if schedule.total_steps != config.epochs * len(batches):
+            epochs = schedule.total_steps // len(batches)
+            raise InputError(f"--epochs {config.epochs}: the schedule of this run is laid out for {epochs}")
         run.rewind(done)
         stream = batches.forever()
         for step in run.progress(done + 1, config.epochs * len(batches)):
