@@ -1,0 +1,268 @@
+"""Variational autoencoders, one function per equation.  Theory: theory/en/vae.md, eqs. (vae.1)-(vae.14).
+
+A VAE, a CVAE (`classes` > 0: the one-hot class enters encoder and decoder) and a beta-VAE are one model; beta
+belongs to the loss, not to the network.  All terms are in nats per image: summed over pixels and latent
+dimensions, never averaged over them, so that beta = 1 is the ELBO.  Images are in [-1, 1]; likelihoods speak
+of pixels in [0, 1].
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from common.errors import InputError
+from hw1_bayes_and_autoencoders import vae_networks
+
+LIKELIHOODS = ("bernoulli", "gaussian", "gaussian-learned", "gaussian-optimal")
+
+
+# ---- equations
+
+
+def reparameterise(
+    mu: Tensor, log_variance: Tensor, noise: Tensor | None = None
+) -> Tensor:  # (B, D) -> (B, D)
+    """z = mu + sigma * noise with noise ~ N(0, I), eq. (vae.4).
+
+    z is N(mu, sigma^2), and gradients reach mu and sigma through it, eq. (vae.5): d/d mu E f(z) = E f'(z) and
+    d/d sigma E f(z) = E f'(z) noise.
+    """
+    noise = torch.randn_like(mu) if noise is None else noise
+    return mu + (log_variance / 2).exp() * noise
+
+
+def kl_to_standard_normal(mu: Tensor, log_variance: Tensor) -> Tensor:  # (B, D), (B, D) -> (B, D)
+    """KL(N(mu, exp(log_variance)) || N(0, 1)) of each dimension in nats, eq. (vae.6)."""
+    return 0.5 * (mu.square() + log_variance.exp() - 1 - log_variance)
+
+
+def bernoulli_log_likelihood(pixels: Tensor, logits: Tensor) -> Tensor:  # (B, C, H, W) twice -> (B,)
+    """sum_i x_i ln p_i + (1 - x_i) ln (1 - p_i) with p = sigmoid(logits), eq. (vae.7).
+
+    A log-likelihood for pixels 0 and 1.  For grey levels between them it is a cross-entropy: its expected
+    value over images whose pixels are drawn with those grey levels as probabilities."""
+    return -F.binary_cross_entropy_with_logits(logits, pixels, reduction="none").flatten(1).sum(1)
+
+
+def gaussian_log_likelihood(pixels: Tensor, mean: Tensor, variance: Tensor | float) -> Tensor:  # -> (B,)
+    """ln N(x; mean, variance I), eq. (vae.8), for pixels in [0, 1] (a density: it may be above 0)."""
+    variance = torch.as_tensor(variance, dtype=mean.dtype, device=mean.device)
+    squared = (pixels - mean).square().flatten(1).sum(1)
+    return -0.5 * (squared / variance + pixels[0].numel() * (2 * math.pi * variance).log())
+
+
+def optimal_variance(pixels: Tensor, mean: Tensor) -> Tensor:  # (B, C, H, W) twice -> ()
+    """The variance that maximises eq. (vae.8): the mean squared error (Rybkin et al. 2021, sigma-VAE).
+
+    No gradient flows through it; at the optimum there is none to flow.
+    """
+    return (pixels - mean).square().mean().detach().clamp_min(1e-6)
+
+
+def elbo(log_likelihood: Tensor, kl: Tensor) -> Tensor:  # (B,), (B, D) -> (B,)
+    """E_q ln p(x | z) - KL(q(z | x) || p(z)) <= ln p(x) by Jensen, eq. (vae.2).
+
+    What is missing to ln p(x) is KL(q(z | x) || p(z | x)), eq. (vae.3); `log_mean_weight` narrows it.
+    """
+    return log_likelihood - kl.sum(1)
+
+
+def objective(terms: dict[str, Tensor], beta: float = 1.0, floor: float = 0.0) -> Tensor:
+    """Reconstruction + beta * KL of `VAE.forward`'s terms, mean over the batch, eq. (vae.9): minimised.
+
+    `floor` > 0 counts each dimension's KL as at least that many nats, `free_bits`.
+    """
+    return terms["reconstruction"].mean() + beta * free_bits(terms["kl"], floor)
+
+
+def free_bits(kl: Tensor, floor: float) -> Tensor:  # (B, D) -> ()
+    """sum_d max(floor, batch mean of KL_d), eq. (vae.10): below the floor nothing pushes a dimension to die.
+
+    Kingma et al. 2016, "Improving variational inference with inverse autoregressive flow", eq. 15.
+    """
+    return kl.mean(0).clamp_min(floor).sum()
+
+
+def log_mean_weight(log_weights: Tensor) -> Tensor:  # (K, B) -> (B,)
+    """ln 1/K sum_k w_k, w_k = p(x | z_k) p(z_k) / q(z_k | x), z_k ~ q: the bound of eq. (vae.11).
+
+    K = 1 gives the ELBO; larger K is never lower in expectation and tends to ln p(x), the logarithm of the
+    integral of eq. (vae.1).  Burda, Grosse and Salakhutdinov 2016, "Importance weighted autoencoders".
+    """
+    return log_weights.logsumexp(0) - math.log(len(log_weights))
+
+
+class KLParts(NamedTuple):
+    """The mean KL of an encoder, split by eq. (vae.12), in nats."""
+
+    index_information: float
+    """I(n; z): how well z tells which of the N images it came from; at most ln N."""
+    marginal: float
+    """KL(q(z) || p(z)) of the aggregate posterior q(z) = 1/N sum_n q(z | x_n): what prior samples miss."""
+
+
+def split_kl(mu: Tensor, log_variance: Tensor, draws: int = 1000) -> KLParts:  # (N, D), (N, D)
+    """mean KL = I(n; z) + KL(q(z) || p(z)), eq. (vae.12), with q(z) summed over all N images exactly.
+
+    The expectation over z is a mean over one draw for each of the first `draws` images.  Hoffman and Johnson
+    2016, "ELBO surgery".
+    """
+    z = reparameterise(mu[:draws], log_variance[:draws])  # (M, D)
+    log_q = log_normal(z[:, None], mu, log_variance)  # (M, N): ln q(z_m | x_n)
+    own = log_q[:, : len(z)].diagonal()
+    information = (own - (log_q.logsumexp(1) - math.log(len(mu)))).mean().item()
+    return KLParts(information, kl_to_standard_normal(mu, log_variance).sum(1).mean().item() - information)
+
+
+def linear_vae_dimensions(
+    images: Tensor, variance: float, beta: float = 1.0
+) -> int:  # (N, C, H, W) of [0, 1]
+    """How many latent dimensions a linear VAE would use: eigenvalues of the data's covariance above
+    beta * variance, eq. (vae.13).  All other dimensions collapse to the prior at the optimum.
+
+    Lucas et al. 2019, "Don't blame the ELBO!".
+    """
+    return int((torch.linalg.eigvalsh(images.flatten(1).double().T.cov()) > beta * variance).sum())
+
+
+def slerp(start: Tensor, end: Tensor, share: float | Tensor) -> Tensor:  # (..., D), (..., D) -> (..., D)
+    """Spherical interpolation, eq. (vae.14): along the great arc, so that the length stays typical of N(0,
+    I).
+
+    A straight line between two latents passes closer to 0 than samples of N(0, I) ever lie.  Parallel vectors
+    are interpolated linearly.
+    """
+    cosine = F.cosine_similarity(start, end, dim=-1).clamp(-1, 1)[..., None]
+    angle = cosine.acos()
+    sine = angle.sin()
+    arc = (((1 - share) * angle).sin() * start + (share * angle).sin() * end) / sine.clamp_min(1e-12)
+    return torch.where(sine < 1e-4, torch.lerp(start, end, torch.as_tensor(share).to(start)), arc)
+
+
+def log_normal(z: Tensor, mu: Tensor | float, log_variance: Tensor) -> Tensor:  # (..., D) -> (...)
+    """ln N(z; mu, diag exp(log_variance))."""
+    squared = (z - mu).square() * (-log_variance).exp()
+    return -0.5 * (squared + log_variance + math.log(2 * math.pi)).sum(-1)
+
+
+# ---- the model
+
+
+class VAE(nn.Module):
+    """An encoder of q(z | x, y) and a decoder of p(x | z, y); y is absent where `classes` is 0."""
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        latent: int,
+        classes: int = 0,
+        likelihood: Literal["bernoulli", "gaussian", "gaussian-learned", "gaussian-optimal"] = "bernoulli",
+        sigma: float = 0.1,
+    ):
+        super().__init__()
+        self.encoder, self.decoder = encoder, decoder
+        self.latent, self.classes, self.likelihood = latent, classes, likelihood
+        self.register_buffer("one_hot", torch.eye(classes), persistent=False)  # (K, K)
+        log_variance = torch.tensor(2 * math.log(sigma))
+        if likelihood == "gaussian-learned":
+            self.pixel_log_variance = nn.Parameter(log_variance)
+        elif likelihood != "bernoulli":  # fixed, or a running mean of the batches' optimal variance
+            self.register_buffer("pixel_log_variance", log_variance)
+
+    def encode(self, x: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """(B, C, H, W), int64 (B,) -> mean and log-variance of q(z | x, y), each (B, D)."""
+        mu, log_variance = self.encoder(x, self.condition(labels, len(x))).float().chunk(2, 1)
+        return mu, log_variance.clamp(-20, 10)
+
+    def decode(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        """(B, D), int64 (B,) -> (B, C, H, W): logits of Bernoulli pixels, means of Gaussian ones."""
+        return self.decoder(z, self.condition(labels, len(z))).float()
+
+    def images(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        """(B, D), int64 (B,) -> the means of p(x | z, y) as images in [-1, 1], without pixel noise."""
+        return 2 * self.pixel_mean(self.decode(z, labels)).clamp(0, 1) - 1
+
+    def pixel_mean(self, decoded: Tensor) -> Tensor:
+        """Means of the pixels, where black is 0 and white is 1, from what `decode` gives.
+
+        Gaussian means come straight from the network: behind a sigmoid the squared error has no gradient
+        where the picture is black, and training gets stuck at an image without any ink."""
+        return decoded.sigmoid() if self.likelihood == "bernoulli" else decoded
+
+    def reconstruct(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W) in [-1, 1], from the mean of q: without any randomness."""
+        return self.images(self.encode(x, labels)[0], labels)
+
+    def condition(self, labels: Tensor | None, count: int) -> Tensor:
+        """One-hot classes (B, K); (B, 0) for a model without classes."""
+        if self.classes == 0:
+            return self.one_hot.new_zeros(count, 0)
+        return self.one_hot[labels]
+
+    def log_likelihood(self, x: Tensor, decoded: Tensor) -> Tensor:  # (B, C, H, W) twice -> (B,)
+        """ln p(x | z) in nats, eqs. (vae.7), (vae.8)."""
+        pixels = (x.float() + 1) / 2
+        if self.likelihood == "bernoulli":
+            return bernoulli_log_likelihood(pixels, decoded)
+        mean = self.pixel_mean(decoded)
+        log_variance = self.pixel_log_variance
+        if self.likelihood == "gaussian-optimal" and self.training:
+            log_variance = optimal_variance(pixels, mean).log()
+            self.pixel_log_variance.lerp_(log_variance, 0.01)
+        return gaussian_log_likelihood(pixels, mean, log_variance.exp())
+
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:
+        """Terms of the negative ELBO from one draw of z: `reconstruction` (B,) and `kl` (B, D), in nats."""
+        mu, log_variance = self.encode(x, labels)
+        decoded = self.decode(reparameterise(mu, log_variance), labels)
+        return {
+            "reconstruction": -self.log_likelihood(x, decoded),
+            "kl": kl_to_standard_normal(mu, log_variance),
+        }
+
+    def log_weights(self, x: Tensor, labels: Tensor | None, samples: int) -> Tensor:  # -> (samples, B)
+        """ln p(x | z) + ln p(z) - ln q(z | x) for `samples` draws of z per image, eq. (vae.11)."""
+        mu, log_variance = self.encode(x, labels)
+        mu, log_variance = mu.repeat(samples, 1), log_variance.repeat(samples, 1)  # (samples * B, D)
+        z = reparameterise(mu, log_variance)
+        decoded = self.decode(z, None if labels is None else labels.repeat(samples))
+        log_ratio = log_normal(z, 0.0, torch.zeros_like(z)) - log_normal(z, mu, log_variance)
+        return (self.log_likelihood(x.repeat(samples, 1, 1, 1), decoded) + log_ratio).unflatten(
+            0, (samples, -1)
+        )
+
+    def importance_bound(self, x: Tensor, labels: Tensor | None, samples: int, chunk: int = 10) -> Tensor:
+        """The bound of eq. (vae.11) for each image (B,), in memory for `chunk` draws at a time."""
+        sizes = [chunk] * (samples // chunk) + [samples % chunk] * (samples % chunk > 0)
+        return log_mean_weight(torch.cat([self.log_weights(x, labels, size) for size in sizes]))
+
+
+def check_labels(labels: Tensor | None, classes: int, where: str) -> None:
+    """InputError unless every label is one of 0, ..., classes - 1; `where` names the flag or the set."""
+    if classes and labels is None:
+        raise InputError(f"{where}: no class labels for a conditional model; use a labelled set")
+    if classes and len(labels) and not 0 <= labels.min() <= labels.max() < classes:
+        wrong = labels[(labels < 0) | (labels >= classes)][0].item()
+        raise InputError(
+            f"{where}: class {wrong} is outside the model's 0 to {classes - 1}; use one of those"
+        )
+
+
+def build(
+    arch: Literal["mlp", "conv", "residual"],
+    shape: tuple[int, int, int],
+    latent: int,
+    *,
+    classes: int = 0,
+    likelihood: str = "bernoulli",
+    sigma: float = 0.1,
+) -> VAE:
+    """An untrained model for images of `shape` (C, H, W)."""
+    encoder, decoder = vae_networks.build(arch, shape, latent, classes)
+    return VAE(encoder, decoder, latent, classes, likelihood, sigma)

@@ -1,0 +1,198 @@
+"""Numbers of a trained VAE on test images: bounds, errors, what the latents say, distances of samples.
+
+Everything is deterministic after `seed_everything`, runs on the CPU in float32 and under `inference_mode`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from common.data import ImageSet, to_uint8
+from common.metrics import extractors
+from hw1_bayes_and_autoencoders import train_vae as training
+from hw1_bayes_and_autoencoders import vae, vae_mixture
+
+CHUNK = 500
+"""Images that go through a network at once."""
+
+Latents = tuple[Tensor, Tensor]
+"""Means and log-variances of q(z | x) for N images, each (N, D)."""
+
+
+def encode(model: vae.VAE, x: Tensor, labels: Tensor | None) -> Latents:
+    """q(z | x, y) of images (N, C, H, W) in [-1, 1]."""
+    index = torch.arange(len(x)).split(CHUNK)
+    parts = [model.encode(x[rows], None if labels is None else labels[rows]) for rows in index]
+    mu, log_variance = zip(*parts)
+    return torch.cat(mu), torch.cat(log_variance)
+
+
+def decode(model: vae.VAE, z: Tensor, labels: Tensor | None) -> Tensor:
+    """uint8 (N, C, H, W) from z (N, D)."""
+    index = torch.arange(len(z)).split(CHUNK)
+    parts = [model.images(z[rows], None if labels is None else labels[rows]) for rows in index]
+    return torch.cat([to_uint8(part) for part in parts])
+
+
+def bounds(
+    model: vae.VAE,
+    x: Tensor,
+    labels: Tensor | None,
+    latents: Latents,
+    importance_samples: int,
+    importance_images: int,
+) -> dict[str, float]:
+    """Bounds of -ln p(x) in nats per image, eqs. (vae.2), (vae.11), their parts, and the MSE of [0, 1].
+
+    With real-valued pixels and a Bernoulli likelihood they are cross-entropies, not likelihoods of the
+    pixels."""
+    take = lambda rows: None if labels is None else labels[rows]
+    reconstruction, squared, bound = [], [], []
+    for rows in torch.arange(len(x)).split(CHUNK):
+        reconstruction.append(model(x[rows], take(rows))["reconstruction"])
+        squared.append(((model.reconstruct(x[rows], take(rows)) - x[rows]) / 2).square().mean((1, 2, 3)))
+    for rows in torch.arange(min(importance_images, len(x))).split(100):
+        bound.append(model.importance_bound(x[rows], take(rows), importance_samples))
+    reconstruction, kl, bound = (
+        torch.cat(reconstruction),
+        vae.kl_to_standard_normal(*latents),
+        torch.cat(bound),
+    )
+    lower = vae.elbo(-reconstruction, kl)
+    parts = vae.split_kl(*latents)
+    return {
+        "eval/negative_elbo_nats": -lower.mean().item(),
+        "eval/negative_importance_bound_nats": -bound.mean().item(),
+        # what the ELBO misses of ln p(x) is the KL from q to the true posterior, eq. (vae.3): at least this
+        "eval/posterior_gap_nats": (bound - lower[: len(bound)]).mean().item(),
+        "eval/reconstruction_nats": reconstruction.mean().item(),
+        "eval/kl_nats": kl.sum(1).mean().item(),
+        "eval/index_information_nats": parts.index_information,
+        "eval/marginal_kl_nats": parts.marginal,
+        "eval/active_dimensions": int((kl.mean(0) >= training.DEAD_NATS).sum()),
+        "eval/mse": torch.cat(squared).mean().item(),
+    }
+
+
+def wanted_labels(test: ImageSet, count: int) -> Tensor:
+    """The classes to generate, int64 (count,): those of the test images."""
+    return test.labels[:count]
+
+
+def latents_to_decode(
+    model: vae.VAE,
+    latents: dict[str, Latents],
+    sets: dict[str, ImageSet],
+    labels: Tensor | None,
+    count: int,
+    components: Sequence[int],
+) -> tuple[dict[str, Tensor], dict[str, float]]:
+    """z (count, D) from the prior and from a mixture fitted to z ~ q of the training images.
+
+    A conditional model gets a mixture for each class; `components` counts those of all classes together.  The
+    size is the one under which validation latents are likeliest.  Also: how many nats a test latent is
+    likelier under the mixture than under the prior, an estimate from below of KL(q(z) || p(z)), eq. (vae.12).
+    """
+    z = {split: vae.reparameterise(*latents[split]) for split in latents}
+    drawn = {"prior": torch.randn(count, model.latent), "mixture": torch.empty(count, model.latent)}
+    log_density, total = torch.empty(len(z["test"]), dtype=torch.float64), 0
+    groups = range(model.classes) if model.classes else [None]
+    members = lambda own, label: slice(None) if label is None else own == label
+    for label in groups:
+        of_class = {split: values[members(sets[split].labels, label)] for split, values in z.items()}
+        sizes = sorted({max(1, round(size / len(groups))) for size in components})
+        mixture, _ = vae_mixture.fit_best(of_class["train"], of_class["val"], sizes)
+        log_density[members(sets["test"].labels, label)] = mixture.log_density(of_class["test"])
+        wanted = members(labels, label)
+        drawn["mixture"][wanted] = mixture.sample(len(drawn["mixture"][wanted]))
+        total += len(mixture.weights)
+    under_prior = vae.log_normal(z["test"], 0.0, torch.zeros_like(z["test"])).double()
+    return drawn, {
+        "eval/mixture_components": total,
+        "eval/mixture_gain_nats": (log_density - under_prior).mean().item(),
+    }
+
+
+def extractor_for(test: ImageSet) -> extractors.Extractor | None:
+    """The shipped extractor of this data set; None where there is none for it or for images of this size."""
+    if test.name not in extractors.NAMES or not (extractors.FOLDER / f"{test.name}.safetensors").is_file():
+        return None
+    extractor = extractors.load_extractor(test.name)
+    return extractor if extractor.shape == test.shape else None
+
+
+def distances(
+    model: vae.VAE,
+    z: dict[str, Tensor],
+    labels: Tensor | None,
+    latents: Latents,
+    test: ImageSet,
+    extractor: extractors.Extractor,
+) -> dict[str, float]:
+    """Fréchet distance to test images, eq. (metrics.7), of what is decoded from each of `z` (N, D).
+
+    `reconstruction` decodes z ~ q(z | x) of the test images: what a perfect sampler of z would reach.  For a
+    conditional model also how many images the extractor's classifier, which never saw them, takes for the
+    class asked, overall and in the worst class.
+    """
+    count = len(next(iter(z.values())))
+    real = test.take(slice(0, count))
+    target, name = extractors.moments_of(real, extractor), extractors.metric_name(extractor.name, count)
+    encoded = vae.reparameterise(*(part[:count] for part in latents))
+    numbers = {}
+    for source, latent in {**z, "reconstruction": encoded}.items():
+        asked = real.labels if source == "reconstruction" else labels
+        images = decode(model, latent, asked if model.classes else None)
+        numbers[f"{name}_{source}"] = extractors.frechet(extractor, images, target)
+        if model.classes and source != "reconstruction":
+            (read,) = extractors.predictions_of(images, extractor).values()
+            right = (read == labels).double()
+            worst = min(right[labels == label].mean().item() for label in labels.unique())
+            numbers[f"eval/recognised_percent_{source}"] = 100 * right.mean().item()
+            numbers[f"eval/recognised_percent_worst_class_{source}"] = 100 * worst
+    return numbers
+
+
+def conclusions(models: list[dict], distance: str) -> list[str]:
+    """What the table supports, in sentences; `distance` is the name of the Fréchet distance.
+
+    Two models are only compared where the difference exceeds two standard errors over seeds.
+    """
+    lines = []
+    for row in models:
+        lines.append(
+            f"{row['model']}: at least {row['eval/posterior_gap_nats']:.1f} nats that the ELBO misses are "
+            f"q(z | x) not being the posterior; {row['eval/marginal_kl_nats']:.1f} nats of the KL are the "
+            "aggregate posterior not being the prior; a test latent is "
+            f"{row['eval/mixture_gain_nats']:.1f} nats likelier under the mixture than under the prior."
+        )
+        dead = row["latent_dimensions"] - row["eval/active_dimensions"]
+        if dead >= 1:
+            of_all = f"{row['latent_dimensions']:.0f} dimensions"
+            lines.append(f"{row['model']}: {dead:.0f} of {of_all} carry nothing.")
+    prior, mixture, first = f"{distance}_prior", f"{distance}_mixture", models[0]
+    if prior not in first:
+        return lines
+    for row in models:
+        if differs(row, prior, row, mixture):
+            lines.append(
+                f"{row['model']}: z from the mixture instead of the prior takes {distance} from "
+                f"{row[prior]:.1f} to {row[mixture]:.1f} with the same weights."
+            )
+        best = min(prior, mixture, key=row.get)
+        if row is not first and differs(first, prior, row, best):
+            lines.append(
+                f"{row['model']}: z from the {best.removeprefix(distance + '_')} gives "
+                f"{row[best] / first[prior]:.2f} times the {distance} of {first['model']} and the prior."
+            )
+    return lines
+
+
+def differs(one: dict, name: str, other: dict, other_name: str) -> bool:
+    """Whether two means over seeds differ by more than two standard errors (a single seed has none)."""
+    error = math.hypot(one[f"{name}_sd"], other[f"{other_name}_sd"]) / one["seeds"] ** 0.5
+    return abs(one[name] - other[other_name]) > 2 * error

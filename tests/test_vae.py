@@ -1,0 +1,341 @@
+"""VAE: every equation against torch.distributions, a closed form or Monte Carlo; models; mistakes."""
+
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import nn
+from torch.distributions import (
+    Bernoulli,
+    Categorical,
+    MixtureSameFamily,
+    MultivariateNormal,
+    Normal,
+    kl_divergence,
+)
+
+from common.data import digits
+from common.errors import InputError
+from hw1_bayes_and_autoencoders import train_vae, vae, vae_mixture
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+def gaussians(count: int = 5, dimension: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.randn(count, dimension).double(), torch.randn(count, dimension).double()
+
+
+# ---- equations
+
+
+def test_kl_equals_torchs_and_a_monte_carlo_mean():
+    mu, log_variance = gaussians()
+    kl = vae.kl_to_standard_normal(mu, log_variance)
+    q, p = Normal(mu, (log_variance / 2).exp()), Normal(torch.zeros_like(mu), torch.ones_like(mu))
+    assert (kl - kl_divergence(q, p)).abs().max() < 1e-14
+    z = q.sample((200_000,))
+    values = q.log_prob(z) - p.log_prob(z)
+    assert ((values.mean(0) - kl).abs() < 5 * values.std(0) / 200_000**0.5).all()  # five standard errors
+    assert (vae.kl_to_standard_normal(torch.zeros(2, 3), torch.zeros(2, 3)) == 0).all()
+
+
+def test_likelihoods_equal_torchs():
+    pixels, logits = torch.rand(3, 2, 5, 7).double(), torch.randn(3, 2, 5, 7).double()
+    black_white = pixels.round()
+    expected = Bernoulli(logits=logits).log_prob(black_white).sum((1, 2, 3))
+    assert (vae.bernoulli_log_likelihood(black_white, logits) - expected).abs().max() < 1e-12
+    expected = Normal(logits, 0.3).log_prob(pixels).sum((1, 2, 3))
+    assert (vae.gaussian_log_likelihood(pixels, logits, 0.3**2) - expected).abs().max() < 1e-12
+
+
+def test_a_grey_level_costs_what_its_binarised_images_cost_on_average():
+    pixels, logits = torch.rand(1, 1, 2, 2).double(), torch.randn(1, 1, 2, 2).double()
+    drawn = torch.bernoulli(pixels.expand(100_000, -1, -1, -1))
+    values = vae.bernoulli_log_likelihood(drawn, logits.expand_as(drawn))
+    expected = vae.bernoulli_log_likelihood(pixels, logits)
+    assert abs(values.mean() - expected) < 5 * values.std() / 100_000**0.5
+
+
+def test_the_optimal_variance_is_the_best_one():
+    pixels, mean = torch.rand(4, 1, 3, 5).double(), torch.rand(4, 1, 3, 5).double()
+    best = vae.optimal_variance(pixels, mean)
+    total = lambda variance: vae.gaussian_log_likelihood(pixels, mean, variance).sum()
+    assert total(best) > max(total(best * 1.01), total(best * 0.99))
+    log_variance = best.log().requires_grad_()
+    total(log_variance.exp()).backward()
+    assert abs(log_variance.grad) < 1e-12
+
+
+def test_reparameterised_gradients_are_those_of_the_closed_form():
+    """E z^2 = mu^2 + sigma^2, so d/d mu = 2 mu and d/d ln sigma^2 = sigma^2."""
+    mu = torch.tensor([0.7], dtype=torch.float64, requires_grad=True)
+    log_variance = torch.tensor([-0.4], dtype=torch.float64, requires_grad=True)
+    noise = torch.randn(400_000, 1, dtype=torch.float64)
+    noise = torch.cat([noise, -noise])  # antithetic: the odd moments are exact
+    vae.reparameterise(mu, log_variance, noise).square().mean().backward()
+    assert abs(mu.grad - 2 * mu) < 1e-12
+    assert abs(log_variance.grad - log_variance.exp()) < 0.01  # 5 standard errors of E noise^2 are 0.008
+
+
+class LinearGaussian(vae.VAE):
+    """p(z) = N(0, I), p(x | z) = N(W z, s^2 I), q as given: ln p(x) is known."""
+
+    def __init__(self, weight, variance, scale):
+        super().__init__(
+            nn.Identity(), nn.Identity(), weight.shape[1], likelihood="gaussian", sigma=variance**0.5
+        )
+        self.weight, self.variance, self.scale = weight, variance, scale
+
+    def encode(self, x, labels=None):
+        """The true posterior, its standard deviation stretched by `scale` (exact where W'W is diagonal)."""
+        precision = torch.eye(self.latent, dtype=x.dtype) + self.weight.T @ self.weight / self.variance
+        covariance = precision.inverse()
+        mu = x.flatten(1) @ self.weight @ covariance / self.variance
+        return mu, (covariance.diagonal() * self.scale**2).log().expand_as(mu)
+
+    def decode(self, z, labels=None):
+        return (z @ self.weight.T).unflatten(1, (1, 2, 3))
+
+    def log_likelihood(self, x, logits):
+        return vae.gaussian_log_likelihood(x, logits, self.variance)
+
+    def log_marginal(self, x):
+        covariance = self.weight @ self.weight.T + self.variance * torch.eye(6, dtype=x.dtype)
+        return MultivariateNormal(torch.zeros(6, dtype=x.dtype), covariance).log_prob(x.flatten(1))
+
+
+def linear_gaussian(scale):
+    orthogonal = torch.linalg.qr(torch.randn(6, 2, dtype=torch.float64)).Q
+    return LinearGaussian(orthogonal * torch.tensor([2.0, 0.7]), 0.3, scale), torch.randn(4, 1, 2, 3).double()
+
+
+def test_with_the_true_posterior_every_bound_is_log_p():
+    model, x = linear_gaussian(scale=1.0)
+    for samples in (1, 7):
+        bound = model.importance_bound(x, None, samples, chunk=3)
+        assert (bound - model.log_marginal(x)).abs().max() < 1e-11
+    mu, log_variance = model.encode(x)
+    likelihood = torch.stack(
+        [model.log_likelihood(x, model.decode(vae.reparameterise(mu, log_variance))) for _ in range(20_000)]
+    )
+    elbo = vae.elbo(likelihood.mean(0), vae.kl_to_standard_normal(mu, log_variance))
+    assert ((elbo - model.log_marginal(x)).abs() < 5 * likelihood.std(0) / 20_000**0.5).all()
+
+
+def test_the_importance_bound_grows_with_k_and_tends_to_log_p():
+    model, x = linear_gaussian(scale=1.6)
+    weights = model.log_weights(x, None, 64_000)  # (K, B)
+    means = [
+        vae.log_mean_weight(weights.reshape(size, -1, len(x)).flatten(1)).unflatten(0, (-1, len(x))).mean(0)
+        for size in (1, 4, 16, 256, 64_000)
+    ]
+    assert all((after > before).all() for before, after in pairwise(means[:4]))
+    assert (means[-1] - model.log_marginal(x)).abs().max() < 0.02
+
+
+def test_the_kl_splits_into_information_and_the_marginal():
+    mu = torch.tensor([[-8.0], [8.0]]).repeat(500, 1)  # two clusters far apart, 1000 images
+    log_variance = torch.full_like(mu, math.log(1e-4))
+    parts = vae.split_kl(mu, log_variance)
+    total = vae.kl_to_standard_normal(mu, log_variance).sum(1).mean().item()
+    assert parts.index_information == pytest.approx(math.log(2), abs=1e-3)  # only the cluster can be told
+    assert parts.index_information + parts.marginal == pytest.approx(total, rel=1e-6)
+    same = vae.split_kl(torch.zeros(100, 2), torch.zeros(100, 2))
+    assert same == pytest.approx((0, 0), abs=1e-5)
+    apart = vae.split_kl(torch.arange(50.0)[:, None] * 100, torch.zeros(50, 1))
+    assert apart.index_information == pytest.approx(math.log(50), abs=1e-4)  # the most it can be
+
+
+def test_a_linear_vae_keeps_the_directions_above_the_noise():
+    """Trained by gradient on its exact objective, as many columns of W survive as the eigenvalues say."""
+    scales = torch.tensor([3.0, 1.5, 0.8, 0.3, 0.2, 0.1], dtype=torch.float64)
+    x = torch.randn(5000, 6, dtype=torch.float64) * scales
+    covariance = x.T.cov()
+    assert vae.linear_vae_dimensions(x.reshape(5000, 1, 2, 3), 0.5) == 3
+    assert vae.linear_vae_dimensions(x.reshape(5000, 1, 2, 3), 0.5, beta=2.0) == 2
+    weight = (0.1 * torch.randn(6, 5, dtype=torch.float64)).requires_grad_()
+    optimizer = torch.optim.Adam([weight], lr=0.05)
+    for _ in range(600):
+        model = weight @ weight.T + 0.5 * torch.eye(6, dtype=torch.float64)
+        loss = torch.logdet(model) + (torch.linalg.solve(model, covariance)).trace()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert (torch.linalg.svdvals(weight.detach()) > 1e-2).sum() == 3
+
+
+def test_free_bits_stop_the_push_below_the_floor():
+    mu, log_variance = torch.randn(8, 3, requires_grad=True), torch.zeros(8, 3)
+    scale = torch.tensor([2.0, 0.1, 0.0])  # KL of about 2, 0.005 and 0 nats
+    kl = vae.kl_to_standard_normal(mu * scale, log_variance)
+    value = vae.free_bits(kl, 0.5)
+    assert value.item() == pytest.approx(kl[:, 0].mean().item() + 1.0, rel=1e-6)
+    value.backward()
+    assert (mu.grad[:, 0] != 0).all() and (mu.grad[:, 1:] == 0).all()
+    assert vae.free_bits(kl, 0.0).item() == pytest.approx(kl.sum(1).mean().item(), rel=1e-6)
+
+
+def test_the_objective_weighs_the_kl_by_beta():
+    terms = {"reconstruction": torch.tensor([10.0, 20.0]), "kl": torch.tensor([[1.0, 2.0], [3.0, 0.0]])}
+    assert vae.objective(terms).item() == 18.0
+    assert vae.objective(terms, beta=5.0).item() == 30.0
+    assert vae.objective(terms).item() == -vae.elbo(-terms["reconstruction"], terms["kl"]).mean().item()
+
+
+def test_slerp_keeps_length_ends_and_speed():
+    start, end = torch.randn(2, 4, 9, dtype=torch.float64)
+    start, end = 3 * start / start.norm(dim=1, keepdim=True), 3 * end / end.norm(dim=1, keepdim=True)
+    assert (vae.slerp(start, end, 0.0) - start).abs().max() < 1e-12
+    assert (vae.slerp(start, end, 1.0) - end).abs().max() < 1e-12
+    way = torch.stack(
+        [vae.slerp(start, end, share) for share in torch.linspace(0, 1, 11, dtype=torch.float64)]
+    )
+    assert (way.norm(dim=2) - 3).abs().max() < 1e-12
+    steps = (way[1:] - way[:-1]).norm(dim=2)
+    assert (steps - steps[0]).abs().max() < 1e-12  # equal shares are equal angles
+    assert (vae.slerp(start, end, 0.3) - vae.slerp(end, start, 0.7)).abs().max() < 1e-12
+    parallel = vae.slerp(start, 2 * start, 0.5)
+    assert (parallel - 1.5 * start).abs().max() < 1e-12
+    assert vae.slerp(torch.zeros(3), torch.ones(3), 0.5).isfinite().all()
+
+
+# ---- the mixture
+
+
+def some_mixture(dimension: int = 2) -> vae_mixture.GaussianMixture:
+    means = torch.tensor([[-3.0, 0.0], [3.0, 1.0], [0.0, 5.0]]).double()
+    covariances = torch.tensor([[[1, 0.6], [0.6, 1]], [[0.3, 0], [0, 2]], [[0.5, 0.1], [0.1, 0.4]]]).double()
+    return vae_mixture.GaussianMixture(torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64), means, covariances)
+
+
+def test_the_mixtures_density_equals_torchs():
+    mixture, z = some_mixture(), 3 * torch.randn(50, 2).double()
+    components = MultivariateNormal(mixture.means, mixture.covariances)
+    expected = MixtureSameFamily(Categorical(mixture.weights), components).log_prob(z)
+    assert (mixture.log_density(z) - expected).abs().max() < 1e-11
+
+
+def test_fitting_recovers_a_mixture_from_its_samples():
+    truth = some_mixture()
+    z, held_out = truth.sample(6000), truth.sample(2000)
+    fitted, scores = vae_mixture.fit_best(z, held_out, (1, 3))
+    assert len(fitted.weights) == 3 and scores[3] > scores[1]
+    nearest = torch.cdist(truth.means, fitted.means).argmin(1)
+    assert (fitted.means[nearest] - truth.means).abs().max() < 0.15
+    assert (fitted.covariances[nearest] - truth.covariances).abs().max() < 0.2
+    assert (fitted.weights[nearest] - truth.weights).abs().max() < 0.03
+    again = fitted.sample(20_000).double()
+    assert (again.mean(0) - z.double().mean(0)).abs().max() < 0.1
+
+
+def test_more_components_than_clusters_stay_gaussians():
+    z = torch.cat([torch.zeros(50, 3), torch.ones(50, 3)]) + 1e-4 * torch.randn(100, 3)
+    fitted = vae_mixture.fit(z, 20)
+    assert torch.linalg.eigvalsh(fitted.covariances).min() > 0 and fitted.log_density(z).isfinite().all()
+
+
+# ---- models
+
+
+@pytest.mark.parametrize(
+    ("arch", "shape"),
+    [
+        ("mlp", (1, 5, 9)),
+        ("mlp", (3, 8, 8)),
+        ("conv", (1, 28, 28)),
+        ("conv", (3, 13, 22)),
+        ("residual", (3, 8, 20)),
+    ],
+)
+@pytest.mark.parametrize("classes", [0, 4])
+@pytest.mark.parametrize("likelihood", vae.LIKELIHOODS)
+def test_shapes_and_gradients(arch, shape, classes, likelihood):
+    model = vae.build(arch, shape, 6, classes=classes, likelihood=likelihood)
+    x, labels = 2 * torch.rand(3, *shape) - 1, torch.tensor([0, 3, 1]) if classes else None
+    terms = model(x, labels)
+    assert terms["reconstruction"].shape == (3,) and terms["kl"].shape == (3, 6)
+    vae.objective(terms).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+    images = model.eval().images(torch.randn(3, 6), labels)
+    assert images.shape == x.shape and images.min() >= -1 and images.max() <= 1
+    assert torch.equal(model.reconstruct(x, labels), model.reconstruct(x, labels))
+
+
+def test_the_class_reaches_encoder_and_decoder():
+    for arch in ("mlp", "conv", "residual"):
+        model = vae.build(arch, (1, 8, 8), 2, classes=3)
+        x, zero, one = torch.rand(1, 1, 8, 8), torch.tensor([0]), torch.tensor([1])
+        assert not torch.equal(model.encode(x, zero)[0], model.encode(x, one)[0])
+        assert not torch.equal(model.decode(torch.zeros(1, 2), zero), model.decode(torch.zeros(1, 2), one))
+
+
+@pytest.mark.parametrize(
+    ("arch", "likelihood"), [("mlp", "bernoulli"), ("conv", "bernoulli"), ("residual", "gaussian")]
+)
+def test_one_batch_can_be_learnt_by_heart(arch, likelihood):
+    model = vae.build(arch, (1, 28, 28), 16, likelihood=likelihood, sigma=0.05)
+    x = 2 * (digits.draw_set("train", 28, 8, 0).images.float() / 255) - 1
+    error = lambda: ((model.reconstruct(x) - x) / 2).square().mean().item()
+    before = error()
+    optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
+    for _ in range(150):
+        loss = vae.objective(model(x))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert error() < 0.1 * before
+
+
+def test_the_running_sigma_follows_the_error():
+    model = vae.build("mlp", (1, 6, 6), 2, likelihood="gaussian-optimal")
+    x = 2 * torch.rand(64, 1, 6, 6) - 1
+    with torch.no_grad():
+        for _ in range(1500):
+            model(x)
+        mu, log_variance = model.encode(x)
+        mean = model.pixel_mean(model.decode(vae.reparameterise(mu, log_variance)))
+    error = ((x + 1) / 2 - mean).square().mean().item()
+    assert model.pixel_log_variance.exp().item() == pytest.approx(error, rel=0.1)
+    held = model.pixel_log_variance.item()
+    model.eval()(x)
+    assert model.pixel_log_variance.item() == held
+
+
+# ---- mistakes
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"), [([0, 10], "class 10 is outside"), ([-1], "class -1 is outside")]
+)
+def test_a_class_outside_the_models_is_one_line(labels, message):
+    with pytest.raises(InputError, match=f"--classes: {message} the model's 0 to 9"):
+        vae.check_labels(torch.tensor(labels), 10, "--classes")
+
+
+def test_a_conditional_model_needs_labels():
+    with pytest.raises(InputError, match="no class labels"):
+        vae.check_labels(None, 10, "--data avatars")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"latent": 0}, "--latent 0: must be above 0"),
+        ({"beta": -1.0}, "--beta -1.0: must not be negative"),
+        ({"ema": 1.0}, "--ema 1.0"),
+        ({"binarise": True, "likelihood": "gaussian"}, "--binarise: .* bernoulli"),
+    ],
+)
+def test_flags_no_run_can_have(flags, message):
+    with pytest.raises(InputError, match=message):
+        train_vae.check(train_vae.Config(**flags))
+
+
+@pytest.mark.parametrize(("arch", "shape"), [("conv", (1, 7, 28)), ("residual", (1, 28, 30))])
+def test_sizes_an_architecture_cannot_halve(arch, shape):
+    with pytest.raises(InputError, match=f"--arch {arch}"):
+        vae.build(arch, shape, 2)
