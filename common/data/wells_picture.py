@@ -108,48 +108,59 @@ def _box(x: Tensor, y: Tensor, half_x: Tensor, half_y: Tensor) -> Tensor:
     return torch.hypot(x.clamp(min=0), y.clamp(min=0)) + torch.maximum(x, y).clamp_(max=0) - RADIUS
 
 
+class _Wells:
+    """The well under each pixel: the ray's place in it at the rim and, further on, at the metal."""
+
+    def __init__(self, scenes: Scenes, plane: Plane):
+        each = lambda name: scenes[name][:, None, None]
+        column = (plane.x / PITCH[0] + (COLUMNS - 1) / 2).round_().clamp_(0, COLUMNS - 1)
+        row = (plane.y / PITCH[1] + (ROWS - 1) / 2).round_().clamp_(0, ROWS - 1)
+        self.scenes, self.index = scenes, (row * COLUMNS + column).long().flatten(1)
+        x = plane.x - (column - (COLUMNS - 1) / 2) * PITCH[0]
+        y = plane.y - (row - (ROWS - 1) / 2) * PITCH[1]
+        half_x, half_y = (PITCH[0] - each("wall")) / 2, (PITCH[1] - each("wall")) / 2
+        self.to_rim = _box(x, y, half_x, half_y)  # signed distances: negative inside
+        self.depth = self["level"]
+        further = self.depth / plane.camera[:, 2, None, None]
+        self.x = x + (plane.x - plane.camera[:, 0, None, None]) * further
+        self.y = y + (plane.y - plane.camera[:, 1, None, None]) * further
+        narrow = each("taper") * self.depth
+        self.to_wall = _box(self.x, self.y, half_x - narrow, half_y - narrow)
+        self.at_side = torch.sigmoid(
+            (self.x.abs() - half_x - self.y.abs() + half_y) * 40
+        )  # not near or far wall
+
+    def __getitem__(self, name: str) -> Tensor:
+        """A property of wells, (N, wells), as each pixel's well has it, (N, H, W)."""
+        return self.scenes[name].gather(1, self.index).view(len(self.index), *self.to_rim.shape[1:])
+
+
 def _mould(scenes: Scenes, plane: Plane, noise: list[Tensor]) -> tuple[Tensor, Tensor]:
     """How much of each material a pixel shows, shaded (N, 5, H, W), and the gloss on it (N, H, W)."""
     each = lambda name: scenes[name][:, None, None]
     rough = 0.15 * noise[1][:, 0] + 0.8 * noise[2][:, 0] + 0.6 * noise[3][:, 0]
     skin = 0.25 * noise[1][:, 1] + 0.7 * noise[2][:, 1]
-    # The well under each pixel, and the pixel's place in it at the rim ...
-    column = (plane.x / PITCH[0] + (COLUMNS - 1) / 2).round_().clamp_(0, COLUMNS - 1)
-    row = (plane.y / PITCH[1] + (ROWS - 1) / 2).round_().clamp_(0, ROWS - 1)
-    well = (row * COLUMNS + column).long().flatten(1)
-    of_well = lambda name: scenes[name].gather(1, well).view_as(plane.x)
-    x = plane.x - (column - (COLUMNS - 1) / 2) * PITCH[0]
-    y = plane.y - (row - (ROWS - 1) / 2) * PITCH[1]
-    half_x, half_y = (PITCH[0] - each("wall")) / 2, (PITCH[1] - each("wall")) / 2
-    to_rim = _box(x, y, half_x, half_y)
-    # ... and further along the ray, at the level of the metal, where the well is narrower.
-    depth = of_well("level")
-    further = depth / plane.camera[:, 2, None, None]
-    deep_x = x + (plane.x - plane.camera[:, 0, None, None]) * further
-    deep_y = y + (plane.y - plane.camera[:, 1, None, None]) * further
-    narrow = each("taper") * depth
-    to_wall = _box(deep_x, deep_y, half_x - narrow, half_y - narrow)
-
+    wells = _Wells(scenes, plane)
+    to_rim, to_wall, depth, has_metal = wells.to_rim, wells.to_wall, wells.depth, wells["filled"]
     opening, bottom = plane.inside(to_rim), plane.inside(to_wall)
-    mould = plane.inside(
-        _box(plane.x, plane.y, PITCH[0] * COLUMNS / 2 + FLANGE, PITCH[1] * ROWS / 2 + FLANGE)
-    )
-    sun_x, sun_y = each("sun").cos(), each("sun").sin()
-    at_side = torch.sigmoid((deep_x.abs() - half_x - deep_y.abs() + half_y) * 40)
-    facing = -(at_side * deep_x.sign() * sun_x + (1 - at_side) * deep_y.sign() * sun_y)
+    outline = _box(plane.x, plane.y, PITCH[0] * COLUMNS / 2 + FLANGE, PITCH[1] * ROWS / 2 + FLANGE)
+    mould = plane.inside(outline)
+
+    lit_x, lit_y = wells.x.sign() * each("sun").cos(), wells.y.sign() * each("sun").sin()
+    facing = -(wells.at_side * lit_x + (1 - wells.at_side) * lit_y)
     down = (to_rim.clamp(max=0) / (to_rim.clamp(max=0) - to_wall.clamp(min=0) - 1e-4)).clamp(0, 1) * depth
     side = (0.62 + 0.34 * facing + 0.25 * rough) * (1 - 1.1 * down)
-    shaded = (1 + to_wall.clamp(max=0) * 6).clamp_(0.0, 1.0)  # 1 beside the wall, 0 away from it
-    metal = of_well("metal") * (1 + 0.36 * skin) * (1 - 0.5 * shaded) * (1 - 0.5 * depth)
-    filled = of_well("filled") * bottom * opening
-
     top = (0.95 + 0.66 * rough) * (1 - opening) + opening * side * (1 - bottom)
-    empty = opening * bottom * (1 - of_well("filled")) * (0.42 + 0.2 * rough) * (1 - 0.5 * shaded)
+    shaded = 1 - 0.5 * (1 + to_wall.clamp(max=0) * 6).clamp_(0.0, 1.0)  # darker beside the wall
+    empty = opening * bottom * (1 - has_metal) * (0.42 + 0.2 * rough) * shaded
+    filled = opening * bottom * has_metal
+    metal = wells["metal"] * (1 + 0.36 * skin) * shaded * (1 - 0.5 * depth)
     floor = (0.9 + 0.5 * skin) * (1 - mould)
     zero = torch.zeros_like(top)
     weights = torch.stack([(top + empty) * mould, metal * filled * mould, zero, zero, floor], 1)
-    away = ((deep_x - of_well("lamp_x")) / 0.17).square() + ((deep_y - of_well("lamp_y")) / 0.1).square()
-    reflected = of_well("lamp_strength") * torch.exp(-away * (1 + 0.3 * skin)) * filled
+
+    away = ((wells.x - wells["lamp_x"]) / 0.17).square() + ((wells.y - wells["lamp_y"]) / 0.1).square()
+    reflected = wells["lamp_strength"] * torch.exp(-away * (1 + 0.3 * skin)) * filled
     rim = torch.exp(-((to_rim - 0.012) / (0.018 + plane.soft * 0.3)).square())
     worn = each("rim") * rim * (0.5 + 0.5 * (noise[1][:, 2] + noise[2][:, 2])).clamp_(0, 1.3)
     return weights, (worn + reflected) * mould
