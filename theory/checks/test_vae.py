@@ -1,0 +1,366 @@
+"""Checks of theory/{en,ru}/vae.md, sections 2 to 11, against hw1_bayes_and_autoencoders: what is computed.
+
+Identities and gradients in float64; the KL symbolically; bounds on a linear-Gaussian VAE, where ln p(x) and
+the posterior are known.  Monte Carlo by z-scores, |z| < 4.5, with fixed seeds.
+"""
+
+import itertools
+import math
+
+import pytest
+import sympy
+import torch
+from scipy import integrate, stats
+from torch import Tensor, nn
+from torch.distributions import ContinuousBernoulli, MultivariateNormal, Normal, kl_divergence
+
+from hw1_bayes_and_autoencoders import autoencoders, vae
+from theory.tags import verifies
+
+Z = 4.5
+
+
+def normal(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def z_score(sample: Tensor, expected: float) -> Tensor:
+    """(mean - expected) / standard error."""
+    return (sample.mean(0) - expected) / (sample.std(0) / math.sqrt(len(sample)))
+
+
+# ---- a VAE with linear encoder and decoder: x ~ N(W z + b, sigma^2 I), orthogonal columns of W
+
+SHAPE, LATENT, SIGMA = (1, 2, 3), 2, 0.2
+W = torch.linalg.qr(normal(6, LATENT)).Q * torch.tensor([0.5, 0.3])  # (6, 2)
+OFFSET = torch.full((6,), 0.5, dtype=torch.float64)
+COVARIANCE = torch.linalg.inv(torch.eye(LATENT) + W.T @ W / SIGMA**2)  # of the posterior: diagonal
+PIXELS = OFFSET + 0.4 * normal(6, seed=5)  # one image
+
+
+class Decoder(nn.Module):
+    def forward(self, z: Tensor, condition: Tensor) -> Tensor:
+        return (z.double() @ W.T + OFFSET).unflatten(1, SHAPE)
+
+
+class Encoder(nn.Module):
+    """The exact posterior, moved and widened."""
+
+    def __init__(self, shift: float, log_width: float):
+        super().__init__()
+        self.shift, self.log_width = shift, log_width
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        pixels = (x.flatten(1).double() + 1) / 2
+        mean = (pixels - OFFSET) @ W @ COVARIANCE / SIGMA**2
+        log_variance = COVARIANCE.diagonal().log() + 2 * self.log_width
+        return torch.cat([mean + self.shift, log_variance.expand(len(x), -1)], 1)
+
+
+def linear_vae(shift: float = 0, log_width: float = 0) -> vae.VAE:
+    return vae.VAE(Encoder(shift, log_width), Decoder(), LATENT, likelihood="gaussian", sigma=SIGMA)
+
+
+def copies(count: int) -> Tensor:
+    return (2 * PIXELS - 1).reshape(1, *SHAPE).expand(count, *SHAPE)
+
+
+def log_p() -> float:
+    return MultivariateNormal(OFFSET, W @ W.T + SIGMA**2 * torch.eye(6)).log_prob(PIXELS).item()
+
+
+def gap(model: vae.VAE) -> float:
+    """KL(q(z | x) || p(z | x)) of the one image."""
+    mean, log_variance = linear_vae().encode(copies(1))
+    q_mean, q_log_variance = model.encode(copies(1))
+    q = Normal(q_mean, (q_log_variance / 2).exp())
+    return kl_divergence(q, Normal(mean, (log_variance / 2).exp())).sum().item()
+
+
+# ---- the bound
+
+
+@verifies("vae.1", "vae.3")
+def test_every_weight_of_the_exact_posterior_is_the_marginal_likelihood():
+    torch.manual_seed(0)
+    weights = linear_vae().log_weights(copies(50), None, samples=4)
+    assert (weights - log_p()).abs().max() < 1e-4  # the networks' outputs are float32
+    z = normal(200_000, LATENT)  # p(x) = E_p(z) p(x | z)
+    likelihood = vae.gaussian_log_likelihood(PIXELS.expand(len(z), 6), z @ W.T + OFFSET, SIGMA**2).exp()
+    assert abs(z_score(likelihood, math.exp(log_p()))) < Z
+
+
+@verifies("vae.2", "vae.3")
+@pytest.mark.parametrize(("shift", "log_width"), [(0, 0), (0.5, 0), (0, 0.4), (-0.3, -0.5)])
+def test_the_elbo_is_ln_p_minus_the_kl_to_the_posterior(shift, log_width):
+    torch.manual_seed(1)
+    model = linear_vae(shift, log_width)
+    terms = model(copies(40_000))
+    bounds = vae.elbo(-terms["reconstruction"], terms["kl"]).double()
+    assert gap(model) == pytest.approx(0, abs=1e-6) if shift == log_width == 0 else gap(model) > 0.1
+    assert abs(z_score(bounds, log_p() - gap(model))) < Z
+
+
+@verifies("vae.2", "vae.3")
+def test_the_example_of_one_dimension():
+    kl = lambda q, p: kl_divergence(q, p).item()
+    p_x, prior = Normal(0.0, 1.0), Normal(0.0, 1.0)
+    posterior, x = Normal(0.6, 0.8), torch.tensor(1.0)
+    expected = lambda m, s2: -0.5 * math.log(2 * math.pi * 0.64) - ((1 - 0.6 * m) ** 2 + 0.36 * s2) / 1.28
+    assert expected(0.6, 0.64) - kl(posterior, prior) == pytest.approx(p_x.log_prob(x).item(), abs=1e-6)
+    assert expected(0, 1) - kl(prior, prior) == pytest.approx(-1.758, abs=5e-4)
+    assert kl(prior, posterior) == pytest.approx(0.339, abs=5e-4)
+    biased, fair = torch.tensor([0.9, 0.1]), torch.tensor([0.5, 0.5])
+    assert (fair * (fair / biased).log()).sum().item() == pytest.approx(0.511, abs=5e-4)
+    assert (biased * (biased / fair).log()).sum().item() == pytest.approx(0.368, abs=5e-4)
+
+
+# ---- reparameterisation
+
+
+@verifies("vae.4")
+def test_reparameterised_draws_have_the_wanted_mean_and_variance():
+    mu, log_variance = normal(5), normal(5, seed=1)
+    z = vae.reparameterise(mu.expand(100_000, 5), log_variance, normal(100_000, 5, seed=2))
+    assert z_score(z, mu).abs().max() < Z
+    assert z_score((z - mu).square(), log_variance.exp()).abs().max() < Z
+
+
+@verifies("vae.4", "vae.6", "vae.8")
+def test_the_anomaly_detectors_vae_minimises_the_elbo_in_the_unit_of_the_squared_error():
+    torch.manual_seed(3)
+    encoder = nn.Sequential(nn.Flatten(), nn.Linear(6, 4)).double()
+    decoder = nn.Sequential(nn.Linear(2, 6), nn.Unflatten(1, SHAPE)).double()
+    model, x = autoencoders.VariationalAutoencoder(encoder, decoder, 0.1), normal(7, *SHAPE)
+    torch.manual_seed(4)
+    loss = sum(model(x).values()) * 6 / (2 * 0.1**2)  # back to nats
+    torch.manual_seed(4)
+    mean, log_s2 = model.encoder(x).chunk(2, 1)
+    decoded = model.decoder(vae.reparameterise(mean, log_s2))
+    pixels = lambda image: (image + 1) / 2
+    constant = vae.gaussian_log_likelihood(pixels(x), pixels(x), 0.1**2)
+    bound = vae.elbo(
+        vae.gaussian_log_likelihood(pixels(x), pixels(decoded), 0.1**2),
+        vae.kl_to_standard_normal(mean, log_s2),
+    )
+    torch.testing.assert_close(loss, constant - bound, rtol=1e-12, atol=1e-12)
+
+
+@verifies("vae.5")
+def test_the_gradient_through_the_draw_is_the_derived_one_and_is_unbiased():
+    n = 200_000
+    mu = torch.full((n,), 0.7, dtype=torch.float64, requires_grad=True)
+    log_variance = torch.full((n,), -0.5, dtype=torch.float64, requires_grad=True)
+    noise, sigma = normal(n), math.exp(-0.25)
+    z = vae.reparameterise(mu, log_variance, noise)
+    by_mu, by_log_variance = torch.autograd.grad((z**3).sum(), (mu, log_variance))
+    slope = 3 * z.detach() ** 2
+    torch.testing.assert_close(by_mu, slope, rtol=1e-12, atol=0)
+    torch.testing.assert_close(by_log_variance, slope * noise * sigma / 2, rtol=1e-12, atol=1e-12)
+    # E z^3 = mu^3 + 3 mu sigma^2
+    assert abs(z_score(by_mu, 3 * 0.7**2 + 3 * sigma**2)) < Z
+    assert abs(z_score(by_log_variance, 3 * 0.7 * sigma**2)) < Z
+
+
+@verifies("vae.5")
+@pytest.mark.parametrize("sigma", [1.0, 0.1])
+def test_variances_of_the_two_gradient_estimates_for_a_square(sigma):
+    noise = normal(400_000)
+    z = 1 + sigma * noise
+    path, score = 2 * z, z**2 * noise / sigma
+    with_baseline = (z**2 - 1 - sigma**2) * noise / sigma
+    s2 = sigma**2
+    for estimate, variance in ((path, 4 * s2), (score, 1 / s2 + 14 + 15 * s2), (with_baseline, 8 + 10 * s2)):
+        assert abs(z_score(estimate, 2)) < Z
+        assert abs(z_score((estimate - 2).square(), variance)) < Z
+    quick = (-10 * (10 * (1 + noise)).sin()).var(), ((10 * (1 + noise)).cos() * noise).var()
+    assert quick[0] > 90 * quick[1]  # f(z) = cos 10 z, sigma = 1: here the score function is the better one
+
+
+# ---- the KL
+
+
+@verifies("vae.6")
+def test_kl_of_gaussians_symbolically():
+    e, mu = sympy.symbols("e mu", real=True)
+    s, t = sympy.symbols("s t", positive=True)
+    z = mu + s * e  # z ~ q
+    log_ratio = sympy.log(t / s) - e**2 / 2 + z**2 / (2 * t**2)
+    density = sympy.exp(-(e**2) / 2) / sympy.sqrt(2 * sympy.pi)
+    kl = sympy.integrate(sympy.expand(density * log_ratio), (e, -sympy.oo, sympy.oo))
+    closed = (mu**2 + s**2 - 1 - sympy.log(s**2)) / 2
+    assert sympy.simplify(sympy.expand_log(kl.subs(t, 1) - closed, force=True)) == 0
+    wrong = mu**2 + s**2 - sympy.log(s) - sympy.Rational(1, 2)  # circulates; it is the KL to N(0, 1/2)
+    difference = wrong - kl.subs(t, 1 / sympy.sqrt(2))
+    assert sympy.simplify(sympy.expand_log(difference, force=True) - sympy.log(2) / 2) == 0
+    assert sympy.solve(sympy.diff(wrong, s), s) == [sympy.sqrt(2) / 2]
+
+
+@verifies("vae.6")
+def test_kl_in_code_is_the_kl_its_gradient_and_the_mean_log_ratio():
+    mu, log_variance = normal(3, 4).requires_grad_(), normal(3, 4, seed=1).requires_grad_()
+    kl = vae.kl_to_standard_normal(mu, log_variance)
+    reference = kl_divergence(Normal(mu, (log_variance / 2).exp()), Normal(0, 1))
+    torch.testing.assert_close(kl, reference, rtol=1e-12, atol=1e-14)
+    by_mu, by_log_variance = torch.autograd.grad(kl.sum(), (mu, log_variance))
+    torch.testing.assert_close(by_mu, mu, rtol=1e-12, atol=0)
+    torch.testing.assert_close(by_log_variance, (log_variance.exp() - 1) / 2, rtol=1e-12, atol=1e-14)
+    m, v = mu[0].detach(), log_variance[0].detach()
+    z = vae.reparameterise(m, v, normal(100_000, 4, seed=2))
+    ratio = vae.log_normal(z, m, v) - vae.log_normal(z, 0.0, torch.zeros_like(v))
+    assert abs(z_score(ratio, kl[0].sum().item())) < Z
+    example = vae.kl_to_standard_normal(torch.tensor(1.0), torch.tensor(2 * math.log(0.5)))
+    assert example.item() == pytest.approx(0.818, abs=5e-4)
+
+
+# ---- likelihoods
+
+
+@verifies("vae.7")
+def test_bernoulli_log_likelihood_its_gradient_and_what_it_is_for_grey_levels():
+    logits = (2 * normal(2, 1, 3, 5)).requires_grad_()
+    grey = normal(2, 1, 3, 5, seed=1).sigmoid()
+    value = vae.bernoulli_log_likelihood(grey, logits)
+    torch.testing.assert_close(torch.autograd.grad(value.sum(), logits)[0], grey - logits.sigmoid())
+    ink = torch.bernoulli(
+        grey[0].expand(50_000, 1, 3, 5), generator=torch.Generator().manual_seed(0)
+    )  # black and white with these probabilities
+    drawn = torch.distributions.Bernoulli(logits=logits[0].detach()).log_prob(ink).flatten(1).sum(1)
+    assert abs(z_score(drawn, value[0].item())) < Z
+    best = vae.bernoulli_log_likelihood(grey, grey.logit())  # minus the entropy: below 0 for grey
+    assert (best > value).all() and (best < 0).all()
+    half = torch.full((1, 1, 1, 1), 0.5)
+    assert vae.bernoulli_log_likelihood(half, half.logit()).item() == pytest.approx(-math.log(2))
+
+
+@verifies("vae.7")
+@pytest.mark.parametrize(("p", "mass"), [(0.5, 0.5), (0.1, 0.364), (0.01, 0.213)])
+def test_bernoulli_over_grey_levels_lacks_mass_and_the_continuous_bernoulli_restores_it(p, mass):
+    logit = torch.tensor([[[[p]]]], dtype=torch.float64).logit()
+    density = lambda x: vae.bernoulli_log_likelihood(torch.full_like(logit, x), logit).exp().item()
+    total = integrate.quad(density, 0, 1)[0]
+    assert total == pytest.approx(mass, abs=5e-4)
+    closed = (1 - 2 * p) / (2 * math.atanh(1 - 2 * p)) if p != 0.5 else 0.5
+    assert total == pytest.approx(closed, rel=1e-9)
+    reference = ContinuousBernoulli(logits=logit[0, 0, 0, 0]).log_prob(torch.tensor(0.3)).exp().item()
+    assert density(0.3) / total == pytest.approx(reference, rel=1e-6)
+    if p == 0.1:  # where the continuous Bernoulli has its mean, which is not p
+        mean = integrate.quad(lambda x: x * density(x), 0, 1)[0] / total
+        assert mean == pytest.approx(0.33, abs=5e-3)
+
+
+@verifies("vae.8")
+def test_gaussian_log_likelihood_and_its_best_variance():
+    pixels, mean = normal(4, 1, 3, 5), normal(4, 1, 3, 5, seed=1).requires_grad_()
+    value = vae.gaussian_log_likelihood(pixels, mean, 0.09)
+    torch.testing.assert_close(value, Normal(mean, 0.3).log_prob(pixels).flatten(1).sum(1))
+    best = vae.optimal_variance(pixels, mean)
+    torch.testing.assert_close(best, (pixels - mean).square().mean().detach())
+    log_variance = best.log().requires_grad_()
+    total = vae.gaussian_log_likelihood(pixels, mean, log_variance.exp()).sum()
+    slope, by_mean = torch.autograd.grad(total, (log_variance, mean))
+    assert abs(slope) < 1e-10
+    # the optimum in place: N P / 2 (1 + ln 2 pi MSE), whose gradient is that of the logarithm of the MSE
+    profiled = -60 / 2 * (1 + (2 * math.pi * (pixels - mean).square().mean()).log())
+    torch.testing.assert_close(total, profiled)
+    torch.testing.assert_close(torch.autograd.grad(profiled, mean)[0], by_mean)
+
+
+@verifies("vae.7", "vae.8")
+def test_the_best_image_for_a_latent_is_the_posterior_mean_of_the_images_sharing_it():
+    images = normal(9, 1, 2, 2).sigmoid()
+    shares = normal(9, seed=1).softmax(0)  # q(z | x_n) / sum_m q(z | x_m)
+    average = (shares[:, None, None, None] * images).sum(0, keepdim=True)
+    for likelihood, best in (
+        (lambda mean: vae.gaussian_log_likelihood(images, mean.expand_as(images), 0.01), average),
+        (lambda logit: vae.bernoulli_log_likelihood(images, logit.expand_as(images)), average.logit()),
+    ):
+        parameter = best.clone().requires_grad_()
+        value = (shares * likelihood(parameter)).sum()
+        assert torch.autograd.grad(value, parameter)[0].abs().max() < 1e-12
+        assert all((shares * likelihood(best + 0.1 * normal(1, 1, 2, 2, seed=s))).sum() < value
+                   for s in range(20))  # fmt: skip
+
+
+# ---- objectives
+
+
+def terms_of(mu: Tensor, log_variance: Tensor, mean: Tensor, pixels: Tensor, variance: float) -> dict:
+    return {
+        "reconstruction": -vae.gaussian_log_likelihood(pixels, mean, variance),
+        "kl": vae.kl_to_standard_normal(mu, log_variance),
+    }
+
+
+@verifies("vae.9")
+@pytest.mark.parametrize("beta", [0.3, 1.0, 5.0])
+def test_beta_is_a_choice_of_the_pixels_sigma(beta):
+    mu, log_variance = normal(4, 2).requires_grad_(), normal(4, 2, seed=1).requires_grad_()
+    pixels, weight, variance = normal(4, 6, seed=2), normal(2, 6, seed=3).requires_grad_(), 0.01
+
+    def gradients(variance: float, beta: float) -> tuple[Tensor, ...]:
+        z = vae.reparameterise(mu, log_variance, normal(4, 2, seed=4))
+        loss = vae.objective(terms_of(mu, log_variance, z @ weight, pixels, variance), beta)
+        return torch.autograd.grad(loss, (mu, log_variance, weight))
+
+    for one, other in zip(gradients(variance, beta), gradients(beta * variance, 1.0)):
+        torch.testing.assert_close(one, beta * other, rtol=1e-10, atol=1e-10)
+    terms = terms_of(mu, log_variance, pixels, pixels, variance)
+    bound = vae.elbo(-terms["reconstruction"], terms["kl"]).mean()
+    assert (-vae.objective(terms, beta) <= bound) == (beta >= 1)  # only then still a lower bound of ln p(x)
+
+
+@verifies("vae.10")
+def test_free_bits_leave_poor_dimensions_alone():
+    mu = torch.stack([torch.full((8,), m, dtype=torch.float64) for m in (0.2, 0.6**0.5, 2)], 1)
+    mu.requires_grad_()
+    kl = vae.kl_to_standard_normal(mu, torch.zeros_like(mu))
+    torch.testing.assert_close(kl.mean(0).detach(), torch.tensor([0.02, 0.3, 2.0], dtype=torch.float64))
+    assert vae.free_bits(kl, 0).item() == pytest.approx(2.32)
+    bound = vae.free_bits(kl, 0.5)
+    assert bound.item() == pytest.approx(0.5 + 0.5 + 2)
+    gradient = torch.autograd.grad(bound, mu)[0]
+    assert (gradient[:, :2] == 0).all() and (gradient[:, 2] > 0).all()
+    spread = torch.tensor([[0.0, 3.0], [1.0, 3.0]])  # the mean over the batch counts, not each image
+    assert vae.free_bits(spread, 0.4).item() == pytest.approx(0.5 + 3)
+
+
+# ---- the importance-weighted bound
+
+
+@verifies("vae.11")
+def test_more_weights_never_lower_the_bound():
+    weights = 2 * normal(6, 5)  # six draws for five images: the mean over subsets is an exact inequality
+    subsets = lambda k: [list(rows) for rows in itertools.combinations(range(6), k)]
+    mean = lambda k: torch.stack([vae.log_mean_weight(weights[rows]) for rows in subsets(k)]).mean(0)
+    levels = [mean(k) for k in range(1, 7)]
+    assert all((larger > smaller).all() for smaller, larger in itertools.pairwise(levels))
+    torch.testing.assert_close(levels[0], weights.mean(0))
+
+
+@verifies("vae.11")
+def test_the_bound_of_a_poor_encoder_climbs_to_ln_p():
+    torch.manual_seed(2)
+    model = linear_vae(0.5, 0.2)
+    weights = model.log_weights(copies(4000), None, samples=64).double()
+    bounds = {k: vae.log_mean_weight(weights[:k]) for k in (1, 4, 16, 64)}
+    assert abs(z_score(bounds[1], log_p() - gap(model))) < Z
+    for smaller, larger in itertools.pairwise(bounds.values()):
+        assert z_score(larger - smaller, 0) > Z
+        assert z_score(larger, log_p()) < Z  # never above
+    whole = model.importance_bound(copies(50), None, samples=4000, chunk=999)
+    assert (whole - log_p()).abs().max() < 0.1
+
+
+@verifies("vae.11")
+def test_the_example_and_the_gap_of_large_k():
+    z = normal(50_000, 100)  # q = prior, x = 1, p(x | z) = N(0.6 z, 0.64): the page's example
+    weights = vae.log_normal(torch.ones(1), 0.6 * z[..., None], torch.full((1,), math.log(0.64)))
+    for k, expected in {1: -1.758, 2: -1.553, 5: -1.463, 10: -1.440, 100: -1.421}.items():
+        bound = vae.log_mean_weight(weights[:, :k].T)
+        assert abs(bound.mean() - expected) < 5e-4 + Z * bound.std() / math.sqrt(len(bound))
+    squares = stats.norm.pdf(1, 0, math.sqrt(0.68)) / (2 * math.sqrt(math.pi) * 0.8)  # E w^2
+    relative_variance = squares / stats.norm.pdf(1) ** 2 - 1
+    assert relative_variance == pytest.approx(0.397, abs=5e-4)
+    shortfall = stats.norm.logpdf(1) - vae.log_mean_weight(weights.T)
+    assert abs(z_score(shortfall, relative_variance / 200)) < Z
