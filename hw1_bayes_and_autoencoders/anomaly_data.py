@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from common import data
 from common.data import ImageSet
 from common.data.image_set import to_grey
+from common.data.wells_layout import read_layout
 from common.errors import InputError
 
 PARTS = ("train", "val", "anomalies", "test")
@@ -31,25 +32,22 @@ def load(
     `test/test_annotation.txt`), or a labelled set such as `mnist`, of which `normal_class` is the normal one
     and every other class an anomaly.
     """
-    if name == "wells" or (name not in data.NAMES and Path(name).is_dir()):
-        split = "proliv" if part == "anomalies" else part
-        image_set = (
-            _course_folder(Path(name), split, size)
-            if name != "wells"
-            else data.load(name, split, size=size, data_dir=data_dir)
-        )
+    split = "proliv" if part == "anomalies" else part
+    if name == "wells":  # photographed at 64 pixels and made smaller, as one does with a camera's pictures
+        image_set = _resized(data.load(name, split, data_dir=data_dir), size)
+    elif name not in data.NAMES and Path(name).is_dir():
+        image_set = read_layout(Path(name), split, size)
     else:
         image_set = _one_class(name, part, normal_class, data_dir, size)
-    images = image_set.images
-    if not color:
-        images = to_grey(images)
-    return replace(image_set, images=images.contiguous())
+    return image_set if color else replace(image_set, images=to_grey(image_set.images))
 
 
-def _course_folder(folder: Path, split: str, size: int) -> ImageSet:
-    from common.data.wells_layout import read_layout
-
-    return read_layout(folder, split, size)
+def _resized(image_set: ImageSet, size: int) -> ImageSet:
+    """The set at `size` pixels, smoothed before it is sampled."""
+    if image_set.images.shape[-1] == size:
+        return image_set
+    resize = lambda images: F.interpolate(images, (size, size), mode="bilinear", antialias=True)
+    return replace(image_set, images=torch.cat([resize(images) for images in image_set.images.split(500)]))
 
 
 def _one_class(name: str, part: str, normal_class: int, data_dir: Path | None, size: int) -> ImageSet:

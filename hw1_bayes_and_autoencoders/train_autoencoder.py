@@ -40,7 +40,7 @@ class Config:
     """Three channels instead of grey levels."""
     normal_class: int = 0
     """The class of a labelled set that counts as normal."""
-    epochs: int = 40
+    epochs: int = 20
     """Passes over the normal training images."""
     batch_size: int = 64
     """Images per step, over all processes."""
