@@ -1,6 +1,6 @@
 """Fréchet distance from statistics and from features: ours against pytorch-fid's square root of a matrix.
 
-python benchmarks/frechet_distance.py                   # 2,048 dimensions, about 4 min
+python benchmarks/frechet_distance.py                   # 2,048 dimensions
 python benchmarks/frechet_distance.py --dims 768 --rounds 3
 
 Both run in turn within one process, on the same numbers; medians and ratios are printed.  Three cases: more

@@ -221,14 +221,24 @@ def test_images_below_a_folder_without_any(folders, tmp_path):
     assert len(images.FolderImages(tmp_path / "class")) == 1
 
 
-def test_decoding_ahead_keeps_order_and_memory(folders):
-    """Threads, or none, give the same batches; at most two batches are decoded ahead."""
+def test_threads_decode_in_order(folders):
     batches = lambda workers: [
         torch.stack(b) for b in images.FolderImages(folders / "a", workers=workers).batches(3)
     ]
     for threaded, plain in zip(batches(4), batches(0), strict=True):
         assert torch.equal(threaded, plain)
     assert [len(batch) for batch in batches(2)] == [3, 3, 2]
+
+
+def test_only_two_batches_are_decoded_ahead(folders, monkeypatch):
+    """Memory does not grow with the folder: nothing runs away from whoever takes the batches."""
+    decoded = []
+    decode = images._decode
+    monkeypatch.setattr(images, "_decode", lambda path, grey: decoded.append(path) or decode(path, grey))
+    batches = images.FolderImages(folders / "a", workers=2).batches(1)
+    next(batches)
+    batches.close()
+    assert 1 <= len(decoded) <= 3
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 from torch import Tensor
@@ -35,9 +35,9 @@ Extractor = Callable[[Tensor | Sequence[Tensor]], Tensor]
 
 @dataclass(frozen=True)
 class Config:
-    a: tyro.conf.Positional[str]
+    a: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="A")]
     """Folder of images, .npz of statistics, or data set (NAME or NAME:SPLIT)."""
-    b: tyro.conf.Positional[str]
+    b: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="B")]
     """The same; with --save-stats: the .npz file to write."""
     weights: Path | None = None
     """Inception's weight file; by default where torch.hub (and pytorch-fid) keep it."""

@@ -7,9 +7,10 @@ average pools leave out the padding, the last block pools by maximum, and there 
     extractor = Inception(weights_file(), dims=2048)
     extractor(images)                     # uint8 (B, 3, H, W) -> float32 (B, 2048)
 
-Batch normalisation is folded into the convolutions and tensors are channels-last: 1.9 times pytorch-fid's
-speed in float32 (benchmarks/inception.py).  bfloat16 is faster still but changes the third digit; publish
-float32."""
+Batch normalisation is folded into the convolutions and tensors are channels-last: 1.7 times pytorch-fid's
+speed on one core in float32, features within 6e-7; bfloat16 4.6 times, features within 5e-3, not for
+published numbers (benchmarks/inception.py).
+"""
 
 from __future__ import annotations
 
