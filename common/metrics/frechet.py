@@ -9,7 +9,7 @@
 so.
 
 2,048 dimensions take a tenth of the time of the square root of the matrix product, with fewer images than
-dimensions a thirtieth (benchmarks/frechet_distance.py), and singular covariances lose no digits.
+dimensions a twentieth (benchmarks/frechet_distance.py), and singular covariances lose no digits.
 """
 
 from __future__ import annotations
