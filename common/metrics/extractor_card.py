@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import fields
 from pathlib import Path
 
@@ -19,15 +20,15 @@ features of `{metric}`.
 - Data: {data}
 - Command: `{command}`
 - Training: {training}
-- Weights: epoch {epoch}, the one with the fewest errors on the validation split
+- Weights: epoch {epoch}, the first of those with the fewest errors on the validation split
 - Size: {size}; features are computed in float32
 - SHA-256: `{sha256}`
 
-| question | options | validation accuracy, % | test accuracy, % |
+| question | options | validation accuracy, % | test accuracy, % (95 % interval) |
 |---|---|---|---|
 {accuracies}
 
-The test split was looked at once; ± is the binomial standard error of N = {N}.
+The test split, N = {N}, was looked at once; the interval is Wilson's.
 
 | distance of real images | value |
 |---|---|
@@ -96,6 +97,14 @@ def _accuracy_rows(extractor: Extractor, numbers: dict[str, float], N: int) -> l
     rows = []
     for head, options in extractor.options.items():
         val, test = numbers[f"val/accuracy_{head}"], numbers[f"test/accuracy_{head}"]
-        error = (test * (1 - test) / N) ** 0.5
-        rows.append(f"| {head} | {len(options)} | {100 * val:.2f} | {100 * test:.2f} ± {100 * error:.2f} |")
+        low, high = wilson_interval(test, N)
+        interval = f"{100 * low:.2f}–{100 * high:.2f}"
+        rows.append(f"| {head} | {len(options)} | {100 * val:.2f} | {100 * test:.2f} ({interval}) |")
     return rows
+
+
+def wilson_interval(share: float, N: int, z: float = 1.96) -> tuple[float, float]:
+    """95 % interval of a probability seen as `share` of N draws (Wilson 1927): sound at shares of 0 and 1."""
+    centre = (share + z**2 / (2 * N)) / (1 + z**2 / N)
+    half = z / (1 + z**2 / N) * math.sqrt(share * (1 - share) / N + z**2 / (4 * N**2))
+    return centre - half, centre + half
