@@ -141,7 +141,7 @@ class Extractor:
     def predict(self, images: Tensor, confidence: float = 0.0) -> dict[str, Tensor]:
         """The likeliest option of each head, int64 (B,); -1 where its probability is below `confidence`.
 
-        0.9 recognises everything in 99.8 % of the drawn avatars, and in 17 % of them after a 5 x 5 mean filter.
+        0.9 recognises everything in 99.8 % of drawn avatars, and in 17 % after a mean filter of 5 x 5.
         """
         answers = {}
         for name, logits in self.network.logits(self.features(images)).items():

@@ -1,6 +1,6 @@
 """Train a small network whose features measure generated images (common/metrics/extractors.py).
 
-python -m common.metrics.train_extractor --data digits                                  # 1 min of one core
+python -m common.metrics.train_extractor --data digits                                  # about 1 min of one core
 python -m common.metrics.train_extractor --data mnist --data-dir DIR                    # 2.5 min
 python -m common.metrics.train_extractor --data fashion-mnist --data-dir DIR --epochs 12    # 4 min
 python -m common.metrics.train_extractor --data avatars --features 128 --epochs 15      # 4 min
