@@ -1,13 +1,14 @@
 """Train a small network whose features measure generated images (common/metrics/extractors.py).
 
-python -m common.metrics.train_extractor --data digits                                  # about 1 min of one core
-python -m common.metrics.train_extractor --data mnist --data-dir DIR                    # 2.5 min
-python -m common.metrics.train_extractor --data fashion-mnist --data-dir DIR --epochs 12    # 4 min
-python -m common.metrics.train_extractor --data avatars --features 128 --epochs 15      # 4 min
+python -m common.metrics.train_extractor --data digits                            # one core: about 1 min
+python -m common.metrics.train_extractor --data mnist --data-dir DIR                             # 2.5 min
+python -m common.metrics.train_extractor --data fashion-mnist --data-dir DIR --epochs 12           # 4 min
+python -m common.metrics.train_extractor --data avatars --features 128 --epochs 15                 # 4 min
 python -m common.metrics.train_extractor --resume runs/metrics/0001-mnist
 
 The run directory gets the weights and their card.  The weights are those of the epoch with the fewest errors
-on the validation split; the test split is looked at once, at the end, through the written file."""
+on the validation split; the test split is looked at once, at the end, through the written file.
+"""
 
 from __future__ import annotations
 
