@@ -24,7 +24,7 @@ from common.data.wells_picture import COLUMNS, OCTAVES, PITCH, ROWS, Scenes, dra
 
 DEFAULT_SIZE = 64
 DEFAULT_COUNTS = {"train": 3000, "val": 500, "proliv": 150, "test": 1000}
-VERSION = 1
+VERSION = 2
 CLASS_NAMES = ("normal", "spill")
 
 CHUNK = 100  # scenes sampled from one generator and drawn at once
@@ -90,10 +90,10 @@ def _sample_mould(generator: torch.Generator) -> Scenes:
         "taper": u(0.2, 0.4),
         "level": filled * level + (1 - filled) * DEPTH,  # depth of the metal's surface, or of the bare floor
         "filled": filled,
-        "metal": u(0.6, 0.74)[:, None] * u(0.86, 1.14, cells),
+        "metal": u(0.6, 0.74)[:, None] * u(0.9, 1.1, cells),
         "lamp_x": u(-0.22, 0.22, cells),
         "lamp_y": u(-0.2, 0.2, cells),
-        "lamp_strength": u(0.1, 0.45, cells),
+        "lamp_strength": u(0.05, 0.3, cells),
     }
 
 
@@ -110,7 +110,7 @@ def _sample_light_and_dirt(generator: torch.Generator) -> Scenes:
         "lime": u(0.22, 0.34),
         "dust": u(0.1, 0.5),
         "glint_at": torch.stack([u(-1.6, 1.6, GLINTS), u(-1.7, 1.7, GLINTS)], 2),
-        "glint_size": torch.stack([u(0.03, 0.16, GLINTS), u(0.015, 0.05, GLINTS)], 2),
+        "glint_size": torch.stack([u(0.03, 0.14, GLINTS), u(0.015, 0.045, GLINTS)], 2),
         "glint_angle": u(0, math.pi, GLINTS),
         "glint": u(0.2, 0.9, GLINTS),
         "scratch_at": torch.stack([u(-1.6, 1.6, SCRATCHES), u(-1.7, 1.7, SCRATCHES)], 2),
@@ -150,7 +150,7 @@ def _sample_spill(scenes: Scenes, generator: torch.Generator) -> Scenes:
     steps = (size[:, None] * u(0.3, 0.9, TONGUES))[..., None] * torch.stack([angle.cos(), angle.sin()], 2)
     begin = start[:, None] - steps[:, :3].sum(1, keepdim=True)  # so that the third disc lies on the wall
     path = begin + steps.cumsum(1)
-    bright = u(0.98, 1.06) * (spread**-0.6).clamp(0.9, 1.15)  # what is thick cools slowly and is dull
+    bright = u(1.0, 1.08) * (spread**-0.6).clamp(0.9, 1.15)  # what is thick cools slowly and is dull
     drops = start[:, None] + size[:, None, None] * torch.randn((CHUNK, DROPS, 2), generator=generator) * 2
     return {
         "spill_at": torch.cat([path, drops], 1),

@@ -150,11 +150,11 @@ def _mould(scenes: Scenes, plane: Plane, noise: list[Tensor]) -> tuple[Tensor, T
     facing = -(wells.at_side * lit_x + (1 - wells.at_side) * lit_y)
     down = (to_rim.clamp(max=0) / (to_rim.clamp(max=0) - to_wall.clamp(min=0) - 1e-4)).clamp(0, 1) * depth
     side = (0.62 + 0.34 * facing + 0.25 * rough) * (1 - 1.1 * down)
-    top = (0.95 + 0.66 * rough) * (1 - opening) + opening * side * (1 - bottom)
+    top = (0.95 + 0.78 * rough) * (1 - opening) + opening * side * (1 - bottom)
     shaded = 1 - 0.5 * (1 + to_wall.clamp(max=0) * 6).clamp_(0.0, 1.0)  # darker beside the wall
     empty = opening * bottom * (1 - has_metal) * (0.42 + 0.2 * rough) * shaded
     filled = opening * bottom * has_metal
-    metal = wells["metal"] * (1 + 0.36 * skin) * shaded * (1 - 0.5 * depth)
+    metal = wells["metal"] * (1 + 0.4 * skin) * shaded * (1 - 0.5 * depth)
     floor = (0.9 + 0.5 * skin) * (1 - mould)
     zero = torch.zeros_like(top)
     weights = torch.stack([(top + empty) * mould, metal * filled * mould, zero, zero, floor], 1)
