@@ -123,7 +123,9 @@ def measure(
     if extractor is not None:
         row |= vae_measures.distances(model, z, labels, latents["test"], sets["test"], extractor)
     if figures_dir is not None:
-        save_figures(figures_dir, model, sets["test"], x["test"], z, latents["test"], labels, config)
+        save_figures(
+            figures_dir, model, sets["test"], x["test"], z, latents["test"], labels, row, config.classes
+        )
     return row
 
 
@@ -135,27 +137,30 @@ def save_figures(
     z: dict[str, Tensor],
     latents: tuple[Tensor, Tensor],
     labels: Tensor | None,
-    config: Config,
+    row: dict,
+    classes: tuple[int, ...],
 ) -> None:
-    """Everything to look at, of one model."""
+    """Everything to look at, of one model whose numbers are in `row`."""
+    model_name = row["model"].split(" (")[0]
     for source in ("prior", "mixture"):
-        title = f"z from the {source}"
+        measured = [f"{value:.1f}" for name, value in row.items() if "/fd_" in name and name.endswith(source)]
+        title = f"{model_name}: z from the {source}" + "".join(f", Fréchet distance {fd}" for fd in measured)
         vae_figures.save_samples(folder / f"samples-{source}.png", model, z[source], labels, title)
     shown = None if test.labels is None else test.labels[:10]
-    title = f"Test images of {test.name}"
+    title = f"{model_name} on test images of {test.name}: MSE {row['eval/mse']:.4f}"
     vae_figures.save_reconstructions(folder / "reconstructions.png", model, x[:10], shown, title)
     vae_figures.save_interpolation(folder, model, test)
     kl = vae.kl_to_standard_normal(*latents).mean(0)
     first = test.labels[:1] if model.classes else None
     vae_figures.save_traversal(folder / "traversal.png", model, x[:1], first, kl)
-    vae_figures.save_kl(folder / "kl.png", {"test": kl}, training.DEAD_NATS)
+    vae_figures.save_kl(folder / "kl.png", kl, training.DEAD_NATS)
     if model.latent == 2:
         vae_figures.save_manifold(
             folder / "manifold.png", model, "The latent plane, at quantiles of the prior"
         )
     if model.classes:
-        classes = torch.tensor(config.classes or range(model.classes))
-        vae_figures.save_classes(folder / "classes.png", model, classes, test.class_names)
+        shown = torch.tensor(classes or range(model.classes))
+        vae_figures.save_classes(folder / "classes.png", model, shown, test.class_names)
 
 
 def averaged(rows: list[dict]) -> list[dict]:

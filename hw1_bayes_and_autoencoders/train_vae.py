@@ -6,11 +6,15 @@ python hw1_bayes_and_autoencoders/train_vae.py --data fashion-mnist --arch conv 
 python hw1_bayes_and_autoencoders/train_vae.py --resume runs/hw1/0001-vae-mlp-digits
 torchrun --nproc-per-node 2 hw1_bayes_and_autoencoders/train_vae.py
 
-The improved VAE: residual blocks, a calibrated likelihood, averaged weights (and eval_vae.py samples it from
-a mixture fitted to the aggregate posterior):
+The improved VAE: residual blocks, a calibrated likelihood, averaged weights, and z from a mixture that
+eval_vae.py fits to the aggregate posterior:
 
 python hw1_bayes_and_autoencoders/train_vae.py --data mnist --arch residual --likelihood gaussian-optimal \
-    --ema 0.999 --lr-decay cosine --precision bf16
+    --latent 24 --ema 0.999 --lr-decay cosine --precision bf16
+
+MNIST, seed 0, eval/fd_mnist_10k with z from the prior and from the mixture: mlp after 20 epochs 143.4 and
+15.6, improved after 4 epochs (--ema 0.99) 228.3 and 5.5; a CVAE (mlp, 20 epochs) 87.9 and 7.6, its digits
+recognised as asked 71.4 % and 97.7 % of the time.
 
 The loss of an image is in nats: summed over pixels and latent dimensions, averaged over the batch only.  So
 --beta 1 is the ELBO and --beta 5 weighs 5 nats of KL like 1 nat of reconstruction under --likelihood.

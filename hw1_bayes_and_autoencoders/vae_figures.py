@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 
 import torch
@@ -111,36 +112,41 @@ def save_classes(
     )
 
 
-def save_kl(path: Path, kl: dict[str, Tensor], threshold: float) -> None:
-    """KL of each latent dimension (D,), largest first, for each model."""
+def save_kl(path: Path, kl: Tensor, threshold: float) -> None:
+    """KL of each latent dimension (D,), largest first; below `threshold` one carries nothing."""
     figure, axes = figures.new_figure(6.5, 3.6)
-    for name, values in kl.items():
-        axes.plot(range(1, len(values) + 1), values.sort(descending=True).values, marker=".", label=name)
-    axes.axhline(threshold, color="grey", linestyle=":", linewidth=0.9)
-    active = {name: int((values >= threshold).sum()) for name, values in kl.items()}
+    ordered = kl.sort(descending=True).values
+    active = int((kl >= threshold).sum())
+    axes.bar(range(1, len(kl) + 1), ordered.clamp_min(threshold / 2))
+    axes.axhline(threshold, color="black", linestyle=":", linewidth=0.9, label=f"{threshold} nats")
     axes.set(
-        title="Dimensions in use: " + ", ".join(f"{count} of {len(kl[n])}" for n, count in active.items()),
+        title=f"{active} of {len(kl)} dimensions in use, {kl.sum():.1f} nats together",
         xlabel="latent dimension, by its KL",
-        ylabel="KL, nats",
-        yscale="log",
+        ylabel="KL on test images, nats",
+        yscale="log" if active < len(kl) else "linear",
     )
-    axes.legend(frameon=False, fontsize=7)
+    axes.legend(frameon=False, fontsize=8)
     figures.save_figure(figure, path)
 
 
 def save_distances(path: Path, rows: list[dict], metric: str, real: float) -> None:
-    """The Fréchet distance of each model by where its z comes from: reconstructions, mixture, prior."""
-    figure, axes = figures.new_figure(7.5, 1.2 + 0.55 * len(rows))
-    for offset, (source, color) in enumerate(zip(("prior", "mixture", "reconstruction"), figures.COLORS)):
+    """The Fréchet distance of each model by where its z comes from: prior, mixture, reconstruction."""
+    figure, axes = figures.new_figure(8, 1.6 + 0.6 * len(rows))
+    sources = ("prior", "mixture", "reconstruction")
+    for offset, (source, color) in enumerate(zip(sources, figures.COLORS)):
         values = [row[f"{metric}_{source}"] for row in rows]
         spreads = [row[f"{metric}_{source}_sd"] for row in rows]
         heights = [number + 0.25 * offset for number in range(len(rows))]
         axes.barh(heights, values, 0.22, xerr=spreads, color=color, label=f"z from the {source}")
-    axes.axvline(real, color="black", linestyle=":", linewidth=1, label="as many training images")
-    axes.set_yticks(
-        [number + 0.25 for number in range(len(rows))], [row["model"] for row in rows], fontsize=7
-    )
+    axes.axvline(real, color="black", linestyle=":", linewidth=1, label="training images")
+    names = [textwrap.fill(row["model"], 40) for row in rows]
+    axes.set_yticks([number + 0.25 for number in range(len(rows))], names, fontsize=7)
     axes.invert_yaxis()
-    axes.set(title="How far samples are from test images", xlabel=metric.removeprefix("eval/"), xscale="log")
-    axes.legend(frameon=False, fontsize=7)
+    best = min((row[f"{metric}_{source}"], row["model"], source) for row in rows for source in sources[:2])
+    axes.set(
+        title=f"Nearest to test images: {best[1].split(' (')[0]}, z from the {best[2]}",
+        xlabel=metric.removeprefix("eval/"),
+        xscale="log",
+    )
+    axes.legend(frameon=False, fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
     figures.save_figure(figure, path)

@@ -85,6 +85,11 @@ def test_evaluation_measures_and_draws(runs_dir, tmp_path):
     assert cvae["model"].startswith("cvae-mlp (latent 2") and collapsed["model"].startswith("beta500-vae-mlp")
     assert collapsed["eval/active_dimensions"] == 0 and cvae["eval/active_dimensions"] == 2
     assert cvae["eval/posterior_gap_nats"] > 0  # on the same images
+    sources = ("prior", "mixture", "reconstruction")
+    assert all(cvae[f"eval/fd_digits_300_{source}"] > 0 for source in sources)
+    assert (
+        0 <= cvae["eval/recognised_percent_worst_class_prior"] <= cvae["eval/recognised_percent_prior"] <= 100
+    )
     assert cvae["eval/index_information_nats"] <= math.log(5000) + 1e-3
     assert "| cvae-mlp" in output and (run_dir / "table.md").read_text() in output + "\n"
     folder = run_dir / "figures" / models[0].name
