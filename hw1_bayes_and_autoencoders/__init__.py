@@ -1,1 +1,1 @@
-"""Homework 1: Bayes generators of styles and of pixels, autoencoders that find spills, variational autoencoders."""
+"""Homework 1: Bayes generators of styles and pixels, spill-finding autoencoders, variational autoencoders."""

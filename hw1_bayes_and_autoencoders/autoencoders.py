@@ -38,9 +38,12 @@ class Autoencoder(nn.Module):
         """(B, C, H, W) -> (B, C, H, W), without any randomness."""
         return self.decode(self.encode(x))
 
-    def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Terms of the training loss, each (B,); the mean over the batch of their sum is minimised."""
-        return {"mse": squared_error(x, self.reconstruct(x)).mean((1, 2))}
+    def forward(self, x: Tensor, seen: Tensor) -> dict[str, Tensor]:
+        """Terms of the training loss, each (B,); the mean over the batch of their sum is minimised.
+
+        The network reads `seen`, which is `x` or, for a denoising autoencoder, a spoilt `x`.
+        """
+        return {"mse": squared_error(x, self.reconstruct(seen)).mean((1, 2))}
 
 
 class VariationalAutoencoder(Autoencoder):
@@ -54,10 +57,10 @@ class VariationalAutoencoder(Autoencoder):
         """(B, C, H, W) -> mean of q(z | x), (B, D)."""
         return self.encoder(x).chunk(2, 1)[0]
 
-    def forward(self, x: Tensor) -> dict[str, Tensor]:
+    def forward(self, x: Tensor, seen: Tensor) -> dict[str, Tensor]:
         """Negative ELBO in nats per pixel times 2 sigma^2, eqs. (vae.6) and (vae.8): in the unit of the
         squared error."""
-        mu, log_variance = self.encoder(x).chunk(2, 1)
+        mu, log_variance = self.encoder(seen).chunk(2, 1)
         z = mu + (log_variance / 2).exp() * torch.randn_like(mu)  # eq. (vae.4)
         kl = 0.5 * (mu.square() + log_variance.exp() - 1 - log_variance).sum(1)
         scale = 2 * self.pixel_sigma**2 / x[0].numel()
@@ -99,9 +102,9 @@ class MemoryAutoencoder(Autoencoder):
         both = torch.cat([queries, recalled], 2)  # (B, h w, 2 D)
         return both.transpose(1, 2).unflatten(2, features.shape[2:])
 
-    def forward(self, x: Tensor) -> dict[str, Tensor]:
+    def forward(self, x: Tensor, seen: Tensor) -> dict[str, Tensor]:
         """Reconstruction, compactness and separateness; training moves the memory towards the queries."""
-        latent = self.encode(x)
+        latent = self.encode(seen)
         queries = latent.chunk(2, 1)[0].flatten(2).transpose(1, 2).float()
         memory = self.memory.clone()
         terms = {
@@ -139,6 +142,25 @@ def updated_memory(queries: Tensor, memory: Tensor) -> Tensor:  # (Q, D), (M, D)
     weight = torch.where(mine, similarity, -torch.inf).exp()  # softmax over the queries up to a factor ...
     weight = weight / weight.amax(0).clamp_min(1e-12)  # ... that the division by the maximum removes
     return F.normalize(memory + weight.T @ queries, dim=1)
+
+
+def with_patches(x: Tensor, patches: int) -> Tensor:  # (B, C, H, W) -> (B, C, H, W)
+    """`x` with `patches` rectangles of one random grey level painted over each image, eq. (ae.11).
+
+    Sides are 1/16 to 1/4 of the image's, so that a large part of it stays to guess the rest from.
+    """
+    batch, _, *sides = x.shape
+    inside = torch.ones(batch, patches, *sides, dtype=torch.bool, device=x.device)
+    for axis, side in enumerate(sides):
+        half = side * (torch.rand(batch, patches, 1, device=x.device) * 3 / 32 + 1 / 32)
+        centre = side * torch.rand(batch, patches, 1, device=x.device)
+        within = (torch.arange(side, device=x.device) + 0.5 - centre).abs() < half  # (B, patches, side)
+        inside &= within[:, :, :, None] if axis == 0 else within[:, :, None]
+    level = torch.rand(batch, patches, 1, 1, device=x.device) * 2 - 1
+    painted = torch.where(inside, level, -torch.inf).amax(
+        1, keepdim=True
+    )  # where they overlap: the brightest
+    return torch.where(painted > -torch.inf, painted, x)
 
 
 # ---- building them

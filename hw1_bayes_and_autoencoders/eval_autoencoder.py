@@ -98,7 +98,7 @@ def score_run(run_dir: Path, config: Config) -> list[Scored]:
     return [
         Scored(
             run_dir,
-            trained.arch,
+            trained.name,
             name,
             trained.seed,
             *scores(name),
@@ -232,7 +232,7 @@ def save_figures(
     model, test = training.load_best(trained, shown.run_dir), training.load_part(trained, "test")
     anomaly_figures.save_mistakes(folder / "mistakes.png", model, test, shown.test, threshold)
     for one in scored:
-        if one.arch == "memory":
+        if one.arch.startswith("memory"):
             trained = training_config(one.run_dir, config)
             model, val = training.load_best(trained, one.run_dir), training.load_part(trained, "val")
             anomaly_figures.save_memory(folder / "memory.png", model, val)

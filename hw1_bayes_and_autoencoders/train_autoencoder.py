@@ -1,9 +1,9 @@
 """Train an autoencoder on normal images only, to find spills by what it cannot reconstruct.
 
-Theory: theory/en/autoencoders.md, eqs. (ae.1)-(ae.3) and, for --arch memory, (ae.6)-(ae.9).
+Theory: theory/en/autoencoders.md, eqs. (ae.1)-(ae.3), (ae.11) and, for --arch memory, (ae.6)-(ae.9).
 
 python hw1_bayes_and_autoencoders/train_autoencoder.py                              # drawn wells, linear2
-python hw1_bayes_and_autoencoders/train_autoencoder.py --arch conv
+python hw1_bayes_and_autoencoders/train_autoencoder.py --arch conv --latent 128 --patches 4 --epochs 30
 python hw1_bayes_and_autoencoders/train_autoencoder.py --data path/to/moulds --arch memory
 python hw1_bayes_and_autoencoders/train_autoencoder.py --data mnist --normal-class 1
 python hw1_bayes_and_autoencoders/train_autoencoder.py --resume runs/hw1/0001-linear2-wells
@@ -35,7 +35,7 @@ class Config:
     latent: int = 32
     """Numbers in the latent vector; for `memory`, per latent pixel."""
     size: int | None = None
-    """Side of the images in pixels; by default 28 for linear layers and 64 (MNIST: 32) for the others."""
+    """Side of the images in pixels; by default 28 for linear layers and 32 for the others."""
     color: bool = False
     """Three channels instead of grey levels."""
     normal_class: int = 0
@@ -48,6 +48,8 @@ class Config:
     """Adam's learning rate."""
     memory_items: int = 10
     """Items in the memory of `--arch memory`."""
+    patches: int = 0
+    """Grey rectangles painted over each training image, which the autoencoder has to remove (denoising)."""
     pixel_sigma: float = 0.1
     """Noise of the pixels that `--arch vae` assumes, in grey levels of [0, 1]; larger weighs the KL more."""
     seed: int = 0
@@ -70,15 +72,12 @@ class Config:
     @property
     def image_size(self) -> int:
         """Side of the images in pixels."""
-        if self.size is not None:
-            return self.size
-        return (
-            28
-            if self.arch.startswith("linear")
-            else 32
-            if "mnist" in self.data or self.data == "digits"
-            else 64
-        )
+        return self.size or (28 if self.arch.startswith("linear") else 32)
+
+    @property
+    def name(self) -> str:
+        """What tables call this detector."""
+        return f"{self.arch}-denoising" if self.patches else self.arch
 
 
 def load_part(config: Config, part: str) -> ImageSet:
@@ -125,6 +124,8 @@ def check(config: Config) -> None:
     for name in ("latent", "epochs", "batch_size", "lr", "memory_items", "pixel_sigma"):
         if getattr(config, name) <= 0:
             raise InputError(f"--{name.replace('_', '-')} {getattr(config, name)}: must be above 0")
+    if config.patches < 0:
+        raise InputError(f"--patches {config.patches}: must be 0 or more")
     if config.arch == "memory" and config.memory_items < 2:
         raise InputError("--memory-items 1: the separateness loss compares two items; use 2 or more")
 
@@ -152,7 +153,7 @@ def main(config: Config) -> Path:
     val_batches = Batches(val, 256, shuffle=False, device=device.device)
     averages = runs.Averages()
 
-    name = f"{config.arch}-{Path(config.data).name}"
+    name = f"{config.name}-{Path(config.data).name}"
     with (
         runs.start(
             "hw1", name, config, device, outdir=config.outdir, resume=config.resume, wandb=config.wandb
@@ -172,7 +173,8 @@ def main(config: Config) -> Path:
         stream = batches.forever()
         for step in run.progress(done + 1, config.epochs * len(batches)):
             with device.autocast():
-                terms = loss_terms(next(stream).images)
+                x = next(stream).images
+                terms = loss_terms(x, autoencoders.with_patches(x, config.patches) if config.patches else x)
             loss = sum(term.mean() for term in terms.values())
             optimizer.zero_grad()
             loss.backward()

@@ -28,7 +28,7 @@ def build(arch: str, **more) -> autoencoders.Autoencoder:
 def test_loss_terms_are_per_image_and_reconstructions_keep_the_shape(arch):
     model = build(arch)
     x = torch.rand(3, 1, ARCHS[arch], ARCHS[arch]) * 2 - 1
-    terms = model(x)
+    terms = model(x, x)
     assert all(value.shape == (3,) and (value >= 0).all() for value in terms.values()) and "mse" in terms
     model.eval()
     assert model.reconstruct(x).shape == x.shape and model.reconstruct(x).abs().max() <= 1
@@ -45,7 +45,7 @@ def test_one_batch_is_overfitted(arch):
     optimizer = torch.optim.Adam(model.parameters(), 2e-3)
     first = None
     for _ in range(150):
-        terms = model(x)
+        terms = model(x, x)
         first = terms["mse"].mean().item() if first is None else first
         optimizer.zero_grad()
         sum(term.mean() for term in terms.values()).backward()
@@ -66,7 +66,7 @@ def test_the_vae_pays_nothing_for_the_prior_and_its_closed_form_otherwise():
     kl = torch.distributions.kl_divergence(q, torch.distributions.Normal(0, 1)).sum(1)
     torch.manual_seed(3)
     expected = kl * 2 * 0.1**2 / 1024
-    torch.testing.assert_close(model(x)["kl"], expected, rtol=1e-5, atol=1e-9)
+    torch.testing.assert_close(model(x, x)["kl"], expected, rtol=1e-5, atol=1e-9)
 
 
 def test_memory_keeps_unit_items_moves_only_in_training_and_pulls_towards_its_queries():
@@ -74,12 +74,12 @@ def test_memory_keeps_unit_items_moves_only_in_training_and_pulls_towards_its_qu
     x = torch.rand(4, 1, 32, 32) * 2 - 1
     before = model.memory.clone()
     model.eval()
-    model(x)
+    model(x, x)
     assert torch.equal(model.memory, before)
     model.train()
     queries = model.queries(x).flatten(0, 1).detach()
     nearest = (queries @ before.T).argmax(1)
-    model(x)
+    model(x, x)
     assert torch.allclose(model.memory.norm(dim=1), torch.ones(3), atol=1e-6)
     for item in nearest.unique().tolist():
         mean = queries[nearest == item].mean(0)

@@ -32,7 +32,7 @@ def test_training_loss_is_the_squared_norm_of_the_residual_over_4_d():
     residual = (x - model.reconstruct(x)).flatten(1)
     # [-1, 1] is twice as long as [0, 1], so squares there are 4 times as large
     expected = residual.square().sum(1) / (4 * residual.shape[1])
-    torch.testing.assert_close(model(x)["mse"], expected, rtol=1e-12, atol=0)
+    torch.testing.assert_close(model(x, x)["mse"], expected, rtol=1e-12, atol=0)
 
 
 def data_away_from_origin() -> torch.Tensor:
@@ -110,6 +110,40 @@ def test_squared_error_is_a_gaussian_likelihood_and_the_best_variance_is_the_mse
     at_best = error / (2 * best.exp()) + 784 / 2 * best
     assert abs(torch.autograd.grad(at_best, best)[0]) < 1e-9
     assert 784 / 2 * math.log(2 * math.pi * 0.1**2) == pytest.approx(-1085, abs=0.5)
+
+
+@verifies("ae.11")
+def test_the_best_denoiser_is_the_conditional_expectation():
+    """Gaussian pixels along a line, the middle painted over: E[x | rest] in closed form; nothing is better."""
+    d, n, hidden = 8, 40_000, slice(3, 5)
+    place = torch.arange(d, dtype=torch.float64)
+    covariance = torch.exp(-(place[:, None] - place).abs() / 4)
+    x = normal(n, d) @ torch.linalg.cholesky(covariance).T
+    known = [i for i in range(d) if i not in range(d)[hidden]]
+    gain = covariance[hidden][:, known] @ torch.linalg.inv(covariance[known][:, known])
+    expected = x[:, known] @ gain.T
+    error = lambda h: (x[:, hidden] - h).square().sum(1)
+    best = error(expected)
+    exact = (covariance[hidden, hidden] - gain @ covariance[known][:, hidden]).trace()
+    assert abs(best.mean() - exact) < Z * best.std() / n**0.5
+    for seed in range(5):  # any other function of the rest costs its squared distance on top, as derived
+        other = expected + 0.3 * torch.tanh(x[:, known] @ normal(len(known), 2, seed=seed + 1))
+        excess = error(other) - best - (other - expected).square().sum(1)
+        assert abs(excess.mean()) < Z * excess.std() / n**0.5 and error(other).mean() > best.mean()
+
+
+@verifies("ae.11")
+def test_patches_are_painted_with_one_level_and_leave_the_rest_alone():
+    torch.manual_seed(0)
+    x = torch.rand(300, 3, 32, 48) * 0.5 + 2  # levels that no patch has
+    spoilt = autoencoders.with_patches(x, 1)
+    painted = spoilt[:, 0] < 2
+    everywhere = painted[:, None].expand_as(x)
+    assert torch.equal(spoilt < 2, everywhere) and torch.equal(spoilt[~everywhere], x[~everywhere])
+    for image, mask in zip(spoilt[:50, 0], painted[:50]):
+        assert image[mask].unique().numel() <= 1
+    area = painted.double().mean()  # a side is uniform on [1/16, 1/4]; borders cut some of it off
+    assert 0.6 * (5 / 32) ** 2 < area < (5 / 32) ** 2
 
 
 @verifies("ae.4")
