@@ -21,6 +21,8 @@ class Column:
     def cell(self, row: dict, language: str) -> str:
         """A word, or a number with its standard deviation where the row has one under KEY_sd."""
         value = row.get(self.key)
+        if isinstance(value, dict):
+            return value[language]
         if value is None:
             return NOT_RUN[language]
         if isinstance(value, str):
@@ -100,7 +102,65 @@ def spill_note(root: Path) -> dict[str, str]:
     }
 
 
+PIXEL_MODELS = {
+    "channels_mle": {"en": "channels independent, MLE", "ru": "независимые каналы, ММП"},
+    "channels_smoothed": {"en": "channels independent, α = 1", "ru": "независимые каналы, α = 1"},
+    "channels_one_pseudo_observation": {
+        "en": "channels independent, α = 1/256",
+        "ru": "независимые каналы, α = 1/256",
+    },
+    "colors_mle": {"en": "colours independent, MLE", "ru": "независимые цвета, ММП"},
+    "colors_one_pseudo_observation": {
+        "en": "colours independent, α = 1/256³",
+        "ru": "независимые цвета, α = 1/256³",
+    },
+    "chain": {"en": "pixel given its neighbours", "ru": "пиксель по соседям"},
+}
+
+
+def pixel_rows(root: Path) -> list[dict]:
+    """Bits per pixel of each model; infinite where some held-out pixel is impossible."""
+    measured = summary(root, f"{HW1}/bayes_pixels")["metrics"]
+    rows = []
+    for key, name in PIXEL_MODELS.items():
+        row = {"model": name, "best": key == "chain"}
+        for split in ("train", "val"):
+            for end in ("", "_sd"):
+                row[f"{split}{end}"] = measured.get(f"{split}/{key}_bits_per_pixel{end}")
+        row["val"] = "∞" if row["val"] is None else row["val"]
+        row["impossible"] = 100 * measured[f"val/{key}_impossible_pixels"]
+        row["difference"] = measured[f"sampled/{key}_neighbour_difference_levels2"]
+        rows.append(row)
+    data = {"en": "the training images themselves", "ru": "сами обучающие картинки"}
+    difference = measured["train/neighbour_difference_levels2"]
+    return [*rows, {"model": data, "train": "–", "val": "–", "impossible": "–", "difference": difference}]
+
+
+def pixel_note(root: Path) -> dict[str, str]:
+    kept = summary(root, f"{HW1}/bayes_pixels")
+    n_train, n_val, command = kept["n_train"], kept["n_val"], f"`{command_of(root, f'{HW1}/bayes_pixels')}`"
+    return {
+        "en": f"{n_train} drawn avatars of 128×128 to learn from, {n_val} of other people to judge; mean ± "
+        "standard deviation over images; 24 bits is the uniform distribution; "
+        f"{kept['device']}; {command}.",
+        "ru": f"Обучение на {n_train} нарисованных аватарах 128×128, проверка на {n_val} аватарах других "
+        "людей; среднее ± стандартное отклонение по картинкам; 24 бита — равномерное распределение; "
+        f"{kept['device']}; {command}.",
+    }
+
+
 TABLES = {
+    "pixels": Table(
+        (
+            Column("model", "model", "модель"),
+            Column("train", "bits per pixel, training", "бит на пиксель, обучение", 2),
+            Column("val", "bits per pixel, held out", "бит на пиксель, отложенные", 2),
+            Column("impossible", "impossible pixels, %", "невозможных пикселей, %", 1),
+            Column("difference", "squared difference of neighbours", "квадрат разности соседей", 0),
+        ),
+        pixel_rows,
+        pixel_note,
+    ),
     "spills": Table(
         (
             Column("arch", "architecture", "архитектура"),

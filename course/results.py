@@ -16,12 +16,15 @@ import shutil
 import sys
 from pathlib import Path
 
+from PIL import Image
+
 from course.result_tables import TABLES, markdown
 from course.weeks import SCRIPTS
 
 ROOT = Path(__file__).resolve().parent.parent
-LARGEST_FIGURE = 400_000
-"""Bytes; a larger one does not belong into git."""
+LARGE_FIGURE, LARGEST_FIGURE = 300_000, 500_000
+"""Bytes: a figure above the first is stored with 256 colours; one still above the second does not belong into
+git."""
 MARKED = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
 
@@ -70,13 +73,17 @@ def keep_one(source: Path, target: Path) -> None:
     """Copy one run's summary, flags, environment and the figures named in its summary."""
     summary = json.loads((source / "summary.json").read_text(encoding="utf-8"))
     files = ["summary.json", "env.json", "config.json", *summary.get("figures", [])]
-    too_large = [name for name in files if (source / name).stat().st_size > LARGEST_FIGURE]
-    if too_large:
-        raise ValueError(f"{source / too_large[0]}: larger than {LARGEST_FIGURE // 1000} kB; make it smaller")
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     for name in files:
         shutil.copyfile(source / name, target / name)
+        if name.endswith(".png") and (target / name).stat().st_size > LARGE_FIGURE:
+            with Image.open(source / name) as image:
+                image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(
+                    target / name, optimize=True
+                )
+        if (target / name).stat().st_size > LARGEST_FIGURE:
+            raise ValueError(f"{source / name}: larger than {LARGEST_FIGURE // 1000} kB; make it smaller")
     print(f"kept {target.relative_to(ROOT)}")
 
 
