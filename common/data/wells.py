@@ -13,6 +13,7 @@ one or more walls: what is bright is not yet a spill, where it lies and its form
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 import torch.nn.functional as F
@@ -34,22 +35,30 @@ GLINTS, SCRATCHES, DROPS, TONGUES = 14, 5, 4, 8
 
 def draw_set(split: str, size: int, count: int, seed: int) -> ImageSet:
     """The first `count` moulds of a split, `size`×`size` pixels; the same arguments draw the same images."""
-    images, areas, labels = [], [], []
-    for chunk in range(math.ceil(count / CHUNK)):
+    if count < 1:
+        raise ValueError(f"count must be at least 1, got {count}")
+
+    def draw_chunk(chunk: int) -> tuple[Tensor, Tensor, Tensor]:
         scenes = sample_scenes(split, chunk, seed)
-        rows = slice(0, min(CHUNK, count - chunk * CHUNK))
-        drawn, mask = draw({name: value[rows] for name, value in scenes.items()}, size, size)
-        images.append(drawn)
-        areas.append(mask.mean((1, 2)))
-        labels.append(scenes["label"][rows])
+        scenes = {name: value[: count - chunk * CHUNK] for name, value in scenes.items()}
+        images, cover = draw(scenes, size, size)
+        return images, scenes["label"], cover.mean((1, 2))
+
+    threads = (
+        torch.get_num_threads()
+    )  # a chunk is small: a thread each is faster than all threads on every one
+    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        drawn = list(pool.map(draw_chunk, range(math.ceil(count / CHUNK))))
+    torch.set_num_threads(threads)
+    images, labels, areas = (torch.cat(parts) for parts in zip(*drawn))
     return ImageSet(
-        images=torch.cat(images) if images else torch.zeros(0, 3, size, size, dtype=torch.uint8),
+        images=images,
         name="wells",
         split=split,
         source=f"drawn by common/data/wells.py, version {VERSION}, seed {seed}",
-        labels=torch.cat(labels) if labels else torch.zeros(0, dtype=torch.int64),
+        labels=labels,
         class_names=CLASS_NAMES,
-        attributes={"spill_area": torch.cat(areas) if areas else torch.zeros(0)},
+        attributes={"spill_area": areas},
     )
 
 
