@@ -95,4 +95,22 @@ SCRIPTS = (
         full=" ".join(f"{{train_{arch}_{seed}}}" for arch in SPILL_DETECTORS for seed in SEEDS),
         shows=("test/tpr", "test/tnr", "test/auc"),
     ),
+    Script(
+        name="train_vae",
+        file=f"{HW1}/train_vae.py",
+        what="a VAE, one hidden layer of 400",
+        data="digits",
+        short="--data digits --epochs 5",
+        full="--data digits",
+        shows=("val/loss_nats",),
+    ),
+    Script(
+        name="eval_vae",
+        file=f"{HW1}/eval_vae.py",
+        what="bounds in nats, samples from the prior and from a fitted mixture, walks through the latents",
+        data="digits",
+        short="{train_vae} --samples 2000 --importance-images 100",
+        full="{train_vae}",
+        shows=("eval/negative_elbo_nats", "eval/kl_nats", "eval/mse"),
+    ),
 )

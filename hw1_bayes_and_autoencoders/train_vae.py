@@ -243,7 +243,7 @@ def main(config: Config) -> Path:
                 run.log(step, {"epoch": step // len(batches), **values})
                 dead = warn_of_dead(run, kl, dead, step // len(batches))
                 saver.save_if_best(step, val_means["loss_nats"])
-            saver.save_if_due(step, loss.detach())
+            saver.save_if_due(step, loss)
         saver.save(steps)
         if device.is_main:
             report(config, run, val)

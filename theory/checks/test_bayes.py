@@ -291,12 +291,12 @@ def test_back_off_is_the_posterior_mean_under_a_prior_centred_on_the_shorter_con
     rng, beta, shorter, n = np.random.default_rng(0), 2.0, np.array([0.5, 0.3, 0.2]), np.array([2, 0, 1])
     tables = rng.dirichlet(beta * shorter, size=400_000)
     alike = tables[(rng.multinomial(n.sum(), tables) == n).all(1)]
-    predicted = pixel_chain.backed_off(torch.tensor(n), torch.tensor(3), beta, torch.tensor(shorter)).numpy()
+    predicted = pixel_chain.chained([torch.tensor(n)], [torch.tensor(3)], beta, torch.tensor(shorter)).numpy()
     assert predicted.sum() == pytest.approx(1, abs=1e-12)
     assert (abs(alike.mean(0) - predicted) < Z * alike.std(0) / math.sqrt(len(alike))).all()
-    unseen = pixel_chain.backed_off(torch.zeros(3), torch.tensor(0), beta, torch.tensor(shorter)).numpy()
+    unseen = pixel_chain.chained([torch.zeros(3)], [torch.tensor(0)], beta, torch.tensor(shorter)).numpy()
     assert (unseen == shorter).all()
-    example = pixel_chain.backed_off(torch.tensor(2), torch.tensor(3), 1.0, torch.tensor(0.5))
+    example = pixel_chain.chained([torch.tensor(2)], [torch.tensor(3)], 1.0, torch.tensor(0.5))
     assert example.item() == pytest.approx(0.625)
 
 
