@@ -145,7 +145,7 @@ def script(name: str, *flags) -> subprocess.CompletedProcess:
 
 
 def test_the_course_folder_from_training_to_the_table(tmp_path):
-    """train/, proliv/ and test/ as the course gives them; two seeds of one architecture and one of another."""
+    """train/, proliv/ and test/ as the course gives them; two seeds of one architecture, one of another."""
     write_layout(tmp_path / "moulds", {"train": 160, "proliv": 24, "test": 40})
     flags = [
         "--data",

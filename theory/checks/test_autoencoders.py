@@ -114,7 +114,7 @@ def test_squared_error_is_a_gaussian_likelihood_and_the_best_variance_is_the_mse
 
 @verifies("ae.11")
 def test_the_best_denoiser_is_the_conditional_expectation():
-    """Gaussian pixels along a line, the middle painted over: E[x | rest] in closed form; nothing is better."""
+    """Gaussian pixels in a row, the middle painted over: E[x | rest] in closed form; nothing beats it."""
     d, n, hidden = 8, 40_000, slice(3, 5)
     place = torch.arange(d, dtype=torch.float64)
     covariance = torch.exp(-(place[:, None] - place).abs() / 4)
