@@ -6,7 +6,7 @@ import dataclasses
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import tyro
 
@@ -14,6 +14,29 @@ from common import checkpoints, runs
 from common.errors import InputError
 
 Config = TypeVar("Config")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingFlags:
+    """The flags that every training script has; a script's Config adds its own."""
+
+    seed: int = 0
+    """Of weights, order and noise."""
+    device: str = "auto"
+    """auto, cpu, mps, cuda or cuda:N."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Number format of the forward pass while training; losses, weights and evaluation stay float32."""
+    checkpoint_seconds: float = 60
+    """Time between checkpoints."""
+    wandb: Literal["off", "offline", "online"] = "off"
+    """Also log to Weights & Biases."""
+    data_dir: Path | None = None
+    """Where image sets lie or are put; default `data/` of the repository."""
+    outdir: Path = Path("runs")
+    """Parent of the run directories."""
+    resume: Path | None = None
+    """Run directory to go on with; its config.json gives all other flags."""
+
 
 CHANGEABLE_ON_RESUME = {"epochs", "steps", "device", "wandb", "resume", "outdir", "data_dir"}
 """Flags that a resumed run may be given anew; every other one would make it another run."""
@@ -31,7 +54,7 @@ def run(
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        main(parse(config_class, arguments, main.__globals__.get("__doc__") or ""))
+        main(parse(config_class, arguments, _description(main.__globals__.get("__doc__") or "")))
     except InputError as error:
         sys.exit(f"error: {error}")
     except checkpoints.Stopped as stop:  # SIGINT or SIGTERM, after the checkpoint was written
@@ -63,6 +86,12 @@ def parse(config_class: type[Config], arguments: list[str], description: str = "
                 "leave the flag out to resume it, or start a new run"
             )
     return resumed
+
+
+def _description(module_docstring: str) -> str:
+    """What a script does, without the example commands, whose lines --help would run together."""
+    paragraphs = module_docstring.strip().split("\n\n")
+    return "\n\n".join(text for text in paragraphs if not text.startswith(("python ", "torchrun ")))
 
 
 def config_from_run(config_class: type[Config], run_dir: Path) -> Config:

@@ -60,19 +60,20 @@ def keep(folder: Path) -> None:
         results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ValueError(f"{folder}: no results.json of `course run` there ({error})") from error
-    homework = {script.name: Path(script.file).parent for script in SCRIPTS}
+    scripts = {script.name: script for script in SCRIPTS}
     for result in results["scripts"]:
         if result["status"] != "ok":
             print(f"{result['name']}: {result['status']}, not kept")
             continue
-        source = ROOT / result["run_directory"]
-        keep_one(source, ROOT / homework[result["name"]] / "results" / result["name"])
+        script = scripts[result["name"]]
+        target = ROOT / Path(script.file).parent / "results" / script.name
+        keep_one(ROOT / result["run_directory"], target, figures=script.keeps_figures)
 
 
-def keep_one(source: Path, target: Path) -> None:
+def keep_one(source: Path, target: Path, figures: bool) -> None:
     """Copy one run's summary, flags, environment and the figures named in its summary."""
     summary = json.loads((source / "summary.json").read_text(encoding="utf-8"))
-    files = ["summary.json", "env.json", "config.json", *summary.get("figures", [])]
+    files = ["summary.json", "env.json", "config.json", *(summary.get("figures", []) if figures else [])]
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     for name in files:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,11 +21,11 @@ def save_roc(
     point."""
     figure, axes = figures.new_figure(6, 5)
     ordered = sorted(curves.items(), key=lambda item: -detection.roc_auc(*item[1]))
-    for label, (normal, anomalous) in ordered:
+    for number, (label, (normal, anomalous)) in enumerate(ordered):
+        auc = detection.roc_auc(normal, anomalous)
+        style = "-" if number < len(figures.COLORS) else "--"
         axes.plot(
-            *detection.roc_curve(normal, anomalous),
-            linewidth=1.5,
-            label=f"{label}, AUC {detection.roc_auc(normal, anomalous):.3f}",
+            *detection.roc_curve(normal, anomalous), style, linewidth=1.5, label=f"{label}, AUC {auc:.3f}"
         )
     axes.plot(*point, "k*", markersize=13, label=f"threshold by {rule}")
     axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8, linestyle=":")
@@ -145,13 +144,6 @@ def save_rules(path: Path, rows: Sequence[dict]) -> None:
         )
     for rule, marker in markers.items():
         axes.plot([], [], marker, color="grey", label=rule)
-    spread = np.array([[row["tnr"], row["tpr"]] for row in rows]).min()
-    axes.set(
-        title="The rule sets the balance of misses and false alarms",
-        xlabel="TNR",
-        ylabel="TPR",
-        xlim=(max(0, spread - 0.05), 1.01),
-        ylim=(max(0, spread - 0.05), 1.01),
-    )
+    axes.set(title="The rule sets the balance of misses and false alarms", xlabel="TNR", ylabel="TPR")
     axes.legend(frameon=False, fontsize=8, loc="lower left")
     figures.save_figure(figure, path)

@@ -1,16 +1,16 @@
-"""Measure trained VAEs on test images: bounds in nats, errors, Fréchet distances; and walk through their
-latents.
+"""Measure trained VAEs on test images: bounds in nats, errors, Fréchet distances; walk through their latents.
 
 Theory: theory/en/vae.md (vae.1)-(vae.3), (vae.11)-(vae.14), theory/en/metrics.md (metrics.7).
 
 python hw1_bayes_and_autoencoders/eval_vae.py runs/hw1/0001-vae-mlp-digits
-python hw1_bayes_and_autoencoders/eval_vae.py runs/hw1/000?-*-mnist       # a table over models; seeds are
-averaged python hw1_bayes_and_autoencoders/eval_vae.py runs/hw1/0004-cvae-conv-mnist --classes 3 7
+python hw1_bayes_and_autoencoders/eval_vae.py runs/hw1/000?-*-mnist          # a table; seeds are averaged
+python hw1_bayes_and_autoencoders/eval_vae.py runs/hw1/0004-cvae-conv-mnist --classes 3 7
 
 Makes a run directory of its own: table.md, summary.json, and for each model samples, reconstructions,
 interpolation (also as a GIF), traversal, the manifold of a latent of two dimensions, a sheet per class of a
-CVAE. Samples are drawn from the prior and from a mixture of Gaussians fitted to the latents of training
-images."""
+CVAE.  Samples are drawn from the prior and from a mixture of Gaussians fitted to the latents of training
+images.
+"""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from hw1_bayes_and_autoencoders import anomaly_data, autoencoders
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(command_line.TrainingFlags):
     """Flags of train_autoencoder.py."""
 
     data: str = "wells"
@@ -52,22 +52,6 @@ class Config:
     """Grey rectangles painted over each training image, which the autoencoder has to remove (denoising)."""
     pixel_sigma: float = 0.1
     """Noise of the pixels that `--arch vae` assumes, in grey levels of [0, 1]; larger weighs the KL more."""
-    seed: int = 0
-    """Of weights, order and noise."""
-    device: str = "auto"
-    """auto, cpu, mps, cuda or cuda:N."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """Number format of the forward pass."""
-    checkpoint_seconds: float = 60
-    """Time between checkpoints."""
-    wandb: Literal["off", "offline", "online"] = "off"
-    """Also log to Weights & Biases."""
-    data_dir: Path | None = None
-    """Where image sets lie or are put; default `data/` of the repository."""
-    outdir: Path = Path("runs")
-    """Parent of the run directories."""
-    resume: Path | None = None
-    """Run directory to go on with; its config.json gives all other flags."""
 
     @property
     def image_size(self) -> int:

@@ -41,7 +41,7 @@ DEAD_NATS = 0.01
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(command_line.TrainingFlags):
     """Flags of train_vae.py."""
 
     data: str = "digits"
@@ -78,24 +78,8 @@ class Config:
     """Learning rate over the run: constant, or half a cosine from --lr to 0."""
     size: int | None = None
     """Side of the images in pixels; default: the set's own."""
-    seed: int = 0
-    """Of weights, order and noise."""
-    device: str = "auto"
-    """auto, cpu, mps, cuda or cuda:N."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """Number format of the forward pass; losses are always float32."""
     matmul: Literal["highest", "high", "medium"] = "highest"
     """Inside float32 products of matrices; `medium` may use bfloat16 (error 2e-3 on CPUs with AMX)."""
-    checkpoint_seconds: float = 60
-    """Time between checkpoints."""
-    wandb: Literal["off", "offline", "online"] = "off"
-    """Also log to Weights & Biases."""
-    data_dir: Path | None = None
-    """Where image sets lie or are put; default `data/` of the repository."""
-    outdir: Path = Path("runs")
-    """Parent of the run directories."""
-    resume: Path | None = None
-    """Run directory to go on with; its config.json gives all other flags."""
 
     @property
     def model_name(self) -> str:

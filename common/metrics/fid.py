@@ -1,13 +1,13 @@
 """Fréchet Inception distance of two sets of images, eqs. (metrics.7)-(metrics.8) of theory/en/metrics.md.
 
 python -m common.metrics.fid path/to/real path/to/generated --weights pt_inception-2015-12-05-6726825d.pth
-python -m common.metrics.fid mnist:train mnist_train.npz --save-stats     # once; pytorch-fid reads the file
-too python -m common.metrics.fid mnist_train.npz path/to/generated --folds 10
+python -m common.metrics.fid mnist:train mnist_train.npz --save-stats     # once; pytorch-fid reads it too
+python -m common.metrics.fid mnist_train.npz path/to/generated --folds 10
 
 A and B are folders of images, .npz statistics, or data sets by name (`mnist`, `avatars:train`).  The number
 is pytorch-fid's on the same folders and weights.  Images of any size are resized to 299 x 299, grey ones
-become
-RGB.  The spread (--folds) is a jackknife over parts of the images; it does not contain the bias of a small N.
+become RGB.  The spread (--folds) is a jackknife over parts of the images; it does not contain the bias of a
+small N.
 """
 
 from __future__ import annotations

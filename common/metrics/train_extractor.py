@@ -35,7 +35,7 @@ LAYERS = {
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(command_line.TrainingFlags):
     """Flags of train_extractor.py."""
 
     data: Literal["digits", "mnist", "fashion-mnist", "avatars"] = "digits"
@@ -56,22 +56,8 @@ class Config:
     """Training images are moved by up to so many pixels."""
     publish: bool = False
     """Copy the weights and the card to `pretrained/`."""
-    seed: int = 0
-    """Of weights, order, shifts and dropout."""
-    device: str = "auto"
-    """auto, cpu, mps, cuda or cuda:N."""
     precision: Literal["fp32", "bf16"] = "bf16"
     """Number format of the forward pass while training; features are always computed in fp32."""
-    checkpoint_seconds: float = 60
-    """Time between checkpoints."""
-    wandb: Literal["off", "offline", "online"] = "off"
-    """Also log to Weights & Biases."""
-    data_dir: Path | None = None
-    """Where image sets lie or are put; default `data/` of the repository."""
-    outdir: Path = Path("runs")
-    """Parent of the run directories."""
-    resume: Path | None = None
-    """Run directory to go on with; its config.json gives all other flags."""
 
     @property
     def mirror(self) -> bool:
