@@ -96,9 +96,10 @@ class Checkpoints:
         """Stop the run when a loss is NaN or infinite, before anything is written."""
         for loss in losses:
             if not np.isfinite(value := float(loss.detach() if isinstance(loss, Tensor) else loss)):
+                saved = sorted(path.name for path in self.folder.glob("*.pt"))
+                kept = f"{self.folder} keeps {', '.join(saved)}" if saved else "nothing was saved yet"
                 raise InputError(
-                    f"loss became {value} at step {step}; the last good checkpoint in {self.folder} "
-                    "is kept; try a smaller --lr or --precision fp32"
+                    f"loss became {value} at step {step}; {kept}; try a smaller --lr or --precision fp32"
                 )
 
     # ---- reading

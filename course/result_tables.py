@@ -72,9 +72,9 @@ def command_of(root: Path, path: str) -> str:
 # ---- hw1
 
 
-def spill_rows(root: Path) -> list[dict]:
+def detector_rows(root: Path, evaluation: str) -> list[dict]:
     """For each architecture: the class-room rule on the MSE, then every rule on its best score."""
-    kept = summary(root, f"{HW1}/eval_detectors")
+    kept = summary(root, f"{HW1}/{evaluation}")
     rows, best = kept["rows"], kept["best"]
     chosen = []
     for arch in dict.fromkeys(row["arch"] for row in rows):
@@ -89,17 +89,33 @@ def spill_rows(root: Path) -> list[dict]:
     return [{**row, "best": is_best(row)} for row in chosen]
 
 
-def spill_note(root: Path) -> dict[str, str]:
-    kept = summary(root, f"{HW1}/eval_detectors")
+def detector_note(root: Path, evaluation: str, data: dict[str, str]) -> dict[str, str]:
+    """What a table of detectors was measured on; `data` names the set in each language."""
+    kept = summary(root, f"{HW1}/{evaluation}")
     n, seeds, device = kept["n_test"], kept["best"]["seeds"], kept["device"]
-    command = "`python3 -m course run --full --only eval_detectors`"
+    command = f"`python3 -m course run --full --only {evaluation}`"
     return {
-        "en": f"Drawn wells, {n} test images, mean ± standard deviation over {seeds} seeds; {device}; "
+        "en": f"{data['en']}, {n} test images, mean ± standard deviation over {seeds} seeds; {device}; "
         f"{command}. Bold: the pair of architecture and score that separates the validation images best.",
-        "ru": f"Нарисованные формы, {n} тестовых картинок, среднее ± стандартное отклонение по {seeds} "
+        "ru": f"{data['ru']}, {n} тестовых картинок, среднее ± стандартное отклонение по {seeds} "
         f"запускам; {device}; {command}. Полужирным — пара из архитектуры и оценки, лучше всех разделяющая "
         "валидационные картинки.",
     }
+
+
+def detector_table(evaluation: str, data: dict[str, str]) -> Table:
+    """The table of one evaluation of detectors."""
+    columns = (
+        Column("arch", "architecture", "архитектура"),
+        Column("score", "score", "оценка картинки"),
+        Column("rule", "threshold", "порог"),
+        Column("tpr", "TPR", "TPR"),
+        Column("tnr", "TNR", "TNR"),
+        Column("precision", "precision", "точность"),
+        Column("auc", "ROC AUC", "ROC AUC"),
+    )
+    rows = lambda root: detector_rows(root, evaluation)
+    return Table(columns, rows, lambda root: detector_note(root, evaluation, data))
 
 
 PIXEL_MODELS = {
@@ -161,17 +177,6 @@ TABLES = {
         pixel_rows,
         pixel_note,
     ),
-    "spills": Table(
-        (
-            Column("arch", "architecture", "архитектура"),
-            Column("score", "score", "оценка картинки"),
-            Column("rule", "threshold", "порог"),
-            Column("tpr", "TPR", "TPR"),
-            Column("tnr", "TNR", "TNR"),
-            Column("precision", "precision", "точность"),
-            Column("auc", "ROC AUC", "ROC AUC"),
-        ),
-        spill_rows,
-        spill_note,
-    ),
+    "spills": detector_table("eval_detectors", {"en": "Drawn wells", "ru": "Нарисованные формы"}),
+    "mnist": detector_table("eval_mnist", {"en": "MNIST, zeros are normal", "ru": "MNIST, норма — нули"}),
 }

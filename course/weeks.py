@@ -69,6 +69,22 @@ def train_detector(name: str, seed: int) -> Script:
     )
 
 
+def train_on_mnist(arch: str, seed: int) -> Script:
+    """A detector of every digit but 0, trained on zeros; downloads MNIST, so only in the full run."""
+    return Script(
+        name=f"train_mnist_{arch}_{seed}",
+        file=f"{HW1}/train_autoencoder.py",
+        what=f"zeros against the other digits ({arch}, seed {seed})",
+        data="mnist",
+        short=None,
+        full=f"--data mnist --normal-class 0 --arch {arch} --seed {seed}",
+        shows=("val/mse",),
+        keeps_figures=False,
+    )
+
+
+MNIST_DETECTORS = ("linear2", "conv")
+
 SCRIPTS = (
     Script(
         name="bayes_styles",
@@ -96,6 +112,16 @@ SCRIPTS = (
         data="wells",
         short="{train_linear2_0} {train_linear2_denoising_0}",
         full=" ".join(f"{{train_{arch}_{seed}}}" for arch in SPILL_DETECTORS for seed in SEEDS),
+        shows=("test/tpr", "test/tnr", "test/auc"),
+    ),
+    *(train_on_mnist(arch, seed) for arch in MNIST_DETECTORS for seed in SEEDS),
+    Script(
+        name="eval_mnist",
+        file=f"{HW1}/eval_autoencoder.py",
+        what="the same scores and thresholds on real digits",
+        data="mnist",
+        short=None,
+        full=" ".join(f"{{train_mnist_{arch}_{seed}}}" for arch in MNIST_DETECTORS for seed in SEEDS),
         shows=("test/tpr", "test/tnr", "test/auc"),
     ),
     Script(
