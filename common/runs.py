@@ -11,9 +11,7 @@ runs/hw1/0007-vae-mnist/
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
-import netrc
 import os
 import platform
 import re
@@ -23,13 +21,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from common import figures
+from common import figures, wandb_tracking
 from common.devices import Device
 from common.errors import InputError
 
@@ -149,7 +146,7 @@ class Run:
         self._file = self._write(lambda: (self.folder / "metrics.jsonl").open("a", encoding="utf-8"))
         self._tensorboard = SummaryWriter(str(self.folder / "tb"), purge_step=step)
         if self._wandb_mode != "off":
-            self._wandb = _start_wandb(self.folder, self._wandb_mode)
+            self._wandb = wandb_tracking.start(self.folder, self._wandb_mode)
 
     def _write(self, action):
         try:
@@ -334,35 +331,3 @@ def _number(value: Any) -> Any:
         if isinstance(value, int)
         else float(value)
     )
-
-
-def _start_wandb(folder: Path, mode: str):
-    """W&B beside the run, without ever asking for a login: `online` needs a key already there."""
-    if mode == "online" and not _has_wandb_key():
-        raise InputError("--wandb online: no W&B key here; run `wandb login` once, or use --wandb offline")
-    import wandb
-
-    directory = Path(os.environ.get("WANDB_DIR", folder))
-    directory.mkdir(parents=True, exist_ok=True)
-    return wandb.init(
-        project="deep-generative-models",
-        name=folder.name,
-        id=hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[
-            :16
-        ],  # a resumed run goes on in its place
-        resume="allow",
-        dir=str(directory),
-        mode=mode,
-        settings=wandb.Settings(silent=True),
-    )
-
-
-def _has_wandb_key() -> bool:
-    """Whether `wandb login` was done here: in the environment or, where it writes its key, in .netrc."""
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname
-    try:
-        return netrc.netrc(os.environ.get("NETRC")).authenticators(host or "") is not None
-    except (OSError, netrc.NetrcParseError):
-        return False

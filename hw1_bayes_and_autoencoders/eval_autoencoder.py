@@ -7,7 +7,7 @@ python hw1_bayes_and_autoencoders/eval_autoencoder.py runs/hw1/0001-linear2-well
 python hw1_bayes_and_autoencoders/eval_autoencoder.py runs/hw1/000?-*-wells    # a table over runs; seeds are
 averaged
 
-Makes a run directory of its own: table.md, summary.json, roc.png, scores.png, mistakes.png (memory:
+Makes a run directory of its own: table.md, summary.json, roc.png, mse.png, scores.png, mistakes.png (memory:
 memory.png). The pair of architecture and score named as the best is the one that separates the validation
 images best."""
 
@@ -225,8 +225,16 @@ def save_figures(
     anomaly_figures.save_scores(
         folder / "scores.png", f"{shown.arch}, {shown.score}", normal, anomalous, threshold, best["rule"]
     )
+    plain = next(one for one in scored if one.score == "mse")
+    anomaly_figures.save_scores(
+        folder / "mse.png",
+        f"{plain.arch}, mse",
+        *plain.test_parts,
+        thresholds(plain, config)["fraction-of-max"],
+        "fraction-of-max",
+    )
     anomaly_figures.save_rules(folder / "rules.png", rows)
-    names = ["roc.png", "scores.png", "rules.png", "mistakes.png"]
+    names = ["roc.png", "mse.png", "scores.png", "rules.png", "mistakes.png"]
 
     trained = training_config(shown.run_dir, config)
     model, test = training.load_best(trained, shown.run_dir), training.load_part(trained, "test")

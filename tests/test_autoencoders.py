@@ -184,7 +184,7 @@ def test_the_course_folder_from_training_to_the_table(tmp_path):
     assert rows["linear2", "mse", "youden"]["seeds"] == 2 and rows["memory", "mse", "youden"]["seeds"] == 1
     assert all(0 <= summary["metrics"][f"test/{name}"] <= 1 for name in ("tpr", "tnr", "auc"))
     assert (folder / "table.md").read_text() in done.stdout
-    for name in ("roc.png", "scores.png", "rules.png", "mistakes.png", "memory.png"):
+    for name in ("roc.png", "mse.png", "scores.png", "rules.png", "mistakes.png", "memory.png"):
         assert (folder / name).stat().st_size > 5000
 
 
