@@ -71,6 +71,7 @@ class MemoryAutoencoder(Autoencoder):
     """MNAD: the decoder sees each latent pixel beside what a small memory of normal ones recalls for it.
 
     Park, Noh and Ham 2020, "Learning memory-guided normality for anomaly detection".
+    # DIFFERS: squared distances in both losses, no skip connections, one picture instead of video frames.
     """
 
     def __init__(

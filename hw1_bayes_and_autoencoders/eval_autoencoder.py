@@ -251,6 +251,8 @@ def save_figures(
 def main(config: Config) -> Path:
     if config.patch < 1 or config.bootstrap < 1 or not 0 < config.false_alarm_rate < 1:
         raise InputError("--patch and --bootstrap must be at least 1, --false-alarm-rate between 0 and 1")
+    if not config.run_dirs:
+        raise InputError("no run directory given; name one or more that train_autoencoder.py made")
     data = {training_config(run_dir, config).data for run_dir in config.run_dirs}
     if len(data) != 1:
         raise InputError(

@@ -231,6 +231,8 @@ def check(config: Config) -> None:
 
 
 def main(config: Config) -> Path:
+    if not config.run_dirs:
+        raise InputError("no run directory given; name one or more that train_vae.py made")
     check(config)
     device = devices.start("cpu", seed=config.seed)
     first = training_config(config.run_dirs[0], config)

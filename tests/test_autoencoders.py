@@ -11,7 +11,7 @@ import torch
 from common import runs
 from common.data.wells_layout import write_layout
 from common.errors import InputError
-from hw1_bayes_and_autoencoders import anomaly_data, anomaly_scores, autoencoders
+from hw1_bayes_and_autoencoders import anomaly_data, anomaly_scores, autoencoders, eval_vae
 from hw1_bayes_and_autoencoders import eval_autoencoder as evaluation
 from hw1_bayes_and_autoencoders import train_autoencoder as training
 
@@ -202,3 +202,10 @@ def test_thresholds_come_from_validation_images_alone():
     assert one.validation_auc == other.validation_auc
     manual = evaluation.thresholds(one, evaluation.Config(run_dirs=(), threshold=0.7))
     assert manual["manual"] == 0.7 and len(manual) == 4
+
+
+def test_evaluating_nothing_is_one_line():
+    with pytest.raises(InputError, match="no run directory given"):
+        evaluation.main(evaluation.Config(run_dirs=()))
+    with pytest.raises(InputError, match="no run directory given"):
+        eval_vae.main(eval_vae.Config(run_dirs=()))
