@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from common import data, runs
+from common import data, latent_space, runs
 from common.command_line import run
 from common.data import Batches, ImageSet
 from hw1_bayes_and_autoencoders import vae
@@ -77,7 +77,7 @@ def usual_steps(arch: str, pixels: Iterator[torch.Tensor], shape) -> Iterator[fl
         images = next(pixels)
         optimizer.zero_grad()
         mu, log_variance = model.encode(2 * images - 1)
-        probabilities = torch.sigmoid(model.decode(vae.reparameterise(mu, log_variance)))
+        probabilities = torch.sigmoid(model.decode(latent_space.reparameterise(mu, log_variance)))
         reconstruction = F.binary_cross_entropy(probabilities, images, reduction="sum")
         kl = -0.5 * torch.sum(1 + log_variance - mu.pow(2) - log_variance.exp())
         loss = (reconstruction + kl) / len(images)

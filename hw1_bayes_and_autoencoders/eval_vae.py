@@ -22,7 +22,7 @@ import torch
 import tyro
 from torch import Tensor
 
-from common import command_line, devices, runs
+from common import command_line, devices, latent_space, runs
 from common.data import ImageSet, to_model_range
 from common.errors import InputError
 from common.metrics import extractors
@@ -150,7 +150,7 @@ def save_figures(
     title = f"{model_name} on test images of {test.name}: MSE {row['eval/mse']:.4f}"
     vae_figures.save_reconstructions(folder / "reconstructions.png", model, x[:10], shown, title)
     vae_figures.save_interpolation(folder, model, test)
-    kl = vae.kl_to_standard_normal(*latents).mean(0)
+    kl = latent_space.kl_to_standard_normal(*latents).mean(0)
     first = test.labels[:1] if model.classes else None
     vae_figures.save_traversal(folder / "traversal.png", model, x[:1], first, kl)
     vae_figures.save_kl(folder / "kl.png", kl, training.DEAD_NATS)

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from common import figures
+from common import figures, latent_space
 from common.data import ImageSet, to_model_range, to_uint8
 from hw1_bayes_and_autoencoders import vae
 
@@ -55,7 +55,7 @@ def save_interpolation(folder: Path, model: vae.VAE, images: ImageSet, frames: i
         return to_uint8(model.images(z.flatten(0, 1), repeated)).unflatten(0, z.shape[:2])
 
     shares = torch.linspace(0, 1, 10)
-    linear, spherical = decoded(walk(torch.lerp, shares)), decoded(walk(vae.slerp, shares))
+    linear, spherical = decoded(walk(torch.lerp, shares)), decoded(walk(latent_space.slerp, shares))
     rows = torch.stack([linear, spherical], 1).flatten(0, 2)
     figures.save_grid(
         folder / "interpolation.png",
@@ -65,7 +65,7 @@ def save_interpolation(folder: Path, model: vae.VAE, images: ImageSet, frames: i
         title="Between the latents of two test images",
     )
     there = torch.linspace(0, 1, frames // 2)
-    way = decoded(walk(vae.slerp, torch.cat([there, there.flip(0)])))  # (P, S, C, H, W)
+    way = decoded(walk(latent_space.slerp, torch.cat([there, there.flip(0)])))  # (P, S, C, H, W)
     sheet = torch.stack([figures.image_grid(frame, len(starts)) for frame in way.transpose(0, 1)])
     figures.save_gif(folder / "interpolation.gif", sheet.repeat_interleave(3, 2).repeat_interleave(3, 3))
     return ["interpolation.png", "interpolation.gif"]

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from common import gaussian_mixture, latent_space
 from common.data import ImageSet, to_uint8
 from common.metrics import extractors
 from hw1_bayes_and_autoencoders import train_vae as training
-from hw1_bayes_and_autoencoders import vae, vae_mixture
+from hw1_bayes_and_autoencoders import vae
 
 CHUNK = 500
 """Images that go through a network at once."""
@@ -59,7 +60,7 @@ def bounds(
         bound.append(model.importance_bound(x[rows], take(rows), importance_samples))
     reconstruction, kl, bound = (
         torch.cat(reconstruction),
-        vae.kl_to_standard_normal(*latents),
+        latent_space.kl_to_standard_normal(*latents),
         torch.cat(bound),
     )
     lower = vae.elbo(-reconstruction, kl)
@@ -97,7 +98,7 @@ def latents_to_decode(
     size is the one under which validation latents are likeliest.  Also: how many nats a test latent is
     likelier under the mixture than under the prior, an estimate from below of KL(q(z) || p(z)), eq. (vae.12).
     """
-    z = {split: vae.reparameterise(*latents[split]) for split in latents}
+    z = {split: latent_space.reparameterise(*latents[split]) for split in latents}
     drawn = {"prior": torch.randn(count, model.latent), "mixture": torch.empty(count, model.latent)}
     log_density, total = torch.empty(len(z["test"]), dtype=torch.float64), 0
     groups = range(model.classes) if model.classes else [None]
@@ -105,7 +106,7 @@ def latents_to_decode(
     for label in groups:
         of_class = {split: values[members(sets[split].labels, label)] for split, values in z.items()}
         sizes = sorted({max(1, round(size / len(groups))) for size in components})
-        mixture, _ = vae_mixture.fit_best(of_class["train"], of_class["val"], sizes)
+        mixture, _ = gaussian_mixture.fit_best(of_class["train"], of_class["val"], sizes)
         log_density[members(sets["test"].labels, label)] = mixture.log_density(of_class["test"])
         wanted = members(labels, label)
         drawn["mixture"][wanted] = mixture.sample(len(drawn["mixture"][wanted]))
@@ -142,7 +143,7 @@ def distances(
     count = len(next(iter(z.values())))
     real = test.take(slice(0, count))
     target, name = extractors.moments_of(real, extractor), extractors.metric_name(extractor.name, count)
-    encoded = vae.reparameterise(*(part[:count] for part in latents))
+    encoded = latent_space.reparameterise(*(part[:count] for part in latents))
     numbers = {}
     for source, latent in {**z, "reconstruction": encoded}.items():
         asked = real.labels if source == "reconstruction" else labels

@@ -15,9 +15,10 @@ from torch.distributions import (
     kl_divergence,
 )
 
+from common import gaussian_mixture, latent_space
 from common.data import digits
 from common.errors import InputError
-from hw1_bayes_and_autoencoders import train_vae, vae, vae_mixture
+from hw1_bayes_and_autoencoders import train_vae, vae
 
 
 @pytest.fixture(autouse=True)
@@ -34,13 +35,13 @@ def gaussians(count: int = 5, dimension: int = 3) -> tuple[torch.Tensor, torch.T
 
 def test_kl_equals_torchs_and_a_monte_carlo_mean():
     mu, log_variance = gaussians()
-    kl = vae.kl_to_standard_normal(mu, log_variance)
+    kl = latent_space.kl_to_standard_normal(mu, log_variance)
     q, p = Normal(mu, (log_variance / 2).exp()), Normal(torch.zeros_like(mu), torch.ones_like(mu))
     assert (kl - kl_divergence(q, p)).abs().max() < 1e-14
     z = q.sample((200_000,))
     values = q.log_prob(z) - p.log_prob(z)
     assert ((values.mean(0) - kl).abs() < 5 * values.std(0) / 200_000**0.5).all()  # five standard errors
-    assert (vae.kl_to_standard_normal(torch.zeros(2, 3), torch.zeros(2, 3)) == 0).all()
+    assert (latent_space.kl_to_standard_normal(torch.zeros(2, 3), torch.zeros(2, 3)) == 0).all()
 
 
 def test_likelihoods_equal_torchs():
@@ -76,7 +77,7 @@ def test_reparameterised_gradients_are_those_of_the_closed_form():
     log_variance = torch.tensor([-0.4], dtype=torch.float64, requires_grad=True)
     noise = torch.randn(400_000, 1, dtype=torch.float64)
     noise = torch.cat([noise, -noise])  # antithetic: the odd moments are exact
-    vae.reparameterise(mu, log_variance, noise).square().mean().backward()
+    latent_space.reparameterise(mu, log_variance, noise).square().mean().backward()
     assert abs(mu.grad - 2 * mu) < 1e-12
     assert abs(log_variance.grad - log_variance.exp()) < 0.01  # 5 standard errors of E noise^2 are 0.008
 
@@ -120,9 +121,12 @@ def test_with_the_true_posterior_every_bound_is_log_p():
         assert (bound - model.log_marginal(x)).abs().max() < 1e-11
     mu, log_variance = model.encode(x)
     likelihood = torch.stack(
-        [model.log_likelihood(x, model.decode(vae.reparameterise(mu, log_variance))) for _ in range(20_000)]
+        [
+            model.log_likelihood(x, model.decode(latent_space.reparameterise(mu, log_variance)))
+            for _ in range(20_000)
+        ]
     )
-    elbo = vae.elbo(likelihood.mean(0), vae.kl_to_standard_normal(mu, log_variance))
+    elbo = vae.elbo(likelihood.mean(0), latent_space.kl_to_standard_normal(mu, log_variance))
     assert ((elbo - model.log_marginal(x)).abs() < 5 * likelihood.std(0) / 20_000**0.5).all()
 
 
@@ -141,7 +145,7 @@ def test_the_kl_splits_into_information_and_the_marginal():
     mu = torch.tensor([[-8.0], [8.0]]).repeat(500, 1)  # two clusters far apart, 1000 images
     log_variance = torch.full_like(mu, math.log(1e-4))
     parts = vae.split_kl(mu, log_variance)
-    total = vae.kl_to_standard_normal(mu, log_variance).sum(1).mean().item()
+    total = latent_space.kl_to_standard_normal(mu, log_variance).sum(1).mean().item()
     assert parts.index_information == pytest.approx(math.log(2), abs=1e-3)  # only the cluster can be told
     assert parts.index_information + parts.marginal == pytest.approx(total, rel=1e-6)
     same = vae.split_kl(torch.zeros(100, 2), torch.zeros(100, 2))
@@ -171,7 +175,7 @@ def test_a_linear_vae_keeps_the_directions_above_the_noise():
 def test_free_bits_stop_the_push_below_the_floor():
     mu, log_variance = torch.randn(8, 3, requires_grad=True), torch.zeros(8, 3)
     scale = torch.tensor([2.0, 0.1, 0.0])  # KL of about 2, 0.005 and 0 nats
-    kl = vae.kl_to_standard_normal(mu * scale, log_variance)
+    kl = latent_space.kl_to_standard_normal(mu * scale, log_variance)
     value = vae.free_bits(kl, 0.5)
     assert value.item() == pytest.approx(kl[:, 0].mean().item() + 1.0, rel=1e-6)
     value.backward()
@@ -189,27 +193,29 @@ def test_the_objective_weighs_the_kl_by_beta():
 def test_slerp_keeps_length_ends_and_speed():
     start, end = torch.randn(2, 4, 9, dtype=torch.float64)
     start, end = 3 * start / start.norm(dim=1, keepdim=True), 3 * end / end.norm(dim=1, keepdim=True)
-    assert (vae.slerp(start, end, 0.0) - start).abs().max() < 1e-12
-    assert (vae.slerp(start, end, 1.0) - end).abs().max() < 1e-12
+    assert (latent_space.slerp(start, end, 0.0) - start).abs().max() < 1e-12
+    assert (latent_space.slerp(start, end, 1.0) - end).abs().max() < 1e-12
     way = torch.stack(
-        [vae.slerp(start, end, share) for share in torch.linspace(0, 1, 11, dtype=torch.float64)]
+        [latent_space.slerp(start, end, share) for share in torch.linspace(0, 1, 11, dtype=torch.float64)]
     )
     assert (way.norm(dim=2) - 3).abs().max() < 1e-12
     steps = (way[1:] - way[:-1]).norm(dim=2)
     assert (steps - steps[0]).abs().max() < 1e-12  # equal shares are equal angles
-    assert (vae.slerp(start, end, 0.3) - vae.slerp(end, start, 0.7)).abs().max() < 1e-12
-    parallel = vae.slerp(start, 2 * start, 0.5)
+    assert (latent_space.slerp(start, end, 0.3) - latent_space.slerp(end, start, 0.7)).abs().max() < 1e-12
+    parallel = latent_space.slerp(start, 2 * start, 0.5)
     assert (parallel - 1.5 * start).abs().max() < 1e-12
-    assert vae.slerp(torch.zeros(3), torch.ones(3), 0.5).isfinite().all()
+    assert latent_space.slerp(torch.zeros(3), torch.ones(3), 0.5).isfinite().all()
 
 
 # ---- the mixture
 
 
-def some_mixture(dimension: int = 2) -> vae_mixture.GaussianMixture:
+def some_mixture(dimension: int = 2) -> gaussian_mixture.GaussianMixture:
     means = torch.tensor([[-3.0, 0.0], [3.0, 1.0], [0.0, 5.0]]).double()
     covariances = torch.tensor([[[1, 0.6], [0.6, 1]], [[0.3, 0], [0, 2]], [[0.5, 0.1], [0.1, 0.4]]]).double()
-    return vae_mixture.GaussianMixture(torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64), means, covariances)
+    return gaussian_mixture.GaussianMixture(
+        torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64), means, covariances
+    )
 
 
 def test_the_mixtures_density_equals_torchs():
@@ -222,7 +228,7 @@ def test_the_mixtures_density_equals_torchs():
 def test_fitting_recovers_a_mixture_from_its_samples():
     truth = some_mixture()
     z, held_out = truth.sample(6000), truth.sample(2000)
-    fitted, scores = vae_mixture.fit_best(z, held_out, (1, 3))
+    fitted, scores = gaussian_mixture.fit_best(z, held_out, (1, 3))
     assert len(fitted.weights) == 3 and scores[3] > scores[1]
     nearest = torch.cdist(truth.means, fitted.means).argmin(1)
     assert (fitted.means[nearest] - truth.means).abs().max() < 0.15
@@ -234,7 +240,7 @@ def test_fitting_recovers_a_mixture_from_its_samples():
 
 def test_more_components_than_clusters_stay_gaussians():
     z = torch.cat([torch.zeros(50, 3), torch.ones(50, 3)]) + 1e-4 * torch.randn(100, 3)
-    fitted = vae_mixture.fit(z, 20)
+    fitted = gaussian_mixture.fit(z, 20)
     assert torch.linalg.eigvalsh(fitted.covariances).min() > 0 and fitted.log_density(z).isfinite().all()
 
 
@@ -297,7 +303,7 @@ def test_the_running_sigma_follows_the_error():
         for _ in range(1500):
             model(x)
         mu, log_variance = model.encode(x)
-        mean = model.pixel_mean(model.decode(vae.reparameterise(mu, log_variance)))
+        mean = model.pixel_mean(model.decode(latent_space.reparameterise(mu, log_variance)))
     error = ((x + 1) / 2 - mean).square().mean().item()
     assert model.pixel_log_variance.exp().item() == pytest.approx(error, rel=0.1)
     held = model.pixel_log_variance.item()

@@ -14,6 +14,7 @@ from scipy import integrate, stats
 from torch import Tensor, nn
 from torch.distributions import ContinuousBernoulli, MultivariateNormal, Normal, kl_divergence
 
+from common import latent_space
 from hw1_bayes_and_autoencoders import autoencoders, vae
 from theory.tags import verifies
 
@@ -121,7 +122,7 @@ def test_the_example_of_one_dimension():
 @verifies("vae.4")
 def test_reparameterised_draws_have_the_wanted_mean_and_variance():
     mu, log_variance = normal(5), normal(5, seed=1)
-    z = vae.reparameterise(mu.expand(100_000, 5), log_variance, normal(100_000, 5, seed=2))
+    z = latent_space.reparameterise(mu.expand(100_000, 5), log_variance, normal(100_000, 5, seed=2))
     assert z_score(z, mu).abs().max() < Z
     assert z_score((z - mu).square(), log_variance.exp()).abs().max() < Z
 
@@ -136,12 +137,12 @@ def test_the_anomaly_detectors_vae_minimises_the_elbo_in_the_unit_of_the_squared
     loss = sum(model(x, x).values()) * 6 / (2 * 0.1**2)  # back to nats
     torch.manual_seed(4)
     mean, log_s2 = model.encoder(x).chunk(2, 1)
-    decoded = model.decoder(vae.reparameterise(mean, log_s2))
+    decoded = model.decoder(latent_space.reparameterise(mean, log_s2))
     pixels = lambda image: (image + 1) / 2
     constant = vae.gaussian_log_likelihood(pixels(x), pixels(x), 0.1**2)
     bound = vae.elbo(
         vae.gaussian_log_likelihood(pixels(x), pixels(decoded), 0.1**2),
-        vae.kl_to_standard_normal(mean, log_s2),
+        latent_space.kl_to_standard_normal(mean, log_s2),
     )
     torch.testing.assert_close(loss, constant - bound, rtol=1e-12, atol=1e-12)
 
@@ -152,7 +153,7 @@ def test_the_gradient_through_the_draw_is_the_derived_one_and_is_unbiased():
     mu = torch.full((n,), 0.7, dtype=torch.float64, requires_grad=True)
     log_variance = torch.full((n,), -0.5, dtype=torch.float64, requires_grad=True)
     noise, sigma = normal(n), math.exp(-0.25)
-    z = vae.reparameterise(mu, log_variance, noise)
+    z = latent_space.reparameterise(mu, log_variance, noise)
     by_mu, by_log_variance = torch.autograd.grad((z**3).sum(), (mu, log_variance))
     slope = 3 * z.detach() ** 2
     torch.testing.assert_close(by_mu, slope, rtol=1e-12, atol=0)
@@ -199,17 +200,17 @@ def test_kl_of_gaussians_symbolically():
 @verifies("vae.6")
 def test_kl_in_code_is_the_kl_its_gradient_and_the_mean_log_ratio():
     mu, log_variance = normal(3, 4).requires_grad_(), normal(3, 4, seed=1).requires_grad_()
-    kl = vae.kl_to_standard_normal(mu, log_variance)
+    kl = latent_space.kl_to_standard_normal(mu, log_variance)
     reference = kl_divergence(Normal(mu, (log_variance / 2).exp()), Normal(0, 1))
     torch.testing.assert_close(kl, reference, rtol=1e-12, atol=1e-14)
     by_mu, by_log_variance = torch.autograd.grad(kl.sum(), (mu, log_variance))
     torch.testing.assert_close(by_mu, mu, rtol=1e-12, atol=0)
     torch.testing.assert_close(by_log_variance, (log_variance.exp() - 1) / 2, rtol=1e-12, atol=1e-14)
     m, v = mu[0].detach(), log_variance[0].detach()
-    z = vae.reparameterise(m, v, normal(100_000, 4, seed=2))
+    z = latent_space.reparameterise(m, v, normal(100_000, 4, seed=2))
     ratio = vae.log_normal(z, m, v) - vae.log_normal(z, 0.0, torch.zeros_like(v))
     assert abs(z_score(ratio, kl[0].sum().item())) < Z
-    example = vae.kl_to_standard_normal(torch.tensor(1.0), torch.tensor(2 * math.log(0.5)))
+    example = latent_space.kl_to_standard_normal(torch.tensor(1.0), torch.tensor(2 * math.log(0.5)))
     assert example.item() == pytest.approx(0.818, abs=5e-4)
 
 
@@ -288,7 +289,7 @@ def test_the_best_image_for_a_latent_is_the_posterior_mean_of_the_images_sharing
 def terms_of(mu: Tensor, log_variance: Tensor, mean: Tensor, pixels: Tensor, variance: float) -> dict:
     return {
         "reconstruction": -vae.gaussian_log_likelihood(pixels, mean, variance),
-        "kl": vae.kl_to_standard_normal(mu, log_variance),
+        "kl": latent_space.kl_to_standard_normal(mu, log_variance),
     }
 
 
@@ -299,7 +300,7 @@ def test_beta_is_a_choice_of_the_pixels_sigma(beta):
     pixels, weight, variance = normal(4, 6, seed=2), normal(2, 6, seed=3).requires_grad_(), 0.01
 
     def gradients(variance: float, beta: float) -> tuple[Tensor, ...]:
-        z = vae.reparameterise(mu, log_variance, normal(4, 2, seed=4))
+        z = latent_space.reparameterise(mu, log_variance, normal(4, 2, seed=4))
         loss = vae.objective(terms_of(mu, log_variance, z @ weight, pixels, variance), beta)
         return torch.autograd.grad(loss, (mu, log_variance, weight))
 
@@ -314,7 +315,7 @@ def test_beta_is_a_choice_of_the_pixels_sigma(beta):
 def test_free_bits_leave_poor_dimensions_alone():
     mu = torch.stack([torch.full((8,), m, dtype=torch.float64) for m in (0.2, 0.6**0.5, 2)], 1)
     mu.requires_grad_()
-    kl = vae.kl_to_standard_normal(mu, torch.zeros_like(mu))
+    kl = latent_space.kl_to_standard_normal(mu, torch.zeros_like(mu))
     torch.testing.assert_close(kl.mean(0).detach(), torch.tensor([0.02, 0.3, 2.0], dtype=torch.float64))
     assert vae.free_bits(kl, 0).item() == pytest.approx(2.32)
     bound = vae.free_bits(kl, 0.5)

@@ -13,7 +13,8 @@ from scipy import stats
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
-from hw1_bayes_and_autoencoders import vae, vae_mixture
+from common import gaussian_mixture, latent_space
+from hw1_bayes_and_autoencoders import vae
 from theory.tags import verifies
 
 Z = 4.5
@@ -49,7 +50,7 @@ def test_the_mean_kl_is_information_plus_the_kl_of_the_aggregate_posterior():
     mu = torch.tensor([-2.0, -0.5, 0.0, 0.4, 3.0], dtype=torch.float64)[:, None]
     log_variance = torch.tensor([0.1, 0.5, 0.9, 0.2, 0.3], dtype=torch.float64)[:, None].log()
     information, spread, marginal = by_quadrature(mu, log_variance)
-    total = vae.kl_to_standard_normal(mu, log_variance).sum(1).mean().item()
+    total = latent_space.kl_to_standard_normal(mu, log_variance).sum(1).mean().item()
     assert information + marginal == pytest.approx(total, abs=1e-9)
     assert 0 < information < math.log(5)
     torch.manual_seed(0)  # the same five images over and over: neither part changes
@@ -65,9 +66,9 @@ def test_the_mean_kl_is_information_plus_the_kl_of_the_aggregate_posterior():
 def test_held_out_latents_under_a_fitted_mixture_find_that_kl_from_below():
     mu, log_variance = torch.tensor([[-1.5], [1.5]]).double(), torch.full((2, 1), 2 * math.log(0.3))
     exact = by_quadrature(mu, log_variance)[2]
-    draw = lambda count, seed: vae.reparameterise(mu.repeat(count, 1), log_variance.repeat(count, 1),
+    draw = lambda count, seed: latent_space.reparameterise(mu.repeat(count, 1), log_variance.repeat(count, 1),
                                                   normal(2 * count, 1, seed=seed))  # fmt: skip
-    mixture, _ = vae_mixture.fit_best(
+    mixture, _ = gaussian_mixture.fit_best(
         draw(2000, 0), draw(500, 1), (1, 2, 4), generator=torch.Generator().manual_seed(0)
     )
     test = draw(10_000, 2)
@@ -108,7 +109,7 @@ def test_a_linear_vae_keeps_the_eigenvalues_above_beta_sigma_squared(beta, activ
         noise = (decoder.square() @ log_variance.exp()).sum() / (2 * variance)  # the mean over z, exactly
         return {
             "reconstruction": noise - vae.gaussian_log_likelihood(x, mu @ decoder.T, variance),
-            "kl": vae.kl_to_standard_normal(mu, log_variance.expand_as(mu)),
+            "kl": latent_space.kl_to_standard_normal(mu, log_variance.expand_as(mu)),
         }
 
     def closure() -> Tensor:
@@ -143,20 +144,20 @@ def test_slerp_turns_evenly_and_keeps_the_length():
     end = end * start.norm(dim=1, keepdim=True) / end.norm(dim=1, keepdim=True)
     angle = F.cosine_similarity(start, end).acos()
     for share in (0.0, 0.25, 0.5, 1.0):
-        point = vae.slerp(start, end, share)
+        point = latent_space.slerp(start, end, share)
         torch.testing.assert_close(point.norm(dim=1), start.norm(dim=1))
         cosine = F.cosine_similarity(start, point).clamp(-1, 1)
         torch.testing.assert_close(cosine, (share * angle).cos())
         flat = torch.stack([start, end, point], 1)  # in the plane of the ends
         assert torch.linalg.svdvals(flat)[:, 2].max() < 1e-10
-    torch.testing.assert_close(vae.slerp(start, end, 0.0), start)
-    torch.testing.assert_close(vae.slerp(start, end, 1.0), end)
+    torch.testing.assert_close(latent_space.slerp(start, end, 0.0), start)
+    torch.testing.assert_close(latent_space.slerp(start, end, 1.0), end)
 
 
 @verifies("vae.14")
 def test_midpoints_of_straight_lines_are_too_short_and_of_arcs_are_not():
     one, other = normal(20_000, 20), normal(20_000, 20, seed=1)
-    straight, arc = torch.lerp(one, other, 0.5), vae.slerp(one, other, 0.5)
+    straight, arc = torch.lerp(one, other, 0.5), latent_space.slerp(one, other, 0.5)
     assert abs(z_score(one.square().sum(1), 20)) < Z
     assert abs(z_score(straight.square().sum(1), 10)) < Z
     assert arc.square().sum(1).mean().item() == pytest.approx(20, abs=0.2)  # exact at 90 degrees only
