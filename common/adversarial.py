@@ -76,7 +76,8 @@ def r1_penalty(discriminator: Callable[[Tensor], Tensor], real: Tensor) -> Tenso
 
 
 def gradient_penalty(discriminator: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor) -> Tensor:
-    """(|d D(y) / d y| - 1)^2 at y between a real and a fake image each, eq. (gan.9) (Gulrajani et al. 2017)."""
+    """(|d D(y) / d y| - 1)^2 at a y between each real image and a fake one, eq. (gan.9) (Gulrajani et al.
+    2017)."""
     share = torch.rand(len(real), *[1] * (real.ndim - 1), device=real.device, dtype=real.dtype)
     squared = _squared_gradient(discriminator, torch.lerp(real, fake.detach(), share))
     return ((squared + 1e-12).sqrt() - 1).square()

@@ -1,6 +1,6 @@
 """Differentiable augmentation: random changes that gradients pass through, for training GANs on few images.
 
-Applied to real and to fake images alike, in both updates, eq. (gan.15) of theory/en/gan.md: the generator then
+Applied to real and to fake images alike, in both updates, eq. (gan.15) of theory/en/gan.md: the generator
 still learns the distribution of the images, not that of their changed copies.  Zhao et al. 2020,
 "Differentiable augmentation for data-efficient GAN training".
 """
@@ -40,7 +40,7 @@ def color(images: Tensor) -> Tensor:
 
 def translation(images: Tensor) -> Tensor:
     """A shift by whole pixels, up to 1/8 of the side each way; what comes in is 0, middle grey."""
-    count, channels, height, width = images.shape
+    count, _, height, width = images.shape
     down, right = (round(side * TRANSLATION) for side in (height, width))
     padded = F.pad(images, (right, right, down, down))
     device = images.device
