@@ -1,0 +1,105 @@
+"""The two scripts that draw the figures of theory/{en,ru}/gan.md: limiting cases, artefacts, mistakes."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from common.errors import InputError
+from hw2_gan import dirac_gan, transposed_convolution
+
+CONFIG = dirac_gan.Config()
+
+
+def start(script, *arguments, status=0):
+    command = [sys.executable, script.__file__, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == status, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+# ---- the Dirac-GAN
+
+
+def test_the_figures_of_the_dirac_gan_and_its_numbers(tmp_path):
+    output = start(dirac_gan, "--steps", 30, "--outdir", tmp_path)
+    folder = tmp_path / "hw2" / "0001-dirac-gan"
+    summary = json.loads((folder / "summary.json").read_text())
+    assert all((folder / name).stat().st_size > 10_000 for name in summary["figures"])
+    assert len(summary["metrics"]) == 12 and "minimax + R1: eigenvalues −0.25 ± 0.43i" in output
+
+
+def test_only_the_regularised_minimax_games_end_at_the_equilibrium():
+    for name, game in dirac_gan.games(CONFIG).items():
+        for alternating in (False, True):
+            distance = np.linalg.norm(dirac_gan.train(game, CONFIG, alternating)[-1])
+            assert (distance < 1e-6) == (name in ("minimax + R1", "minimax + instance noise")), name
+
+
+def test_alternating_updates_use_the_new_discriminator():
+    game, config = dirac_gan.games(CONFIG)["Wasserstein"], replace(CONFIG, steps=1, start=(2.0, 3.0))
+    np.testing.assert_allclose(dirac_gan.train(game, config, False)[1], [2 + 0.2 * 3, 3 - 0.2 * 2])
+    np.testing.assert_allclose(dirac_gan.train(game, config, True)[1], [2 + 0.2 * (3 - 0.2 * 2), 3 - 0.2 * 2])
+
+
+def test_the_words_for_the_eigenvalues():
+    by_name = dirac_gan.games(replace(CONFIG, gamma=3.0))
+    assert dirac_gan.spectrum(by_name["minimax + R1"]) == "eigenvalues −2.91, −0.09"  # too much: a node
+    assert dirac_gan.spectrum(by_name["Wasserstein"]) == "eigenvalues ± 1.00i"
+
+
+@pytest.mark.parametrize("flag", [{"step": 0.0}, {"steps": 0}, {"gamma": -1.0}, {"noise": float("nan")}])
+def test_flags_that_make_no_sense_are_named(flag):
+    with pytest.raises(InputError, match=rf"^--{next(iter(flag))} "):
+        dirac_gan.check(replace(CONFIG, **flag))
+
+
+def test_a_mistake_is_one_line(tmp_path):
+    output = start(dirac_gan, "--step", 0, "--outdir", tmp_path, status=1)
+    assert output == "error: --step 0.0: give a positive learning rate\n"
+    assert not (tmp_path / "hw2").exists()
+
+
+# ---- transposed convolution
+
+
+def test_the_figures_of_transposed_convolution_and_its_numbers(tmp_path):
+    flags = ["--kernel", 3, "--output-padding", 1, "--size", 5]
+    output = start(transposed_convolution, *flags, "--outdir", tmp_path)
+    assert "5 -> 10; convolution back: 10 -> 5" in output
+    summary = json.loads((tmp_path / "hw2" / "0001-transposed-convolution" / "summary.json").read_text())
+    assert summary["metrics"]["matrix/largest_difference"] < 1e-12
+    assert summary["tap_counts"]["kernel 3, stride 2"] == [1, 2, 4]
+    assert summary["tap_counts"]["upsample ×2, convolution 3"] == [9]
+    for name in summary["figures"]:
+        assert (tmp_path / "hw2" / "0001-transposed-convolution" / name).stat().st_size > 10_000
+
+
+def test_the_matrix_of_a_dilated_padded_strided_convolution():
+    taps = torch.randn(3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    matrix = transposed_convolution.convolution_matrix(taps, 11, stride=2, padding=1, dilation=2)
+    signal = torch.arange(11, dtype=torch.float64)
+    expected = F.conv1d(signal[None, None], taps[None, None], stride=2, padding=1, dilation=2)[0, 0]
+    torch.testing.assert_close(matrix @ signal, expected)
+    assert matrix.shape == (transposed_convolution.convolution_size(11, 3, 2, 1, 2), 11)
+
+
+@pytest.mark.parametrize(("kernel", "stride"), transposed_convolution.COMPARED)
+def test_every_input_pixel_places_its_kernel_once(kernel, stride):
+    counts = transposed_convolution.tap_counts(6, kernel, stride)
+    assert counts.sum() == 36 * kernel**2
+    assert len(counts) == transposed_convolution.transposed_size(6, kernel, stride)
+
+
+@pytest.mark.parametrize(
+    "flags", [{"output_padding": 2}, {"stride": 0}, {"padding": 9}, {"kernel": 0}, {"padding": -1}]
+)
+def test_impossible_convolutions_are_named(flags):
+    (name,) = flags
+    with pytest.raises(InputError, match=rf"^--{name.replace('_', '-')} {flags[name]}: "):
+        transposed_convolution.check(replace(transposed_convolution.Config(), **flags))
