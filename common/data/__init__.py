@@ -10,6 +10,7 @@ import torch
 
 from common.data import cache
 from common.data.batches import Batch, Batches
+from common.data.celeba import load_celeba
 from common.data.folder import list_images, load_folder, read_images, report_skipped, split_of_name
 from common.data.image_set import ImageSet, to_model_range, to_uint8
 from common.data.real import CLASS_NAMES, load_idx_set
@@ -34,7 +35,7 @@ __all__ = [
 
 DRAWN = ("avatars", "wells", "digits", "creatures")
 """Sets the course draws itself, with everything about each image known."""
-REAL = tuple(CLASS_NAMES)
+REAL = (*CLASS_NAMES, "celeba")
 """Published sets, downloaded on first use or read from --data-dir."""
 NAMES = (*DRAWN, *REAL)
 
@@ -54,12 +55,12 @@ def load(
 ) -> ImageSet:
     """The images of a named set or of a folder.
 
-    size      side in pixels; the set's own when None (64 for a folder; fixed to 28 for MNIST and
+    size      side in pixels; the set's own when None (64 for a folder and CelebA; fixed to 28 for MNIST and
     Fashion-MNIST)
     count     only the first `count` images (drawn sets can make any number)
     seed      of the drawn sets
-    data_dir  where real sets lie or are downloaded to, and drawn ones are cached; default `data/` of the
-    repository
+    data_dir  where real sets lie or are downloaded to, and drawn and decoded ones are cached; default `data/`
+    of the repository
     grey      one channel instead of three, for folders
 
     A folder that has a subfolder named like the split is read from there; one without is split by
@@ -68,6 +69,8 @@ def load(
     data_dir = DATA_DIR if data_dir is None else Path(data_dir)
     if data in DRAWN:
         return _drawn(data, split, size, count, seed, data_dir)
+    if data == "celeba":
+        return load_celeba(split, size, data_dir, count=count, spare_dir=DATA_DIR)
     if data in REAL:
         image_set = load_idx_set(data, split, data_dir)
         if size not in (None, image_set.images.shape[-1]):
