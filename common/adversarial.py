@@ -20,6 +20,7 @@ def cross_entropy_discriminator(
 ) -> Tensor:
     """-ln D(x) - ln (1 - D(G(z))), eq. (gan.1); at equilibrium 2 ln 2 nats, eq. (gan.3), not 0.
 
+    Smallest at D = p / (p + q) for densities p of real and q of fake images, eq. (gan.2).
     Labels other than 1 and 0 smooth, eq. (gan.13): cross-entropy with targets between (Salimans et al. 2016).
     """
     real_label = torch.as_tensor(real_label, dtype=real.dtype, device=real.device).expand_as(real)

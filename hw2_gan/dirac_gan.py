@@ -4,7 +4,7 @@ Theory: theory/en/gan.md, section 12, eq. (gan.11).  Mescheder, Geiger and Nowoz
 methods for GANs do actually converge?".  All real data are the point 0, the generator's only image is the
 number theta, and the discriminator's logit is psi * x.  Equilibrium: theta = psi = 0.  The gradients come
 from the losses of common/adversarial.py; R1 is eq. (gan.10), instance noise eq. (gan.14), both here on the
-minimax game.
+minimax game.  An average over the last updates, eq. (gan.16), is near the centre even where training circles.
 
 python hw2_gan/dirac_gan.py                              # 8 s on a CPU core
 python hw2_gan/dirac_gan.py --gamma 3                    # too much of R1: no spiral any more, a slow creep
@@ -45,6 +45,8 @@ class Config:
     """Standard deviation of the instance noise; near the equilibrium it acts like gamma = noise^2 / 2."""
     gp_weight: float = 0.5
     """Weight of the gradient penalty."""
+    ema: float = 0.98
+    """Memory of the averaged pair, as of a generator's averaged weights."""
     outdir: Path = Path("runs")
     """Parent of the run directories."""
 
@@ -128,6 +130,15 @@ def train(game: Game, config: Config, alternating: bool) -> np.ndarray:  # -> (s
     return np.array(path)
 
 
+def averaged(path: np.ndarray, beta: float) -> np.ndarray:
+    """Exponential moving average of a path (steps + 1, 2), starting from its start, eq. (gan.16)."""
+    mean, means = path[0], [path[0]]
+    for point in path[1:]:
+        mean = beta * mean + (1 - beta) * point
+        means.append(mean)
+    return np.array(means)
+
+
 # ---- figures
 
 
@@ -143,7 +154,7 @@ def spectrum(game: Game) -> str:
 
 
 def save_portraits(path: Path, all_games: dict[str, Game], paths: dict[str, dict[str, np.ndarray]]) -> None:
-    """Field lines and both ways of training, a panel for each game."""
+    """Field lines, both ways of training and the average, a panel for each game."""
     figure, axes = figures.new_figure(9.6, 6.9, nrows=2, ncols=3, sharex=True, sharey=True)
     line = torch.linspace(-WINDOW, WINDOW, 41, dtype=torch.float64)
     psi, theta = torch.meshgrid(line, line, indexing="ij")
@@ -152,7 +163,7 @@ def save_portraits(path: Path, all_games: dict[str, Game], paths: dict[str, dict
         right, up = (part.view_as(theta).numpy() for part in field)
         axis.grid(False)
         axis.streamplot(line.numpy(), line.numpy(), right, up, color="0.8", linewidth=0.6, arrowsize=0.7)
-        for (how, points), color in zip(paths[name].items(), (figures.COLORS[1], figures.COLORS[0])):
+        for (how, points), color in zip(paths[name].items(), figures.COLORS[1::-1] + figures.COLORS[2:3]):
             axis.plot(*points.T, color=color, label=how, linewidth=1.1, marker=".", markersize=2.5)
         axis.plot(*paths[name]["alternating"][0], "o", color="black", markersize=5, label="start")
         axis.plot(0, 0, "x", color="black", markersize=6, label="equilibrium")
@@ -162,7 +173,7 @@ def save_portraits(path: Path, all_games: dict[str, Game], paths: dict[str, dict
         axis.set_xlabel("θ, the generated point")
     for axis in axes[:, 0]:
         axis.set_ylabel("ψ, the discriminator's slope")
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False)
     figure.suptitle("Without a penalty GANs circle; R1 and instance noise make them spiral in", fontsize=11)
     figures.save_figure(figure, path)
 
@@ -191,6 +202,7 @@ def check(config: Config) -> None:
         "gamma": (0 <= config.gamma < math.inf, "a weight is 0 or more, and finite"),
         "noise": (0 <= config.noise < math.inf, "a standard deviation is 0 or more, and finite"),
         "gp_weight": (0 <= config.gp_weight < math.inf, "a weight is 0 or more, and finite"),
+        "ema": (0 <= config.ema < 1, "give a share from 0 up to, but not, 1"),
     }
     for name, (right, remedy) in rules.items():
         if not right:
@@ -206,10 +218,11 @@ def main(config: Config) -> None:
         for name, game in all_games.items():
             paths[name] = {how: train(game, config, how == "alternating")
                            for how in ("simultaneous", "alternating")}  # fmt: skip
+            paths[name]["average of alternating"] = averaged(paths[name]["alternating"], config.ema)
             last = {how: float(np.linalg.norm(points[-1])) for how, points in paths[name].items()}
             words = ", ".join(f"{how} {value:.3g}" for how, value in last.items())
             run.say(f"{name}: {spectrum(game)}; distance after {config.steps} updates: {words}")
-            metrics |= {f"{name}/{how}_distance": value for how, value in last.items()}
+            metrics |= {f"{name}/{how}_distance".replace(" ", "_"): value for how, value in last.items()}
         save_portraits(run.folder / "phase_portraits.png", all_games, paths)
         save_distances(run.folder / "distances.png", paths)
         run.log(0, metrics)

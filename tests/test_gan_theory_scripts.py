@@ -31,7 +31,7 @@ def test_the_figures_of_the_dirac_gan_and_its_numbers(tmp_path):
     folder = tmp_path / "hw2" / "0001-dirac-gan"
     summary = json.loads((folder / "summary.json").read_text())
     assert all((folder / name).stat().st_size > 10_000 for name in summary["figures"])
-    assert len(summary["metrics"]) == 12 and "minimax + R1: eigenvalues −0.25 ± 0.43i" in output
+    assert len(summary["metrics"]) == 18 and "minimax + R1: eigenvalues −0.25 ± 0.43i" in output
 
 
 def test_only_the_regularised_minimax_games_end_at_the_equilibrium():
@@ -45,6 +45,15 @@ def test_alternating_updates_use_the_new_discriminator():
     game, config = dirac_gan.games(CONFIG)["Wasserstein"], replace(CONFIG, steps=1, start=(2.0, 3.0))
     np.testing.assert_allclose(dirac_gan.train(game, config, False)[1], [2 + 0.2 * 3, 3 - 0.2 * 2])
     np.testing.assert_allclose(dirac_gan.train(game, config, True)[1], [2 + 0.2 * (3 - 0.2 * 2), 3 - 0.2 * 2])
+
+
+def test_the_average_of_a_circle_is_near_its_centre():
+    circle = dirac_gan.train(dirac_gan.games(CONFIG)["minimax"], CONFIG, alternating=True)
+    means = dirac_gan.averaged(circle, CONFIG.ema)
+    np.testing.assert_array_equal(means[0], circle[0])
+    assert (
+        np.linalg.norm(circle[200:], axis=1).min() > 1.3 and np.linalg.norm(means[300:], axis=1).max() < 0.4
+    )
 
 
 def test_the_words_for_the_eigenvalues():
