@@ -68,13 +68,14 @@ def run(
 
 
 def parse(config_class: type[Config], arguments: list[str], description: str = "") -> Config:
-    """The configuration that `arguments` ask for."""
+    """The configuration that `arguments` ask for.
+
+    A class with a method `preset` chooses its own defaults: the configuration it returns holds what one flag
+    implies for the others, and flags that were given win over it."""
     read = lambda default: tyro.cli(config_class, args=arguments, description=description, default=default)
-    if not any(field.name == "resume" for field in dataclasses.fields(config_class)):
-        return read(None)
     config = read(None)
-    if config.resume is None:
-        return config
+    if getattr(config, "resume", None) is None:
+        return read(config.preset()) if hasattr(config, "preset") else config
     saved = config_from_run(config_class, config.resume)
     resumed = read(dataclasses.replace(saved, resume=config.resume))
     for field in dataclasses.fields(config_class):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import sys
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -40,11 +41,25 @@ class Device:
         return model.to(memory_format=torch.channels_last) if channels_last else model
 
     def parallel(self, model: nn.Module) -> nn.Module:
-        """`model` with gradients averaged over processes, or the model itself in a single process."""
+        """`model` with gradients averaged over processes, or the model itself in a single process.
+
+        On GPUs batch normalisation takes its statistics from the whole batch; torch cannot do that on CPUs,
+        where each process then uses its own part of the batch, which is said on stderr.
+        """
         if self.world_size == 1:
             return model
-        ids = [self.device.index] if self.device.type == "cuda" else None
-        return nn.parallel.DistributedDataParallel(model, device_ids=ids)
+        if self.device.type == "cuda":  # replaces the layers inside `model`
+            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+            return nn.parallel.DistributedDataParallel(model, device_ids=[self.device.index])
+        if self.is_main and any(
+            isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()
+        ):
+            print(
+                "warning: batch normalisation on CPUs uses each process's part of the batch: "
+                "results differ from a single process",
+                file=sys.stderr,
+            )
+        return nn.parallel.DistributedDataParallel(model)
 
     def mean(self, value: Tensor) -> Tensor:
         """Mean of a tensor of one shape over processes (the tensor itself in a single process)."""

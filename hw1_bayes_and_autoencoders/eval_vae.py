@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 import tyro
@@ -48,12 +48,14 @@ class Config:
 
     run_dirs: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """Run directories of train_vae.py, all on the same data."""
+    split: Literal["test", "val"] = "test"
+    """Images to measure on: `val` while choosing settings, `test` once, at the end."""
     samples: int = 10_000
-    """Images generated for a Fréchet distance, against as many test images."""
+    """Images generated for a Fréchet distance, against as many images of --split."""
     importance_samples: int = 100
     """K of the importance-weighted bound."""
     importance_images: int = 1000
-    """Test images it is computed on."""
+    """Images of --split it is computed on."""
     components: tuple[int, ...] = (10, 50, 200)
     """Sizes of the mixture to choose from by the log-density of validation latents (of a CVAE: over all
     classes)."""
@@ -204,7 +206,7 @@ def markdown_table(rows: list[dict], distance: str, config: Config, count: int) 
         return f"{row[name]:{form}}" + (f" ± {row[name + '_sd']:{form}}" if row["seeds"] > 1 else "")
 
     lines = [
-        f"On {count} test images; the K-sample bound on the first {config.importance_images}; mean ± sd over "
+        f"On {count} {config.split} images; the K-sample bound on the first {config.importance_images}; mean ± sd over "
         f"{rows[0]['seeds']} seed(s).  Nats of Gaussian and of Bernoulli pixels cannot be compared.",
         "",
         "| model | " + " | ".join(title for title, _, _ in columns) + " |",
@@ -236,7 +238,8 @@ def main(config: Config) -> Path:
     check(config)
     device = devices.start("cpu", seed=config.seed)
     first = training_config(config.run_dirs[0], config)
-    sets = {split: training.load_split(first, split) for split in ("train", "val", "test")}
+    sets = {split: training.load_split(first, split) for split in ("train", "val")}
+    sets["test"] = training.load_split(first, config.split)  # "test" from here on: what is measured on
     extractor = vae_measures.extractor_for(sets["test"])
     count = min(config.samples, len(sets["test"]))  # as many generated images as real ones
     distance = extractors.metric_name(first.data, count)
@@ -252,7 +255,8 @@ def main(config: Config) -> Path:
         text = markdown_table(models, distance, config, count) + "\n" + "".join(found)
         runs.write_text_atomic(run.folder / "table.md", text)
         run.say(text)
-        if extractor is not None:
+        real = None
+        if extractor is not None:  # how far as many training images are: what sampling alone costs
             real = extractors.frechet(extractor, sets["train"].images[:count], sets["test"].images[:count])
             vae_figures.save_distances(run.folder / "distances.png", models, distance, real)
         prefix = (lambda row: "") if len(models) == 1 else (lambda row: f"{row['model']}: ")
@@ -265,6 +269,8 @@ def main(config: Config) -> Path:
             },
             rows=rows,
             models=models,
+            split=config.split,
+            real_distance=real,
             n_test=len(sets["test"]),
             n_generated=count,
             n_importance=min(config.importance_images, len(sets["test"])),

@@ -138,7 +138,7 @@ def distances(
 
     `reconstruction` decodes z ~ q(z | x) of the test images: what a perfect sampler of z would reach.  For a
     conditional model also how many images the extractor's classifier, which never saw them, takes for the
-    class asked, overall and in the worst class.
+    class asked, overall and in the worst class, and the distance of each class to its own test images.
     """
     count = len(next(iter(z.values())))
     real = test.take(slice(0, count))
@@ -155,6 +155,10 @@ def distances(
             worst = min(right[labels == label].mean().item() for label in labels.unique())
             numbers[f"eval/recognised_percent_{source}"] = 100 * right.mean().item()
             numbers[f"eval/recognised_percent_worst_class_{source}"] = 100 * worst
+            for label in labels.unique().tolist():
+                own = extractors.moments_of(real.take(real.labels == label), extractor)
+                distance = extractors.frechet(extractor, images[labels == label], own)
+                numbers[f"eval/fd_{extractor.name}_class_{label}_{source}"] = distance
     return numbers
 
 

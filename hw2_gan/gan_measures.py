@@ -1,0 +1,111 @@
+"""What a GAN learnt, in numbers: Fréchet distance, modes covered and how evenly, diversity.
+
+Theory: theory/en/metrics.md (metrics.7), (metrics.15); theory/en/gan.md, eq. (gan.17).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from common.data import ImageSet, to_uint8
+from common.metrics import extractors
+from common.metrics.frechet import Moments
+
+CHUNK = 250
+"""Images that go through the generator at once."""
+CONFIDENCE = 0.9
+"""An attribute counts as recognised from this probability on."""
+COLLAPSED = 0.5
+"""Share of the real images' diversity below which samples are called collapsed."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Real images, prepared once, to compare as many generated ones with."""
+
+    name: str
+    count: int
+    diversity: float
+    extractor: extractors.Extractor | None
+    moments: Moments | None
+    combinations: Tensor | None
+    """int64 (N,): the style of each real image as one number."""
+
+
+def reference(images: ImageSet, device: torch.device | str = "cpu") -> Reference:
+    """Prepare N real images.  Where no shipped extractor reads such images, only diversity is measured."""
+    extractor = moments = combinations = None
+    shipped = images.name in extractors.NAMES
+    if shipped and (extractor := extractors.load_extractor(images.name, device)).shape == images.shape:
+        moments = extractors.moments_of(images, extractor)
+        if len(extractor.options) > 1:
+            found = extractors.predictions_of(images, extractor, CONFIDENCE)
+            combinations = styles(found, extractor)
+    else:
+        extractor = None
+    return Reference(images.name, len(images), diversity(images.images), extractor, moments, combinations)
+
+
+def diversity(images: Tensor) -> float:
+    """Mean over pixels and channels of E (x_i - y_i)^2 for pairs of different images, twice the variance, eq.
+    (gan.17), of uint8 (N, C, H, W) in units of [-1, 1]."""
+    columns = images.flatten(1).split(2048, dim=1)  # never all of them as floats
+    variances = torch.cat([part.float().var(0) for part in columns])
+    return 2 * variances.mean().item() * (2 / 255) ** 2
+
+
+def styles(predicted: dict[str, Tensor], extractor: extractors.Extractor) -> Tensor:
+    """The combination of options of each image as one number, int64 (N,); -1 where one is not recognised."""
+    combination, valid = 0, True
+    for name, options in style_options(extractor).items():
+        combination = combination * len(options) + predicted[name]
+        valid = (predicted[name] >= 0) & valid
+    return torch.where(valid, combination, -1)
+
+
+def style_options(extractor: extractors.Extractor) -> dict[str, tuple[str, ...]]:
+    """The attributes that make up a style: 4,032 combinations for avatars; the expression is none of them."""
+    return {name: options for name, options in extractor.options.items() if name != "expression"}
+
+
+def entropy(combinations: Tensor) -> float:
+    """Of the histogram of styles, in nats; unrecognised images count as one more style."""
+    share = combinations.unique(return_counts=True)[1].double() / len(combinations)
+    return -(share * share.log()).sum().item()
+
+
+@torch.inference_mode()
+def sample(generator: nn.Module, count: int, seed: int, device: torch.device | str = "cpu") -> Tensor:
+    """uint8 (N, 3, S, S) on the CPU: the same latents for the same seed."""
+    was_training = generator.training
+    generator.eval()
+    z = torch.randn(count, generator.latent, generator=torch.Generator().manual_seed(seed))
+    images = torch.cat([to_uint8(generator(part.to(device))).cpu() for part in z.split(CHUNK)])
+    generator.train(was_training)
+    return images
+
+
+def measure(images: Tensor, real: Reference) -> dict[str, float]:
+    """Numbers of N generated uint8 images (N, 3, S, S) against N real ones; names end as `metric_name` says.
+
+    diversity      share of the real images' mean squared difference of pairs
+    fd_avatars_N   Fréchet distance
+    valid          share of images in which every style attribute is recognised
+    coverage       distinct styles as a share of those among N real images
+    evenness       entropy of the styles as a share of that of N real images
+    """
+    numbers = {"diversity": diversity(images) / real.diversity}
+    if real.extractor is None:
+        return numbers
+    name = extractors.metric_name(real.extractor.name, real.count).removeprefix("eval/")
+    numbers[name] = extractors.frechet(real.extractor, images, real.moments)
+    if real.combinations is not None:
+        found = styles(extractors.predictions_of(images, real.extractor, CONFIDENCE), real.extractor)
+        numbers["valid"] = (found >= 0).double().mean().item()
+        distinct = len(found[found >= 0].unique())
+        numbers["coverage"] = distinct / len(real.combinations[real.combinations >= 0].unique())
+        numbers["evenness"] = entropy(found[found >= 0]) / entropy(real.combinations) if distinct else 0.0
+    return numbers

@@ -1,0 +1,62 @@
+"""Watches a GAN while it trains: what the generator can do after every epoch, and whether it collapsed."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from common import devices, runs
+from common.data import ImageSet
+from hw2_gan import gan_figures, gan_measures
+
+SHOWN = 64
+"""Samples in a picture: those of the same latents after every epoch."""
+
+
+class Monitor:
+    """Compares the generator with validation images, its weights as they are (`raw`) and averaged (`ema`)."""
+
+    def __init__(self, run: runs.Run, device: devices.Device, images: ImageSet):
+        self.run, self.device, self.collapsed = run, device, False
+        self.real = gan_measures.reference(images, device.device) if device.is_main else None
+
+    def epoch(self, step: int, means: dict[str, float], generator: nn.Module, ema: nn.Module) -> float | None:
+        """Log everything after an epoch; returns the Fréchet distance of the averaged weights, if any."""
+        if self.real is None:
+            return None
+        numbers = {}
+        for version, network in (("raw", generator), ("ema", ema)):
+            images = gan_measures.sample(network, self.real.count, seed=1, device=self.device.device)
+            measured = gan_measures.measure(images, self.real)
+            numbers |= {f"val/{version}_{name}": value for name, value in measured.items()}
+            self.run.save_samples(version, step, images[:SHOWN], 8)
+        self.run.log(step, means | numbers)
+        self.alarm(step, numbers["val/raw_diversity"])
+        return next((value for name, value in numbers.items() if name.startswith("val/ema_fd_")), None)
+
+    def alarm(self, step: int, diversity: float) -> None:
+        """Say when samples of the raw weights become, or stop being, too much alike."""
+        if (diversity < gan_measures.COLLAPSED) != self.collapsed:
+            self.collapsed = not self.collapsed
+            self.run.say(
+                f"step {step}: samples are {100 * diversity:.0f} % as diverse as the data: "
+                + ("COLLAPSED" if self.collapsed else "no longer collapsed")
+            )
+
+    def finish(self, seed: int, generator_parameters: int, discriminator_parameters: int) -> None:
+        """Figures and summary.json of a finished run: its last epoch, and when it was collapsed."""
+        if self.real is None:
+            return
+        lines = runs.read_metrics(self.run.folder)
+        self.run.summary(
+            {name: value for name, value in lines[-1].items() if name.startswith("val/")},
+            steps=lines[-1]["step"],
+            n_val=self.real.count,
+            seed=seed,
+            collapsed_at_steps=[
+                line["step"] for line in lines if line["val/raw_diversity"] < gan_measures.COLLAPSED
+            ],
+            generator_parameters=generator_parameters,
+            discriminator_parameters=discriminator_parameters,
+            figures=gan_figures.save_training(self.run.folder, lines, self.run.folder.name),
+        )
+        self.run.say(f"finished; next: eval_gan.py {self.run.folder}")

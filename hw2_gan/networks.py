@@ -1,0 +1,252 @@
+"""DCGAN and the homework's CSPup generator.  Theory: theory/en/gan.md, eqs. (gan.12), (gan.18)-(gan.21).
+
+python hw2_gan/networks.py                           # shapes and parameters of the homework's networks
+python hw2_gan/networks.py --size 64 --width 0.25    # of those that train on two CPU cores
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from common import command_line
+from common.errors import InputError
+
+SIZES = (32, 64, 128)
+"""Sides of images that the networks draw and judge."""
+LATENT = 100
+
+Upsampling = Literal["transposed", "nearest"]
+Normalisation = Literal["none", "batch"]
+Activation = Literal["relu", "leaky_relu"]
+Output = Literal["relu", "tanh"]
+
+
+def upsample(channels: int, kind: Upsampling) -> nn.Module:
+    """(B, C, H, W) -> (B, C, 2 H, 2 W).
+
+    A 4x4 kernel with stride 2 covers every position equally often, eqs. (gan.18)-(gan.20)."""
+    if kind == "transposed":
+        return nn.ConvTranspose2d(channels, channels, 4, stride=2, padding=1)
+    return nn.Upsample(scale_factor=2, mode="nearest")
+
+
+def activated(channels: int, normalisation: Normalisation, activation: Activation) -> list[nn.Module]:
+    """What follows a convolution: batch normalisation, if any, and the non-linearity."""
+    norm = [nn.BatchNorm2d(channels)] if normalisation == "batch" else []
+    return [*norm, nn.ReLU() if activation == "relu" else nn.LeakyReLU(0.2)]
+
+
+class CSPupBlock(nn.Module):
+    """(B, C, H, W) -> (B, C / 2, 2 H, 2 W): one half goes straight up, the other is worked on.
+
+    Left: upsampling.  Right: 1x1 convolution, activation, upsampling, 3x3 convolution, activation, 3x3
+    convolution.  The sum of both is the output, eq. (gan.21): gradients reach the input on the left through a
+    single linear layer, and no convolution is wider than C / 2.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        *,
+        upsampling: Upsampling = "transposed",
+        normalisation: Normalisation = "none",
+        activation: Activation = "relu",
+    ):
+        super().__init__()
+        if in_channels % 2:
+            raise ValueError(f"in_channels {in_channels}: the block halves them; use an even number")
+        half = in_channels // 2
+        self.left = upsample(half, upsampling)
+        self.right = nn.Sequential(
+            nn.Conv2d(half, half, 1),
+            *activated(half, normalisation, activation),
+            upsample(half, upsampling),
+            nn.Conv2d(half, half, 3, padding=1),
+            *activated(half, normalisation, activation),
+            nn.Conv2d(half, half, 3, padding=1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        left, right = x.chunk(2, dim=1)
+        return self.left(left) + self.right(right)
+
+
+class CSPupGenerator(nn.Module):
+    """z (B, D) -> images (B, 3, S, S) in [-1, 1].  The defaults are the homework's.
+
+    z -> 4x4x1024 -> CSPup -> 8x8x512 -> 16x16x256 -> 32x32x128 -> 64x64x64 -> transposed convolution, ReLU ->
+    128x128x3.  Smaller images take fewer blocks.  `width` multiplies all channels but the last.
+    """
+
+    def __init__(
+        self,
+        size: int = 128,
+        width: float = 1.0,
+        latent: int = LATENT,
+        *,
+        upsampling: Upsampling = "transposed",
+        normalisation: Normalisation = "none",
+        activation: Activation = "relu",
+        output: Output = "relu",
+    ):
+        super().__init__()
+        check_size(size)
+        blocks = size.bit_length() - 4  # 128 -> 4, 64 -> 3, 32 -> 2
+        channels = check_width(1024, width, halvings=blocks + 1)
+        self.latent, self.output = latent, output
+        self.start = nn.Sequential(
+            nn.ConvTranspose2d(latent, channels, 4), *activated(channels, normalisation, activation)
+        )
+        options = {"upsampling": upsampling, "normalisation": normalisation, "activation": activation}
+        self.blocks = nn.Sequential(*(CSPupBlock(channels >> level, **options) for level in range(blocks)))
+        self.end = nn.ConvTranspose2d(channels >> blocks, 3, 4, stride=2, padding=1)
+
+    def forward(self, z: Tensor) -> Tensor:
+        return to_images(self.end(self.blocks(self.start(z[:, :, None, None]))), self.output)
+
+
+class DCGANGenerator(nn.Module):
+    """z (B, D) -> images (B, 3, S, S) in [-1, 1]: the reference (Radford et al. 2016).
+
+    Transposed convolutions with 4x4 kernels, batch normalisation and ReLU; 1024 `width` channels at 4x4.
+    """
+
+    def __init__(self, size: int = 64, width: float = 1.0, latent: int = LATENT, *, output: Output = "tanh"):
+        super().__init__()
+        check_size(size)
+        doublings = size.bit_length() - 4
+        channels = check_width(1024, width, halvings=doublings)
+        self.latent, self.output = latent, output
+        layers = [nn.ConvTranspose2d(latent, channels, 4, bias=False), *activated(channels, "batch", "relu")]
+        for _ in range(doublings):
+            layers += [
+                nn.ConvTranspose2d(channels, channels // 2, 4, stride=2, padding=1, bias=False),
+                *activated(channels // 2, "batch", "relu"),
+            ]
+            channels //= 2
+        self.layers = nn.Sequential(*layers, nn.ConvTranspose2d(channels, 3, 4, stride=2, padding=1))
+        self.apply(initialise_as_dcgan)
+
+    def forward(self, z: Tensor) -> Tensor:
+        return to_images(self.layers(z[:, :, None, None]), self.output)
+
+
+class DCGANDiscriminator(nn.Module):
+    """Images (B, 3, S, S) -> logits (B,): convolutions with 4x4 kernels and stride 2 down to 4x4, LeakyReLU.
+
+    `normalisation`: batch (as in DCGAN, not after the first layer), spectral (every weight divided by its
+    largest singular value, eq. (gan.12), Miyato et al. 2018) or none.
+    """
+
+    def __init__(
+        self,
+        size: int = 64,
+        width: float = 1.0,
+        *,
+        normalisation: Literal["batch", "spectral", "none"] = "batch",
+    ):
+        super().__init__()
+        check_size(size)
+        halvings = size.bit_length() - 3  # down to 4x4
+        channels = check_width(64, width, halvings=0)
+        constrained = spectral_norm if normalisation == "spectral" else (lambda layer: layer)
+        layers, before = [], 3
+        for level in range(halvings):
+            own = "batch" if normalisation == "batch" and level else "none"
+            layers += [
+                nn.Conv2d(before, channels << level, 4, stride=2, padding=1, bias=own == "none"),
+                *activated(channels << level, own, "leaky_relu"),
+            ]
+            before = channels << level
+        layers.append(nn.Conv2d(before, 1, 4))
+        self.layers = nn.Sequential(*layers)
+        self.apply(initialise_as_dcgan)
+        for layer in self.layers:  # after the initial values: the parametrisation starts from them
+            if isinstance(layer, nn.Conv2d):
+                constrained(layer)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.layers(images).flatten().float()
+
+
+def to_images(x: Tensor, output: Output) -> Tensor:
+    """The last activation.  ReLU gives grey levels from black at 0, which are brought to [-1, 1]; tanh gives
+    [-1, 1]."""
+    return x.float().tanh() if output == "tanh" else 2 * x.float().relu() - 1
+
+
+def initialise_as_dcgan(module: nn.Module) -> None:
+    """Weights from N(0, 0.02^2); scales of batch normalisation from N(1, 0.02^2) (Radford et al. 2016)."""
+    if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+        nn.init.normal_(module.weight, 0, 0.02)
+    elif isinstance(module, nn.BatchNorm2d):
+        nn.init.normal_(module.weight, 1, 0.02)
+
+
+def check_size(size: int) -> None:
+    if size not in SIZES:
+        raise InputError(f"--size {size}: the networks are made for {', '.join(map(str, SIZES))} pixels")
+
+
+def check_width(channels: int, width: float, halvings: int) -> int:
+    """`width` times as many channels, which must stay whole when halved so often."""
+    scaled = round(channels * width)
+    if scaled < 2**halvings or scaled % 2**halvings or abs(scaled - channels * width) > 1e-9:
+        raise InputError(
+            f"--width {width}: {channels * width:g} channels cannot be halved {halvings} times; use 1, 1/2, "
+            "1/4, 1/8 (0.125) ..."
+        )
+    return scaled
+
+
+def shape_table(network: nn.Module, example: Tensor) -> str:
+    """Layer, output shape without the batch, parameters: a line for each stage with any, and the total."""
+    lines, hooks = [], []
+
+    def note(name: str):
+        def hook(module: nn.Module, inputs: tuple, output: Tensor) -> None:
+            lines.append(f"{name:10} {'x'.join(map(str, output.shape[1:])):12} {parameters(module):>12,}")
+
+        return hook
+
+    for name, child in network.named_children():
+        open_up = isinstance(child, nn.Sequential) and name != "start"
+        for inner, stage in child.named_children() if open_up else [("", child)]:
+            if parameters(stage):
+                hooks.append(stage.register_forward_hook(note(f"{name}.{inner}".rstrip("."))))
+    with torch.inference_mode():
+        network(example)
+    for hook in hooks:
+        hook.remove()
+    return "\n".join([*lines, f"{'all':10} {'':12} {parameters(network):>12,}"])
+
+
+def parameters(module: nn.Module) -> int:
+    """How many numbers are trained."""
+    return sum(p.numel() for p in module.parameters())
+
+
+@dataclass(frozen=True)
+class Config:
+    """Flags of networks.py."""
+
+    size: int = 128
+    """Side of the images: 32, 64 or 128 pixels."""
+    width: float = 1.0
+    """Multiplies the channels."""
+
+
+def main(config: Config) -> None:
+    images, z = torch.zeros(2, 3, config.size, config.size), torch.zeros(2, LATENT)
+    for kind, example in ((CSPupGenerator, z), (DCGANGenerator, z), (DCGANDiscriminator, images)):
+        print(f"{kind.__name__}, {config.size} pixels, width {config.width:g}")
+        print(shape_table(kind(config.size, config.width), example), end="\n\n")
+
+
+if __name__ == "__main__":
+    command_line.run(main, Config)

@@ -1,0 +1,379 @@
+"""Train a GAN: DCGAN or the CSPup generator, under any of the hypotheses.  Theory: theory/en/gan.md.
+
+python hw2_gan/train_gan.py                                  # the base run: 5 epochs of drawn avatars
+python hw2_gan/train_gan.py --hypothesis 5                   # flags given beside it win over the hypothesis
+python hw2_gan/train_gan.py --hypothesis 3 --loss least-squares --size 128 --width 1 --data celeba
+python hw2_gan/train_gan.py --resume runs/hw2/0001-gan-base-avatars
+torchrun --nproc-per-node 2 hw2_gan/train_gan.py --hypothesis 5
+
+Every epoch logs both losses, D(x), D(G(z)), gradient norms, and, of the weights as they are (`raw`) and of
+their moving average (`ema`), Fréchet distance, styles covered and diversity against validation images.  A
+generator whose diversity falls below half of the data's is reported as collapsed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.optim import swa_utils
+
+from common import adversarial, augmentation, checkpoints, command_line, data, devices, runs
+from common.data import Batches, ImageSet
+from common.errors import InputError
+from hw2_gan import hypotheses, networks
+from hw2_gan.monitor import Monitor
+
+DISCRIMINATOR_LOSSES = {
+    "minimax": adversarial.cross_entropy_discriminator,
+    "non-saturating": adversarial.cross_entropy_discriminator,
+    "least-squares": adversarial.least_squares_discriminator,
+    "hinge": adversarial.hinge_discriminator,
+    "wasserstein": adversarial.wasserstein_discriminator,
+}
+GENERATOR_LOSSES = {
+    "minimax": adversarial.minimax_generator,
+    "non-saturating": adversarial.non_saturating_generator,
+    "least-squares": adversarial.least_squares_generator,
+    "hinge": adversarial.linear_generator,
+    "wasserstein": adversarial.linear_generator,
+}
+
+
+@dataclass(frozen=True)
+class Config(command_line.TrainingFlags):
+    """Flags of train_gan.py.  Their defaults are the base run's; --hypothesis changes them."""
+
+    hypothesis: str = "base"
+    """base, 0 to 3 (the course's) or a higher number (ours): sets the defaults of the flags below."""
+    data: str = "avatars"
+    """avatars, celeba, creatures, or a folder of images."""
+    size: int = 64
+    """Side of the images: 32, 64 or 128 pixels."""
+    generator: Literal["cspup", "dcgan"] = "cspup"
+    """The homework's generator, or DCGAN's."""
+    width: float = 0.25
+    """Multiplies the channels of both networks; 1 is the homework's."""
+    upsampling: networks.Upsampling = "transposed"
+    """Of the CSPup blocks: transposed convolution, or nearest neighbours."""
+    normalisation: networks.Normalisation = "none"
+    """In the CSPup generator."""
+    activation: networks.Activation = "relu"
+    """In the CSPup generator."""
+    output: networks.Output = "relu"
+    """The generator's last activation."""
+    discriminator_normalisation: Literal["batch", "spectral", "none"] = "batch"
+    """Batch as in DCGAN; spectral: every weight divided by its largest singular value."""
+    loss: Literal["minimax", "non-saturating", "least-squares", "hinge", "wasserstein"] = "non-saturating"
+    """Of both networks."""
+    real_label: tuple[float, float] = (1.0, 1.0)
+    """Cross-entropy targets of real images, drawn uniformly between the two: 0.9 0.9 smooths, 0.8 1 at
+    random."""
+    fake_label: tuple[float, float] = (0.0, 0.0)
+    """The same of generated images."""
+    r1_gamma: float = 0.0
+    """Weight gamma / 2 of the R1 penalty."""
+    gradient_penalty: float = 0.0
+    """Weight of the Wasserstein loss's gradient penalty; 10 in its paper."""
+    penalty_every: int = 4
+    """Steps between penalties, each weighed as many times (Karras et al. 2020, lazy regularisation)."""
+    instance_noise: float = 0.0
+    """Standard deviation of noise on all images D sees, falling linearly to 0 over the run."""
+    augment: tuple[Literal["color", "translation", "cutout"], ...] = ()
+    """Differentiable augmentation of all images D sees."""
+    optimizer_discriminator: Literal["adam", "sgd"] = "adam"
+    """Of the discriminator; the generator has Adam."""
+    lr_generator: float = 2e-4
+    """Learning rate of the generator."""
+    lr_discriminator: float = 2e-4
+    """Learning rate of the discriminator."""
+    beta1: float = 0.5
+    """Adam's average of gradients."""
+    beta2: float = 0.999
+    """Adam's average of squared gradients."""
+    weight_decay: float = 0.0
+    """L2 penalty of both networks' weights."""
+    discriminator_steps: int = 1
+    """Updates of D in a step."""
+    generator_steps: int = 1
+    """Updates of G in a step."""
+    ema: float = 0.995
+    """Decay per step of the average of the generator's weights."""
+    epochs: int = 5
+    """Passes over the training images."""
+    batch_size: int = 64
+    """Images per update, over all processes."""
+    measure_images: int = 2000
+    """Generated and validation images compared after every epoch."""
+
+    def preset(self) -> Config:
+        """The defaults that --hypothesis implies."""
+        return Config(hypothesis=self.hypothesis, **hypotheses.hypothesis(self.hypothesis).flags())
+
+
+def build_generator(config: Config) -> nn.Module:
+    """The untrained generator of this run."""
+    if config.generator == "dcgan":
+        return networks.DCGANGenerator(config.size, config.width, output=config.output)
+    return networks.CSPupGenerator(
+        config.size,
+        config.width,
+        upsampling=config.upsampling,
+        normalisation=config.normalisation,
+        activation=config.activation,
+        output=config.output,
+    )
+
+
+def build_discriminator(config: Config) -> nn.Module:
+    """The untrained discriminator of this run."""
+    return networks.DCGANDiscriminator(
+        config.size, config.width, normalisation=config.discriminator_normalisation
+    )
+
+
+def averaged(config: Config, generator: nn.Module) -> swa_utils.AveragedModel:
+    """An exponential moving average of the generator's weights, eq. (gan.16)."""
+    return swa_utils.AveragedModel(
+        generator, multi_avg_fn=swa_utils.get_ema_multi_avg_fn(config.ema), use_buffers=True
+    )
+
+
+class Judgement(nn.Module):
+    """Both sides of a discriminator's update as one forward pass, as DistributedDataParallel wants it.
+
+    Real and generated images go through separately: batch normalisation would otherwise mix them (Radford et
+    al. 2016)."""
+
+    def __init__(self, discriminator: nn.Module):
+        super().__init__()
+        self.discriminator = discriminator
+
+    def forward(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+        return self.discriminator(real), self.discriminator(fake)
+
+
+def seen(config: Config, images: Tensor, share_done: float) -> Tensor:
+    """What D sees of images (B, 3, S, S): with noise, eq. (gan.14), and augmented, eq. (gan.15)."""
+    if config.instance_noise:
+        images = images + config.instance_noise * (1 - share_done) * torch.randn_like(images)
+    return augmentation.augment(images, config.augment)
+
+
+def targets(like: Tensor, label: tuple[float, float]) -> Tensor:
+    """Cross-entropy targets for logits (B,), uniform between the two ends of `label`, eq. (gan.13)."""
+    return label[0] + (label[1] - label[0]) * torch.rand_like(like) if label[0] < label[1] else label[0]
+
+
+def discriminator_loss(config: Config, real: Tensor, fake: Tensor) -> Tensor:  # (B,), (B,) -> (B,)
+    """The loss of --loss on logits, with the labels of this run where it is a cross-entropy."""
+    loss = DISCRIMINATOR_LOSSES[config.loss]
+    if loss is adversarial.cross_entropy_discriminator:
+        return loss(real, fake, targets(real, config.real_label), targets(fake, config.fake_label))
+    return loss(real, fake)
+
+
+def penalties(
+    config: Config, discriminator: nn.Module, real: Tensor, fake: Tensor, step: int
+) -> Tensor | float:
+    """The mean penalty on D's gradients as this step's loss contains it, eqs. (gan.9), (gan.10)."""
+    total = 0.0
+    if step % config.penalty_every:
+        return total
+    if config.r1_gamma:
+        total = config.r1_gamma / 2 * adversarial.r1_penalty(discriminator, real).mean()
+    if config.gradient_penalty:
+        penalty = adversarial.gradient_penalty(discriminator, real, fake)
+        total = total + config.gradient_penalty * penalty.mean()
+    return config.penalty_every * total
+
+
+def opinion(config: Config, logits: Tensor) -> Tensor:  # (B,) -> (B,)
+    """D(x): a probability under a cross-entropy, the output as it is under the other losses."""
+    return logits.sigmoid() if config.loss in ("minimax", "non-saturating") else logits
+
+
+def gradient_norm(network: nn.Module) -> Tensor:
+    """|gradient| over all parameters."""
+    return nn.utils.get_total_norm([p.grad for p in network.parameters() if p.grad is not None])
+
+
+def optimizers(config: Config, generator: nn.Module, discriminator: nn.Module, device: devices.Device):
+    """Adam for G, Adam or SGD for D."""
+    adam = lambda network, lr: torch.optim.Adam(
+        network.parameters(),
+        lr=lr,
+        betas=(config.beta1, config.beta2),
+        weight_decay=config.weight_decay,
+        fused=device.device.type != "mps",
+    )
+    if config.optimizer_discriminator == "sgd":
+        for_discriminator = torch.optim.SGD(
+            discriminator.parameters(), lr=config.lr_discriminator, weight_decay=config.weight_decay
+        )
+    else:
+        for_discriminator = adam(discriminator, config.lr_discriminator)
+    return adam(generator, config.lr_generator), for_discriminator
+
+
+def check(config: Config) -> None:
+    """InputError for numbers no run can have."""
+    networks.check_size(config.size)
+    for name in ("epochs", "batch_size", "lr_generator", "lr_discriminator", "penalty_every",
+                 "discriminator_steps", "generator_steps"):  # fmt: skip
+        if getattr(config, name) <= 0:
+            raise InputError(f"--{name.replace('_', '-')} {getattr(config, name)}: must be above 0")
+    for name in ("r1_gamma", "gradient_penalty", "instance_noise", "weight_decay"):
+        if getattr(config, name) < 0:
+            raise InputError(f"--{name.replace('_', '-')} {getattr(config, name)}: must not be negative")
+    for name in ("real_label", "fake_label"):
+        low, high = getattr(config, name)
+        if not 0 <= low <= high <= 1:
+            raise InputError(f"--{name.replace('_', '-')} {low} {high}: two numbers, 0 <= low <= high <= 1")
+    if not 0 < config.ema < 1:
+        raise InputError(f"--ema {config.ema}: a decay per step lies between 0 and 1, 0.995 for example")
+    if config.measure_images < 2:
+        raise InputError(f"--measure-images {config.measure_images}: must be at least 2")
+
+
+def load_split(config: Config, split: str, count: int | None = None) -> ImageSet:
+    """The images of one split as this run sees them: three channels."""
+    images = data.load(config.data, split, size=config.size, count=count, data_dir=config.data_dir)
+    if images.shape != (3, config.size, config.size):
+        raise InputError(
+            f"--data {config.data}: images of {'x'.join(map(str, images.shape))}; these networks draw "
+            f"3x{config.size}x{config.size}; use avatars, celeba, creatures or a folder"
+        )
+    return images
+
+
+def validation_images(config: Config) -> ImageSet:
+    """What every epoch is compared with: as many images as asked for, or all there are."""
+    count = config.measure_images if config.data in data.DRAWN else None
+    return load_split(config, "val", count).take(slice(0, config.measure_images))
+
+
+class Latents:
+    """z of each batch.  Every process draws those of the whole batch and takes its rows, so that the number
+    of processes changes nothing; part of the checkpoint."""
+
+    def __init__(self, config: Config, dimension: int, device: devices.Device):
+        self.shape, self.device = (config.batch_size, dimension), device
+        self.generator = torch.Generator().manual_seed(config.seed)
+
+    def draw(self) -> Tensor:  # -> (B, D)
+        z = torch.randn(self.shape, generator=self.generator)
+        return z[self.device.rank :: self.device.world_size].to(self.device.device)
+
+    def state_dict(self) -> dict:
+        return {"generator": self.generator.get_state()}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.generator.set_state(state["generator"])
+
+
+def main(config: Config) -> Path:
+    check(config)
+    device = devices.start(config.device, precision=config.precision, seed=config.seed)
+    train = load_split(config, "train")
+    if len(train) < config.batch_size * config.discriminator_steps:
+        raise InputError(
+            f"--batch-size {config.batch_size}: only {len(train)} training images; use a smaller one"
+        )
+    generator = device.prepare(build_generator(config), channels_last=True)
+    discriminator = device.prepare(build_discriminator(config), channels_last=True)
+    draw, judge = device.parallel(generator), device.parallel(Judgement(discriminator))
+    ema = averaged(config, generator)
+    for_generator, for_discriminator = optimizers(config, generator, discriminator, device)
+    batches = Batches(
+        train,
+        config.batch_size,
+        drop_last=True,
+        seed=config.seed,
+        device=device.device,
+        rank=device.rank,
+        world_size=device.world_size,
+    )
+    latents, averages = Latents(config, generator.latent, device), runs.Averages()
+    epoch_steps = len(batches) // config.discriminator_steps
+    steps = config.epochs * epoch_steps
+    with (
+        runs.start(
+            "hw2",
+            f"gan-{config.hypothesis}-{Path(config.data).name}",
+            config,
+            device,
+            outdir=config.outdir,
+            resume=config.resume,
+            wandb=config.wandb,
+        ) as run,
+        checkpoints.Checkpoints(
+            run.checkpoints_dir,
+            device,
+            every_seconds=config.checkpoint_seconds,
+            generator=generator,
+            discriminator=discriminator,
+            ema=ema,
+            for_generator=for_generator,
+            for_discriminator=for_discriminator,
+            batches=batches,
+            latents=latents,
+            averages=averages,
+        ) as saver,
+    ):
+        done = saver.resume() if config.resume else 0
+        run.rewind(done)
+        stream, monitor = batches.forever(), Monitor(run, device, validation_images(config))
+        for step in run.progress(done + 1, steps):
+            share_done = step / steps
+            discriminator.requires_grad_(True)
+            for _ in range(config.discriminator_steps):
+                real = seen(config, next(stream).images, share_done)
+                with device.autocast():
+                    with torch.no_grad():
+                        fake = seen(config, generator(latents.draw()), share_done)
+                    real_logits, fake_logits = judge(real, fake)
+                d_loss = discriminator_loss(config, real_logits, fake_logits)
+                penalty = penalties(config, discriminator, real, fake, step)
+                for_discriminator.zero_grad()
+                (d_loss.mean() + penalty).backward()
+                for_discriminator.step()
+            d_gradient = gradient_norm(discriminator)
+
+            discriminator.requires_grad_(False)  # no gradients of D's weights in G's update
+            for _ in range(config.generator_steps):
+                with device.autocast():
+                    logits = discriminator(seen(config, draw(latents.draw()), share_done))
+                g_loss = GENERATOR_LOSSES[config.loss](logits)
+                for_generator.zero_grad()
+                g_loss.mean().backward()
+                for_generator.step()
+            ema.update_parameters(generator)
+
+            averages.add(
+                {
+                    "discriminator_loss": d_loss,
+                    "generator_loss": g_loss,
+                    "d_real": opinion(config, real_logits),
+                    "d_fake": opinion(config, fake_logits),
+                    "discriminator_gradient_norm": d_gradient.expand(len(d_loss)),
+                    "generator_gradient_norm": gradient_norm(generator).expand(len(d_loss)),
+                }
+            )
+            if step % epoch_steps == 0:
+                means = {f"train/{key}": mean for key, mean in averages.take(device).items()}
+                saver.require_finite(step, *means.values())
+                distance = device.broadcast(monitor.epoch(step, means, generator, ema.module))
+                if distance is not None:
+                    saver.save_if_best(step, distance)
+            saver.save_if_due(step, g_loss.mean() + d_loss.mean())
+        saver.save(steps)
+        monitor.finish(config.seed, networks.parameters(generator), networks.parameters(discriminator))
+    return run.folder
+
+
+if __name__ == "__main__":
+    command_line.run(main, Config)
