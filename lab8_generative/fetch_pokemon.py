@@ -200,10 +200,12 @@ def open_set(config: Config) -> Manifest:
     """The manifest of --out, made where there is none.  InputError when the set was made by other flags."""
     images = config.out / "images"
     images.mkdir(parents=True, exist_ok=True)
-    for folder in (images, config.cache):
-        for stale in folder.glob(".*.part"):  # what a killed run was writing
-            if time.time() - stale.stat().st_mtime > 3600:
-                stale.unlink(missing_ok=True)
+    for folder, age in ((config.out, 0), (images, 0), (config.cache, 3600)):
+        for part in folder.glob(
+            ".*.part"
+        ):  # what a killed run was writing; the cache may be in use by another
+            if time.time() - part.stat().st_mtime >= age:
+                part.unlink(missing_ok=True)
     manifest = Manifest(config.out)
     for row in manifest.rows.values():
         if not row.problem and (row.size, row.artwork, row.background) != _recipe(config):

@@ -17,9 +17,8 @@ def decode(body: bytes) -> Image.Image:
     """RGBA of a complete picture: all pixels decoded, of a PNG all check sums right.  Raises BadAnswer."""
     try:
         with Image.open(io.BytesIO(body), formats=FORMATS) as image:
-            width, height = image.size
-            if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
-                raise BadAnswer(f"picture of {width} x {height} pixels")
+            if max(image.size) > MAX_SIDE:
+                raise BadAnswer(f"picture of {image.width} x {image.height} pixels")
             image.verify()
         with Image.open(io.BytesIO(body), formats=FORMATS) as image:  # verify() leaves nothing to decode
             image.load()

@@ -77,7 +77,7 @@ class PokemonServer(ThreadingHTTPServer):
         self.base_url, self.page, self.delay = f"http://{self.host}/api/v2", page, delay
         self.faults, self.always = defaultdict(list), {}
         self.hits, self.times, self.hosts, self.bytes_sent = Counter(), [], set(), Counter()
-        self.busy = self.busiest = 0
+        self.busy = self.busiest = self.asked_to_wait_until = 0
         self.pictures_before_hold, self.held, self.release = 10**9, threading.Event(), threading.Event()
         self.closing, self.lock = threading.Event(), threading.Lock()
         numbers = range(1, count + 1)
@@ -132,6 +132,7 @@ class PokemonServer(ThreadingHTTPServer):
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else each answer waits 40 ms for the client to acknowledge its headers
     server: PokemonServer
 
     def do_GET(self) -> None:
@@ -230,8 +231,16 @@ def zip_bomb(handler: Handler, body: bytes) -> None:
     handler.reply(zeros, Content_Encoding="gzip")
 
 
-def retry_date(seconds: float) -> str:
-    return formatdate(time.time() + seconds, usegmt=True)
+def one_byte_wrong(handler: Handler, body: bytes) -> None:
+    """Where it can be noticed: PNG has check sums and JSON is UTF-8, of a GIF only the beginning is known."""
+    place = 0 if body.startswith(b"GIF") else 60
+    handler.reply(body[:place] + bytes([body[place] ^ 255]) + body[place + 1 :])
+
+
+def slower_until(handler: Handler, body: bytes) -> None:
+    handler.server.asked_to_wait_until = int(time.time()) + 2
+    date = formatdate(handler.server.asked_to_wait_until, usegmt=True)
+    handler.reply(b"slower", 429, Retry_After=date)
 
 
 FAULTS = {
@@ -240,7 +249,7 @@ FAULTS = {
     "503": lambda handler, body: handler.reply(b"busy", 503, Retry_After="1"),
     "403 with Retry-After": lambda handler, body: handler.reply(b"slower", 403, Retry_After="1"),
     "429 seconds": lambda handler, body: handler.reply(b"slower", 429, Retry_After="1"),
-    "429 date": lambda handler, body: handler.reply(b"slower", 429, Retry_After=retry_date(2)),
+    "429 date": slower_until,
     "429 nonsense": lambda handler, body: handler.reply(b"slower", 429, Retry_After="soon"),
     "429 endless": lambda handler, body: handler.reply(b"slower", 429, Retry_After="9" * 5000),
     "404": lambda handler, body: handler.reply(b"not found", 404),
@@ -253,7 +262,7 @@ FAULTS = {
     "empty": lambda handler, body: handler.reply(b""),
     "html": lambda handler, body: handler.reply(b"<html>Down for maintenance</html>"),
     "noise": lambda handler, body: handler.reply(random.Random(0).randbytes(5000)),
-    "one byte wrong": lambda handler, body: handler.reply(body[:60] + bytes([body[60] ^ 255]) + body[61:]),
+    "one byte wrong": one_byte_wrong,
     "deep": lambda handler, body: handler.reply(b"[" * 100_000),
     "no pixels": lambda handler, body: handler.reply(png_that_claims(0, 0)),
     "pixel bomb": lambda handler, body: handler.reply(png_that_claims(60_000, 60_000)),

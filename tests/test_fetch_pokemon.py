@@ -1,0 +1,514 @@
+"""Fetching Pokémon from a server that misbehaves on purpose: all that is good arrives, nothing else stays."""
+
+import gzip
+import hashlib
+import io
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from pokemon_server import ARTWORK_PATHS, FAULTS, LASTING, PokemonServer, make_picture, png_that_claims
+
+from common import command_line, data
+from common.errors import InputError
+from lab8_generative import fetch_pokemon, polite_download, sprite_pictures
+from lab8_generative.fetch_pokemon import Config
+from lab8_generative.polite_download import BadAnswer
+
+SCRIPT = Path(fetch_pokemon.__file__)
+WHITE = (255, 255, 255)
+
+
+@pytest.fixture(autouse=True)
+def _no_proxy(monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+
+
+@pytest.fixture
+def config(tmp_path):
+    """config(server, flag=...) -> Config that does not wait for a server on this machine."""
+
+    def make(server: PokemonServer, **flags) -> Config:
+        quick = {
+            "requests_per_second": 10_000,
+            "backoff_seconds": 0,
+            "longest_wait_seconds": 0.01,
+            "answer_megabytes": 1,
+            "size": 32,
+            "out": tmp_path / "set",
+            "cache": tmp_path / "cache",
+            "base_url": server.base_url,
+        }
+        return Config(**{**quick, **flags})
+
+    return make
+
+
+def rows_of(folder: Path) -> dict[int, dict]:
+    lines = [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
+    assert len({row["id"] for row in lines}) == len(lines), "one line per Pokémon"
+    return {row["id"]: row for row in lines}
+
+
+def images_of(folder: Path) -> dict[str, bytes]:
+    """File name -> content, without the hidden files that a killed run may leave behind."""
+    return {path.name: path.read_bytes() for path in (folder / "images").glob("[!.]*")}
+
+
+def right_images(server: PokemonServer, numbers, size: int = 32) -> dict[str, bytes]:
+    return {
+        f"{n:04d}.png": sprite_pictures.square_png(server.pictures[f"/sprites/{n}.png"], size, WHITE)
+        for n in numbers
+    }
+
+
+# ---- everything at once
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_every_good_picture_arrives_intact_once_from_a_server_that_misbehaves_at_random(config, seed, capsys):
+    with PokemonServer(count=30, page=7) as server:
+        server.misbehave(seed)
+        server.always |= {"/api/v2/pokemon/3/": "404", "/sprites/4.png": "404"}
+        server.details[5]["sprites"]["front_default"] = None
+        del server.details[6]["sprites"]
+        server.details[7]["sprites"]["front_default"] = {"url": "x"}
+        server.details[8]["sprites"]["front_default"] = "http://localhost/secret.png"
+        server.entries += [{"name": "no address"}, {"name": "odd", "url": "/pokemon/../../etc/"}, 3]
+        made = config(server, attempts=30, timeout_seconds=0.3, answer_seconds=0.3, connections=8)
+        fetch_pokemon.main(made)
+
+        good = set(range(1, 31)) - {3, 4, 5, 6, 7, 8}
+        assert images_of(made.out) == right_images(server, good)
+        rows = rows_of(made.out)
+        assert set(rows) == set(range(1, 31))
+        assert {number for number, row in rows.items() if row["problem"] is None} == good
+        for number in good:
+            file = made.out / "images" / f"{number:04d}.png"
+            assert rows[number]["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
+            assert rows[number]["url"] == f"http://{server.host}/sprites/{number}.png"
+            assert (rows[number]["size"], rows[number]["bytes"]) == (32, file.stat().st_size)
+        assert {number: rows[number]["problem"] for number in set(rows) - good} == {
+            3: "details: HTTP 404",
+            4: "picture: HTTP 404",
+            5: "details: no default picture",
+            6: "details: changed form: no sprites",
+            7: "details: changed form: sprites.front_default is dict, not str",
+            8: "picture: on a host that is not allowed: http://localhost/secret.png",
+        }
+        assert server.hosts == {server.host}
+        output = capsys.readouterr()
+        for row in rows.values():
+            assert row["problem"] is None or row["problem"] in output.out
+        assert "3  list: changed form" in output.out and "24 pictures of 32 x 32" in output.out
+        assert "\r" not in output.err, "no progress bar without a terminal"
+
+        before = server.hits.copy()
+        fetch_pokemon.main(made)  # what came is not asked for again, what failed is
+        again = {path for path in server.hits if server.hits[path] != before[path]}
+        assert again == {f"/api/v2/pokemon/{n}/" for n in (3, 5, 6, 7)} | {"/sprites/4.png"}
+
+    loaded = data.load(str(made.out), "all", size=32)
+    assert len(loaded) == len(good) and loaded.images.shape[1:] == (3, 32, 32) and not loaded.skipped
+
+
+@pytest.mark.parametrize("fault", sorted(set(FAULTS) - LASTING))
+def test_each_fault_is_lived_through_when_it_passes_and_named_when_it_stays(config, fault):
+    with PokemonServer(count=3) as server:
+        bad = {1: "/api/v2/pokemon/1/", 2: "/sprites/2.png"}
+        made = config(server, attempts=2, timeout_seconds=0.2, answer_seconds=0.2)
+        if fault != "moved":
+            server.always = dict.fromkeys(bad.values(), fault)
+            fetch_pokemon.main(made)
+            assert images_of(made.out) == right_images(server, [3])
+            assert rows_of(made.out)[1]["problem"].startswith("details: ")
+            assert rows_of(made.out)[2]["problem"].startswith("picture: ")
+            for path in bad.values():
+                assert server.hits[path] == 2, "asked again once"
+                assert server.bytes_sent[path] < 100e6
+            server.always = {}
+        server.faults |= {path: [fault] for path in bad.values()}
+        fetch_pokemon.main(config(server, attempts=20, timeout_seconds=0.5, answer_seconds=0.5))
+        assert images_of(made.out) == right_images(server, [1, 2, 3])
+        assert all(row["problem"] is None for row in rows_of(made.out).values())
+        assert server.hosts == {server.host}
+
+
+@pytest.mark.parametrize(
+    ("fault", "problem"),
+    [
+        ("404", "HTTP 404"),
+        ("hang", "timed out"),
+        ("hang up", "no connection"),
+        ("short body", "body shorter than its length"),
+        ("empty", "empty answer"),
+        ("html", "HTML instead of a picture"),
+        ("noise", "something instead of a picture"),
+        ("cut", "damaged picture"),
+        ("no pixels", "something instead of a picture"),
+        ("pixel bomb", "picture of far too many pixels"),
+        ("long pixel bomb", "picture of 1000000 x 1 pixels"),
+        ("gigabyte", "answer of more than 1 MB"),
+        ("gigabyte announced", "answer of more than 1 MB"),
+        ("zip bomb", "answer of more than 1 MB"),
+        ("bad zip", "damaged compression"),
+        ("drip", "answer that does not end"),
+        ("round and round", "more than 5 redirects"),
+        ("elsewhere", "redirect to localhost:"),
+        ("to a file", "redirect to file:///etc/passwd refused"),
+    ],
+)
+def test_the_manifest_says_what_was_wrong(config, fault, problem):
+    with PokemonServer(count=2) as server:
+        server.always["/sprites/1.png"] = fault
+        made = config(server, attempts=1, timeout_seconds=0.3, answer_seconds=0.3)
+        fetch_pokemon.main(made)
+        assert rows_of(made.out)[1]["problem"].startswith("picture: " + problem)
+
+
+# ---- restarts
+
+
+def start_and_kill(server: PokemonServer, made: Config, pictures: int) -> None:
+    """Run the script in a process of its own and kill it while `pictures` have come and others are coming."""
+    server.release, server.pictures_before_hold = type(server.release)(), pictures
+    server.held.clear()
+    flags = [f"--{name}={getattr(made, name)}" for name in ("out", "cache", "size")]
+    process = subprocess.Popen(
+        [sys.executable, SCRIPT, f"--base-url={made.base_url}", "--requests-per-second=1000", *flags],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    while not server.held.wait(0.1):
+        assert process.poll() is None, process.stdout.read()
+    process.kill()
+    process.communicate()
+    server.release.set()
+
+
+def test_a_kill_in_the_middle_loses_nothing_and_nothing_is_fetched_twice(config):
+    with PokemonServer(count=40) as server:
+        made = config(server)
+        for pictures in (6, 25):
+            start_and_kill(server, made, pictures)
+            there = images_of(made.out)
+            assert len(there) > pictures - 2 * made.connections
+            numbers = [int(name[:4]) for name in there]
+            assert there == right_images(server, numbers), "whole pictures only"
+            before = server.hits.copy()
+        server.pictures_before_hold = 10**9
+        fetch_pokemon.main(made)
+        assert images_of(made.out) == right_images(server, range(1, 41))
+        assert all(row["problem"] is None for row in rows_of(made.out).values())
+        for name in there:
+            path = f"/sprites/{int(name[:4])}.png"
+            assert server.hits[path] == before[path]
+        twice = {path: n for path, n in server.picture_hits().items() if n > 1}
+        assert len(twice) <= 2 * made.connections, "only what was on its way when the process died"
+        assert not list(made.out.rglob(".*")), "half-written files are cleared away"
+
+
+def test_damage_on_disk_is_repaired_from_the_cache_and_a_damaged_cache_from_the_service(config):
+    with PokemonServer(count=5) as server:
+        made = config(server)
+        fetch_pokemon.main(made)
+        before, images = server.hits.copy(), images_of(made.out)
+
+        manifest = made.out / "manifest.jsonl"
+        manifest.write_text(manifest.read_text()[:-30])  # a kill between a picture and the end of its line
+        (made.out / "images" / "0002.png").write_bytes(images["0002.png"][:-5])
+        (made.out / "images" / "0003.png").unlink()
+        fetch_pokemon.main(made)
+        assert images_of(made.out) == images and set(rows_of(made.out)) == {1, 2, 3, 4, 5}
+        assert server.hits == before, "nothing was asked again"
+
+        address = f"http://{server.host}/sprites/1.png"
+        cached = made.cache / f"{hashlib.sha256(address.encode()).hexdigest()}.gz"
+        assert gzip.decompress(cached.read_bytes()) == server.pictures["/sprites/1.png"]
+        cached.write_bytes(cached.read_bytes()[:-9])
+        manifest.unlink()
+        fetch_pokemon.main(made)
+        assert images_of(made.out) == images
+        assert server.hits - before == {"/sprites/1.png": 1}
+
+
+def test_another_folder_with_other_flags_costs_no_request(config, tmp_path):
+    with PokemonServer(count=3) as server:
+        made = config(server)
+        fetch_pokemon.main(made)
+        before = server.hits.copy()
+        with pytest.raises(InputError, match="holds default pictures of 32 px on #ffffff"):
+            fetch_pokemon.main(config(server, size=48))
+        other = config(server, size=48, background="#102030", out=tmp_path / "other", limit=2)
+        fetch_pokemon.main(other)
+        assert server.hits == before and len(images_of(other.out)) == 2
+        with Image.open(other.out / "images" / "0001.png") as image:
+            assert (image.size, image.mode) == ((48, 48), "RGB")
+
+
+# ---- manners
+
+
+@pytest.mark.parametrize("fault", ["429 seconds", "429 date", "503", "403 with Retry-After"])
+def test_retry_after_is_waited_for(config, fault):
+    with PokemonServer(count=1) as server:
+        server.faults["/api/v2/pokemon/1/"] = [fault]
+        fetch_pokemon.main(config(server, connections=1, longest_wait_seconds=30))
+        _, (refused, _), (answered, _), _ = server.times
+        if fault == "429 date":
+            answered_at = time.time() - time.monotonic() + answered
+            assert answered_at >= server.asked_to_wait_until - 0.01  # two clocks, not read at once
+        else:
+            assert answered - refused >= 1
+
+
+def test_the_rate_is_kept_by_all_connections_together(config):
+    with PokemonServer(count=10) as server:
+        start = time.monotonic()
+        fetch_pokemon.main(config(server, requests_per_second=50, connections=4))
+        arrivals = [when - start for when, _ in server.times]
+        assert len(arrivals) == 21
+        for n, when in enumerate(arrivals):
+            assert when >= n / 50, "the n-th request is not let out before n intervals have passed"
+
+
+def test_connections_are_few_but_used(config):
+    with PokemonServer(count=10, delay=0.03) as server:
+        fetch_pokemon.main(config(server, connections=3))
+        assert 2 <= server.busiest <= 3
+
+
+def test_a_service_that_goes_away_is_left_alone(config, capsys):
+    with PokemonServer(count=100) as server:
+        for number in range(10, 101):
+            server.always[f"/api/v2/pokemon/{number}/"] = "503"
+        made = config(server, attempts=2, give_up_after=5, connections=2)
+        fetch_pokemon.main(made)
+        assert images_of(made.out) == right_images(server, range(1, 10))
+        failed = sum(server.hits[path] for path in server.always)
+        assert failed <= (5 + 2) * 2
+        assert "stopped after 5 failures in a row" in capsys.readouterr().err
+
+
+def test_nothing_is_waited_for_longer_than_asked(monkeypatch):
+    waits = []
+    downloader = polite_download.Downloader(
+        polite_download.Manners(attempts=6, backoff_seconds=2, longest_wait_seconds=9), Path(), ()
+    )
+    monkeypatch.setattr(downloader._pace, "pause", lambda seconds: waits.append(("pause", seconds)))
+    monkeypatch.setattr(downloader._pace, "sleep", lambda seconds: waits.append(("sleep", seconds)))
+    monkeypatch.setattr(polite_download.random, "uniform", lambda low, high: high)
+
+    def read(url):
+        raise BadAnswer("HTTP 429", wait=86_400 if len(waits) < 2 else 0)
+
+    monkeypatch.setattr(downloader, "_read", read)
+    with pytest.raises(BadAnswer, match="HTTP 429"):
+        downloader._ask("http://x/", lambda body: body)
+    assert waits == [("pause", 9), *(("sleep", seconds) for seconds in (4, 8, 9, 9, 9))]
+
+
+# ---- an answer is not to be believed
+
+
+def test_names_and_addresses_never_become_paths_or_terminal_commands(config, capsys, tmp_path):
+    with PokemonServer(count=4) as server:
+        server.entries[0]["name"] = "../../../../escape"
+        server.entries[1]["name"] = "\x1b[2Jgone\ud800" + "x" * 1000
+        server.entries[2]["url"] = "http://localhost:1/api/v2/pokemon/3/"
+        server.details[2]["sprites"]["front_default"] = None
+        server.details[4]["sprites"]["front_default"] = f"http://{server.host}/sprites/../sprites/4.png"
+        server.pictures["/sprites/../sprites/4.png"] = server.pictures["/sprites/4.png"]
+        made = config(server)
+        fetch_pokemon.main(made)
+        assert images_of(made.out) == right_images(server, [1, 3, 4])
+        assert {path.name for path in tmp_path.iterdir()} == {"set", "cache"}
+        assert {path.name for path in made.out.iterdir()} == {"images", "manifest.jsonl"}
+        assert all(len(path.name) == 64 + 3 for path in made.cache.iterdir())
+        assert "\x1b" not in capsys.readouterr().out and len(rows_of(made.out)[2]["name"]) <= 81
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "file:///etc/passwd",
+        "ftp://allowed/a.png",
+        "//allowed/a.png",
+        "/a.png",
+        "http://user@allowed/a.png",
+        "http://allowed@evil/a.png",
+        "http://evil\\@allowed/a.png",
+        "http://allowed:81/a.png",
+        "http://allowed.evil/a.png",
+        "http://аllowed/a.png",  # its first letter is Cyrillic
+        "http://169.254.169.254/latest",
+        "http://allowed/a\n.png",
+        "http://[::1/a.png",
+        "http://allowed/" + "a" * 2000,
+        "",
+    ],
+)
+def test_only_allowed_hosts_are_opened(url, tmp_path, monkeypatch):
+    downloader = polite_download.Downloader(polite_download.Manners(), tmp_path, ["allowed"])
+    monkeypatch.setattr(downloader._session, "get", lambda *_, **__: pytest.fail("was opened"))
+    with pytest.raises(BadAnswer, match=r"not a plain|not allowed") as caught:
+        downloader.get(url, lambda body: body)
+    assert not caught.value.again
+
+
+def test_hosts_are_told_apart():
+    assert polite_download.host_of("HTTPS://Raw.GitHubUserContent.com:443/x") == "raw.githubusercontent.com"
+    assert polite_download.host_of("http://127.0.0.1:8000/x?y") == "127.0.0.1:8000"
+    same = lambda url, to: polite_download.redirect_target(url, to, polite_download.host_of(url))
+    assert same("http://a/b/c", "../d") == "http://a/d"
+    assert same("http://a/b", "https://a/b") == "https://a/b"
+    for url, to in [("https://a/b", "http://a/b"), ("http://a/b", "//c/b"), ("http://a/b", "http://[")]:
+        with pytest.raises(BadAnswer, match="redirect"):
+            same(url, to)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda d: d.pop("id"), "changed form: no id"),
+        (lambda d: d.update(id="1"), "changed form: id is str, not int"),
+        (lambda d: d.update(id=True), "changed form: id is bool, not int"),
+        (lambda d: d.update(id=2), "details of another Pokémon"),
+        (lambda d: d.update(sprites=[]), "changed form: no sprites.other"),
+        (lambda d: d.update(sprites=None), "changed form: no sprites.other"),
+        (lambda d: d["sprites"].pop("other"), "changed form: no sprites.other"),
+        (lambda d: d["sprites"]["other"].pop("home"), "changed form: no sprites.other.home"),
+        (lambda d: d["sprites"]["other"]["home"].update(front_default=None), "no home picture"),
+        (lambda d: d["sprites"]["other"]["home"].update(front_default=7), "is int, not str"),
+        (lambda d: d["sprites"]["other"]["home"].update(front_default="data:,x"), "not plain http"),
+    ],
+)
+def test_a_changed_form_is_named(config, change, problem):
+    with PokemonServer(count=2) as server:
+        change(server.details[1])
+        made = config(server, artwork="home", attempts=2)
+        fetch_pokemon.main(made)
+        assert list(images_of(made.out)) == ["0002.png"]
+        assert problem in rows_of(made.out)[1]["problem"]
+
+
+@pytest.mark.parametrize("artwork", ARTWORK_PATHS)
+def test_artwork_and_limit_choose_what_is_asked_for(config, artwork):
+    with PokemonServer(count=5, page=2) as server:
+        fetch_pokemon.main(config(server, artwork=artwork, limit=3))
+        assert set(server.picture_hits()) == {f"/sprites/{ARTWORK_PATHS[artwork]}{n}.png" for n in (1, 2, 3)}
+        assert set(server.hits.values()) == {1}
+
+
+# ---- pictures
+
+
+def test_a_picture_is_trimmed_centred_and_put_on_the_background():
+    image = Image.new("RGBA", (30, 20), (9, 9, 9, 0))
+    image.paste((255, 0, 0, 255), (5, 4, 13, 8))  # 8 x 4, off centre
+    image.putpixel((5, 4), (0, 0, 255, 128))
+    square = np.asarray(sprite_pictures.on_square(image, 8, (0, 255, 0)))
+    expected = np.zeros((8, 8, 3), np.uint8)
+    expected[:] = (0, 255, 0)
+    expected[2:6] = (255, 0, 0)
+    expected[2, 0] = (0, 127, 128)
+    np.testing.assert_array_equal(square, expected)
+    image.putpixel((5, 4), (255, 0, 0, 255))
+    for size in (4, 16):
+        resized = np.asarray(sprite_pictures.on_square(image, size, (255, 0, 0)))
+        assert resized.shape == (size, size, 3) and (resized == (255, 0, 0)).all()
+    with pytest.raises(BadAnswer, match="nothing on it"):
+        sprite_pictures.on_square(Image.new("RGBA", (9, 9)), 8, WHITE)
+
+
+def test_palette_transparency_becomes_background():
+    image = Image.new("P", (4, 4), 1)
+    image.putpalette([255, 0, 255, 0, 0, 200])
+    image.putpixel((0, 0), 0)
+    file = io.BytesIO()
+    image.save(file, "PNG", transparency=0)
+    with Image.open(io.BytesIO(sprite_pictures.square_png(file.getvalue(), 4, WHITE))) as square:
+        assert square.getpixel((0, 0)) == WHITE and square.getpixel((1, 1)) == (0, 0, 200)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_picture_that_is_cut_off_counts_only_when_no_pixel_is_missing(seed):
+    body = make_picture(seed)
+    pixels = np.asarray(sprite_pictures.decode(body))
+    for length in [*range(0, len(body) - 100, 37), *range(len(body) - 100, len(body))]:
+        try:
+            decoded = sprite_pictures.decode(body[:length])
+        except BadAnswer:
+            continue
+        assert length >= len(body) - 4, "at most the end mark may lack"
+        np.testing.assert_array_equal(decoded, pixels)
+
+
+def test_a_picture_of_too_many_pixels_is_refused_before_they_are_decoded():
+    with pytest.raises(BadAnswer, match="picture of 5000 x 2 pixels"):
+        sprite_pictures.decode(png_that_claims(5000, 2))
+
+
+# ---- the command line
+
+
+def run(*arguments) -> str:
+    """What the script writes on stderr when it fails: one line."""
+    with pytest.raises(SystemExit) as stopped:
+        command_line.run(fetch_pokemon.main, Config, [str(argument) for argument in arguments])
+    assert isinstance(stopped.value.code, str) and "\n" not in stopped.value.code  # exit status 1
+    return stopped.value.code
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("--size", 7),
+        ("--limit", 0),
+        ("--connections", 9),
+        ("--connections", 0),
+        ("--requests-per-second", 0.0),
+        ("--timeout-seconds", "nan"),
+        ("--backoff-seconds", -1.0),
+        ("--background", "whitish"),
+        ("--background", "#ff000080"),
+        ("--base-url", "pokeapi.co"),
+    ],
+)
+def test_flags_that_cannot_be_used_are_named(flag, value, tmp_path):
+    assert run("--out", tmp_path / "o", flag, value).startswith(f"error: {flag}: {value} cannot be used; ")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unreachable_service_is_one_line_and_status_1(tmp_path):
+    with PokemonServer() as gone:
+        url = gone.base_url
+    flags = ["--base-url", url, "--out", tmp_path / "o", "--cache", tmp_path / "c", "--backoff-seconds", "0"]
+    done = subprocess.run([sys.executable, SCRIPT, *flags], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr.count("\n") == 1 and "no list of Pokémon (no connection)" in done.stderr
+
+
+def test_a_run_without_a_picture_fails(tmp_path):
+    with PokemonServer(count=3) as server:
+        server.always = dict.fromkeys(server.pictures, "404")
+        flags = ["--base-url", server.base_url, "--out", tmp_path / "o", "--cache", tmp_path / "c"]
+        assert "no usable picture came (picture: HTTP 404)" in run(*flags, "--requests-per-second", 1000)
+        server.entries.clear()
+        server.always = {}
+        assert "its list is empty" in run(*flags[:-2], "--cache", tmp_path / "d", "--out", tmp_path / "p")
+
+
+@pytest.mark.parametrize("flag", ["--out", "--cache"])
+def test_a_folder_that_cannot_be_written_is_named(flag, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with PokemonServer(count=2) as server:
+        flags = {"--out": tmp_path / "o", "--cache": tmp_path / "c", flag: tmp_path / "file" / "x"}
+        message = run("--base-url", server.base_url, *(part for pair in flags.items() for part in pair))
+    assert message.startswith(f"error: {tmp_path / 'file'}") and "can be written" in message
