@@ -8,7 +8,11 @@ Found in either published layout below --data-dir, or downloaded by torchvision 
 
 Preprocessing is that of PyTorch's DCGAN example: the centre square, 178 x 178, then one antialiased resize
 (here Lanczos).  Papers also cut 140 or 108 pixels, which leaves less hair; Fréchet distances compare only
-within one crop.  Images are decoded once, into `decoded/` (see common/data/decoded.py).
+within one crop.
+
+Images are decoded once, into `decoded/` (see common/data/decoded.py).  Measured with 202,599 drawn JPEGs of
+this size on 2 CPU cores shared with other work: 1,560 images a second, train at 64 pixels (2.0 GB) in 104 s;
+from then on 3 s to check and open it, with 0.25 GB of memory of its own.
 """
 
 from __future__ import annotations
@@ -285,13 +289,15 @@ def _download(data_dir: Path) -> Path:
     root = data_dir / "celeba"
     table = {name: (file_id, md5) for file_id, md5, name in CelebA.file_list}
     try:
-        (root / ".download").mkdir(parents=True, exist_ok=True)
+        root.mkdir(parents=True, exist_ok=True)
         with locked(root):
+            (root / ".download").mkdir(exist_ok=True)
             for name in NEEDED:
                 part = root / ".download" / name
                 if not (root / name).is_file():
                     print(f"downloading {name} of celeba into {root}", file=sys.stderr)
                     _fetch(utils, part, *table[name], root)
+            shutil.rmtree(root / ".download", ignore_errors=True)
     except OSError as error:
         raise InputError(f"{root}: cannot be written ({error}); choose another --data-dir") from error
     return root
