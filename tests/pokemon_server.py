@@ -281,3 +281,5 @@ FAULTS = {
 }
 LASTING = {"404", "round and round"}
 """Faults that asking again does not cure, or that use up all attempts by themselves."""
+ENDLESS = {"hang", "drip"}
+"""Faults that end when the client has waited long enough."""
