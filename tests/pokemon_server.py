@@ -1,5 +1,7 @@
 """A Pokémon service on this machine that does on purpose what real ones do by accident."""
 
+import functools
+import gzip
 import io
 import json
 import random
@@ -225,10 +227,31 @@ def drip(handler: Handler, body: bytes) -> None:
         handler.wfile.write(b"\0")
 
 
-def zip_bomb(handler: Handler, body: bytes) -> None:
+def in_drops(handler: Handler, body: bytes) -> None:
+    """Right, but compressed and in pieces of seven bytes."""
+    send_chunks(handler, gzip.compress(body), Content_Encoding="gzip")
+    handler.wfile.write(b"0\r\n\r\n")
+
+
+def chunks_without_end(handler: Handler, body: bytes) -> None:
+    send_chunks(handler, body[: len(body) // 2])
+    handler.close_connection = True
+
+
+def send_chunks(handler: Handler, body: bytes, **headers: str) -> None:
+    handler.send_response(200)
+    for name, value in {"Transfer_Encoding": "chunked", **headers}.items():
+        handler.send_header(name.replace("_", "-"), value)
+    handler.end_headers()
+    for start in range(0, len(body), 7):
+        piece = body[start : start + 7]
+        handler.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+
+
+@functools.cache
+def zipped_zeros() -> bytes:
     press = zlib.compressobj(9, wbits=31)
-    zeros = b"".join(press.compress(bytes(1 << 20)) for _ in range(50)) + press.flush()
-    handler.reply(zeros, Content_Encoding="gzip")
+    return b"".join(press.compress(bytes(1 << 20)) for _ in range(50)) + press.flush()
 
 
 def one_byte_wrong(handler: Handler, body: bytes) -> None:
@@ -269,9 +292,11 @@ FAULTS = {
     "long pixel bomb": lambda handler, body: handler.reply(png_that_claims(1_000_000, 1)),
     "gigabyte": gigabyte,
     "gigabyte announced": lambda handler, body: handler.reply(b"\x89PNG", length=10**9),
-    "zip bomb": zip_bomb,
+    "zip bomb": lambda handler, body: handler.reply(zipped_zeros(), Content_Encoding="gzip"),
     "bad zip": lambda handler, body: handler.reply(body, Content_Encoding="gzip"),
     "drip": drip,
+    "in drops": in_drops,
+    "chunks without end": chunks_without_end,
     "moved": lambda handler, body: handler.reply(b"", 302, Location="/moved" + handler.path),
     "round and round": lambda handler, body: handler.reply(b"", 302, Location=handler.path),
     "elsewhere": lambda handler, body: handler.reply(
@@ -281,5 +306,7 @@ FAULTS = {
 }
 LASTING = {"404", "round and round"}
 """Faults that asking again does not cure, or that use up all attempts by themselves."""
+HARMLESS = {"in drops", "moved"}
+"""Answers out of the common, but right."""
 ENDLESS = {"hang", "drip"}
 """Faults that end when the client has waited long enough."""
