@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from common import figures
 from hw2_gan.gan_measures import COLLAPSED
@@ -58,3 +60,63 @@ def _shade(axis, steps: np.ndarray, collapsed: Sequence[bool]) -> None:
     for start, end, alarm in zip(before, steps, collapsed):
         if alarm:
             axis.axvspan(start, end, color="#d55e00", alpha=0.15, linewidth=0)
+
+
+def save_opinions(path: Path, logits: dict[str, Tensor], title: str) -> None:
+    """Histograms of the discriminator's logits, one for each kind of image (name -> (N,))."""
+    figure, axes = figures.new_figure()
+    low, high = (torch.cat(list(logits.values())).quantile(q).item() for q in (0.001, 0.999))
+    bins = np.linspace(low, high + 1e-6, 60)
+    for name, values in logits.items():
+        axes.hist(values.numpy(), bins, density=True, histtype="step", linewidth=1.5, label=name)
+    axes.set(title=f"What D says of images: {title}", xlabel="logit", ylabel="density")
+    axes.legend(frameon=False)
+    figures.save_figure(figure, path)
+
+
+def save_study(path: Path, curves: dict[str, list[list[dict]]]) -> None:
+    """Distance, coverage, diversity and losses over steps: hypothesis -> the lines of each seed.
+
+    A line is the mean over seeds, its band goes from the lowest to the highest."""
+    known = next(iter(curves.values()))[0][0]
+    panels = [
+        ("Fréchet distance, averaged weights", "distance", "val/ema_fd_"),
+        ("Fréchet distance, last weights", "distance", "val/raw_fd_"),
+        ("styles covered, averaged weights", "share of real", "val/ema_coverage"),
+        ("diversity, last weights", "share of real", "val/raw_diversity"),
+        ("loss of D", "loss", "train/discriminator_loss"),
+        ("loss of G", "loss", "train/generator_loss"),
+    ]
+    named = [
+        (title, label, name)
+        for title, label, start in panels
+        for name in [next((key for key in known if key.startswith(start)), None)]
+        if name is not None
+    ]
+    rows = -(-len(named) // 2)
+    figure, axes = figures.new_figure(11, 3.2 * rows, nrows=rows, ncols=2, squeeze=False)
+    for axis in axes.flat[len(named) :]:
+        axis.set_visible(False)
+    for axis, (title, label, name) in zip(axes.flat, named):
+        axis.set_prop_cycle(color=figures.COLORS * 2, linestyle=["-"] * 7 + ["--"] * 7)
+        for hypothesis, seeds in curves.items():
+            steps = [line["step"] for line in seeds[0]]
+            values = np.array([[line[name] for line in lines] for lines in seeds])
+            (curve,) = axis.plot(steps, values.mean(0), label=hypothesis, linewidth=1.5)
+            axis.fill_between(steps, values.min(0), values.max(0), color=curve.get_color(), alpha=0.12)
+        axis.set(title=title, xlabel="step", ylabel=label)
+        if label == "distance":
+            axis.set_yscale("log")
+    axes.flat[0].legend(frameon=False, fontsize=8, ncols=2, title="hypothesis", title_fontsize=8)
+    figures.save_figure(figure, path)
+
+
+def save_side_by_side(path: Path, samples: Sequence[tuple[str, Tensor]]) -> None:
+    """One row of samples (uint8 (N, 3, S, S)) for each hypothesis, of the same latents in every row."""
+    figures.save_grid(
+        path,
+        torch.cat([images for _, images in samples]),
+        len(samples[0][1]),
+        row_titles=[name for name, _ in samples],
+        title="The same latents under each hypothesis (averaged weights)",
+    )

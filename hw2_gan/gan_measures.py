@@ -33,6 +33,7 @@ class Reference:
     moments: Moments | None
     combinations: Tensor | None
     """int64 (N,): the style of each real image as one number."""
+    device: torch.device | str
 
 
 def reference(images: ImageSet, device: torch.device | str = "cpu") -> Reference:
@@ -46,7 +47,9 @@ def reference(images: ImageSet, device: torch.device | str = "cpu") -> Reference
             combinations = styles(found, extractor)
     else:
         extractor = None
-    return Reference(images.name, len(images), diversity(images.images), extractor, moments, combinations)
+    return Reference(
+        images.name, len(images), diversity(images.images), extractor, moments, combinations, device
+    )
 
 
 def diversity(images: Tensor) -> float:
@@ -72,8 +75,9 @@ def style_options(extractor: extractors.Extractor) -> dict[str, tuple[str, ...]]
 
 
 def entropy(combinations: Tensor) -> float:
-    """Of the histogram of styles, in nats; unrecognised images count as one more style."""
-    share = combinations.unique(return_counts=True)[1].double() / len(combinations)
+    """Of the histogram of the recognised styles, in nats, eq. (gan.17)."""
+    counts = combinations[combinations >= 0].unique(return_counts=True)[1].double()
+    share = counts / counts.sum()
     return -(share * share.log()).sum().item()
 
 
@@ -107,5 +111,5 @@ def measure(images: Tensor, real: Reference) -> dict[str, float]:
         numbers["valid"] = (found >= 0).double().mean().item()
         distinct = len(found[found >= 0].unique())
         numbers["coverage"] = distinct / len(real.combinations[real.combinations >= 0].unique())
-        numbers["evenness"] = entropy(found[found >= 0]) / entropy(real.combinations) if distinct else 0.0
+        numbers["evenness"] = entropy(found) / entropy(real.combinations) if distinct else 0.0
     return numbers

@@ -114,7 +114,7 @@ HYPOTHESES = {
             "real_label": (1.0, 1.0),
             "fake_label": (0.0, 0.0),
             "discriminator_normalisation": "none",
-            "r1_gamma": 10.0,
+            "r1_gamma": 1.0,
             "beta1": 0.0,
             "beta2": 0.99,
         },

@@ -165,7 +165,8 @@ class DCGANDiscriminator(nn.Module):
             before = channels << level
         layers.append(nn.Conv2d(before, 1, 4))
         self.layers = nn.Sequential(*layers)
-        self.apply(initialise_as_dcgan)
+        if normalisation == "batch":  # without it weights this small leave no signal after a few layers
+            self.apply(initialise_as_dcgan)
         for layer in self.layers:  # after the initial values: the parametrisation starts from them
             if isinstance(layer, nn.Conv2d):
                 constrained(layer)

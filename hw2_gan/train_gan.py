@@ -136,10 +136,11 @@ def build_discriminator(config: Config) -> nn.Module:
 
 
 def averaged(config: Config, generator: nn.Module) -> swa_utils.AveragedModel:
-    """An exponential moving average of the generator's weights, eq. (gan.16)."""
-    return swa_utils.AveragedModel(
-        generator, multi_avg_fn=swa_utils.get_ema_multi_avg_fn(config.ema), use_buffers=True
-    )
+    """An exponential moving average of the generator's weights, eq. (gan.16).
+
+    Statistics of batch normalisation are copied, not averaged: their start, mean 0 and variance 1, is far off
+    and would linger."""
+    return swa_utils.AveragedModel(generator, multi_avg_fn=swa_utils.get_ema_multi_avg_fn(config.ema))
 
 
 class Judgement(nn.Module):

@@ -1,0 +1,262 @@
+"""The study: every hypothesis at one budget, several seeds, one table.  Theory: theory/en/gan.md.
+
+python hw2_gan/compare_hypotheses.py                                 # all, three seeds: hours on two cores
+python hw2_gan/compare_hypotheses.py --hypotheses base 3 5 --seeds 0 --budget 0.1
+python hw2_gan/compare_hypotheses.py --resume runs/hw2/0001-study-avatars
+
+Each training is a process of train_gan.py, several at a time; a study that was stopped goes on with --resume,
+trainings included.  Afterwards every generator is measured on test images, its last weights and their
+average.
+Makes table.md, summary.json, curves over steps, samples of the same latents side by side, and for each
+hypothesis its five parts (goal, idea, result, comparison, conclusion) in English and Russian.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from common import command_line, devices, runs
+from common.errors import InputError
+from common.metrics import extractors
+from hw2_gan import eval_gan, gan_figures, gan_measures, hypotheses, study_text
+from hw2_gan import train_gan as training
+
+
+@dataclass(frozen=True)
+class Config:
+    """Flags of compare_hypotheses.py."""
+
+    hypotheses: tuple[str, ...] = tuple(hypotheses.HYPOTHESES)
+    """Which ones, in this order."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Each hypothesis is trained once with each."""
+    budget: float = 1.0
+    """Multiplies the epochs of every hypothesis: 1 is 5 for the base run and 20 for the others."""
+    data: str = "avatars"
+    """avatars, celeba, creatures, or a folder of images."""
+    size: int = 64
+    """Side of the images: 32, 64 or 128 pixels."""
+    width: float = 0.25
+    """Multiplies the channels of all networks."""
+    precision: Literal["fp32", "bf16"] = "bf16"
+    """Of the trainings."""
+    samples: int = 10_000
+    """Images generated, and real ones, for the numbers of the table."""
+    jobs: int = 2
+    """Trainings at a time; CPU threads are shared out among them."""
+    device: str = "auto"
+    """auto, cpu, mps, cuda or cuda:N."""
+    data_dir: Path | None = None
+    """Where image sets lie or are put; default `data/` of the repository."""
+    outdir: Path = Path("runs")
+    """Parent of the run directories."""
+    resume: Path | None = None
+    """Run directory of a study to go on with."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """One hypothesis with one seed."""
+
+    hypothesis: str
+    seed: int
+    folder: Path | None
+    """Its run directory, if it was started before."""
+
+    @property
+    def finished(self) -> bool:
+        return self.folder is not None and (self.folder / "summary.json").is_file()
+
+
+def trainings(config: Config, study: Path) -> list[Training]:
+    """All of the study, with the run directories that are there already."""
+    found = {}
+    for path in sorted(study.glob("hw2/*/config.json")):
+        flags = runs.read_json(path)
+        found[flags["hypothesis"], flags["seed"]] = path.parent
+    return [
+        Training(name, seed, found.get((name, seed))) for seed in config.seeds for name in config.hypotheses
+    ]
+
+
+def arguments(config: Config, study: Path, one: Training) -> list[str]:
+    """Command line of one training: from its start, or from its last checkpoint."""
+    if one.folder is not None and (one.folder / "checkpoints" / "last.pt").is_file():
+        return ["--resume", str(one.folder)]
+    epochs = hypotheses.hypothesis(one.hypothesis).flags()["epochs"]
+    flags = {
+        "hypothesis": one.hypothesis,
+        "seed": one.seed,
+        "epochs": max(1, round(config.budget * epochs)),
+        "outdir": study,
+        **{name: getattr(config, name) for name in ("data", "size", "width", "precision", "device")},
+    }
+    if config.data_dir is not None:
+        flags["data_dir"] = config.data_dir
+    return [word for name, value in flags.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+
+
+def train_all(config: Config, run: runs.Run) -> None:
+    """Start what is not finished, `jobs` at a time.  InputError naming the log of a training that failed."""
+    waiting = [one for one in trainings(config, run.folder) if not one.finished]
+    threads = max(1, (os.cpu_count() or 1) // config.jobs)
+    (run.folder / "logs").mkdir(exist_ok=True)
+
+    def start(one: Training) -> tuple[Path, int]:
+        log = run.folder / "logs" / f"{one.hypothesis}-{one.seed}.log"
+        command = [sys.executable, training.__file__, *arguments(config, run.folder, one)]
+        with log.open("a", encoding="utf-8") as file:
+            status = subprocess.run(
+                command,
+                stdout=file,
+                stderr=file,
+                env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+                check=False,
+            ).returncode
+        run.say(f"hypothesis {one.hypothesis}, seed {one.seed}: " + ("trained" if status == 0 else "FAILED"))
+        return log, status
+
+    with ThreadPoolExecutor(config.jobs) as pool:
+        failed = [log for log, status in pool.map(start, waiting) if status]
+    if failed:
+        raise InputError(f"{failed[0]}: a training failed, see there; then go on with --resume {run.folder}")
+
+
+def measure(config: Config, one: Training, real: gan_measures.Reference) -> dict:
+    """One trained generator on test images: its last weights (`raw_...`) and their average (`ema_...`).
+
+    Kept beside the training, so that a resumed study does not measure again."""
+    kept = one.folder / f"test-{real.count}.json"
+    if kept.is_file():
+        return runs.read_json(kept)
+    trained = eval_gan.training_config(one.folder, config.data_dir)
+    numbers = {}
+    for version in ("raw", "ema"):
+        generator, _ = eval_gan.load_networks(trained, one.folder, version)
+        images = gan_measures.sample(generator.to(real.device), real.count, seed=0, device=real.device)
+        measured = gan_measures.measure(images, real)
+        numbers |= {f"{version}_{name}": value for name, value in measured.items()}
+    summary = runs.read_json(one.folder / "summary.json")
+    row = {
+        "hypothesis": one.hypothesis,
+        "seed": one.seed,
+        "steps": summary["steps"],
+        "collapsed_epochs": len(summary["collapsed_at_steps"]),
+        "minutes": summary["minutes"],
+        **numbers,
+    }
+    runs.write_json(kept, row)
+    return row
+
+
+def averaged(rows: Sequence[dict], names: Sequence[str]) -> list[dict]:
+    """One row for each hypothesis: means over seeds, and standard deviations as NAME_sd where there are
+    several."""
+    merged = []
+    for hypothesis in names:
+        mine = [row for row in rows if row["hypothesis"] == hypothesis]
+        means = {"hypothesis": hypothesis, "seeds": len(mine)}
+        means["collapsed_seeds"] = [row["seed"] for row in mine if row["collapsed_epochs"]]
+        for name in mine[0]:
+            if name not in ("hypothesis", "seed"):
+                values = [row[name] for row in mine]
+                means[name] = statistics.fmean(values)
+                if len(values) > 1:
+                    means[f"{name}_sd"] = statistics.stdev(values)
+        merged.append(means)
+    return merged
+
+
+def after_base_steps(curves: dict[str, list[list[dict]]], name: str) -> dict[str, float]:
+    """Hypothesis -> `name` of metrics.jsonl, mean over seeds, at the step where the base run ended: everyone
+    after equally many updates.  Empty without a base run."""
+    if "base" not in curves:
+        return {}
+    end = curves["base"][0][-1]["step"]
+    at_end = lambda lines: min(lines, key=lambda line: abs(line["step"] - end))[name]
+    return {key: statistics.fmean(at_end(lines) for lines in seeds) for key, seeds in curves.items()}
+
+
+def check(config: Config) -> None:
+    """InputError for a study that cannot be."""
+    for name in config.hypotheses:
+        hypotheses.hypothesis(name)
+    if not config.hypotheses or not config.seeds:
+        raise InputError("--hypotheses and --seeds: name at least one of each")
+    if config.budget <= 0 or config.jobs < 1 or config.samples < 2:
+        raise InputError(
+            f"--budget {config.budget:g} --jobs {config.jobs} --samples {config.samples}: above 0, at least "
+            "1, at least 2"
+        )
+
+
+def report(config: Config, run: runs.Run, real: gan_measures.Reference) -> None:
+    """Measure what was trained; figures, text and summary.json."""
+    done = trainings(config, run.folder)
+    rows = [measure(config, one, real) for one in done]
+    models = averaged(rows, config.hypotheses)
+    curves = {
+        name: [runs.read_metrics(one.folder) for one in done if one.hypothesis == name]
+        for name in config.hypotheses
+    }
+    gan_figures.save_study(run.folder / "curves.png", curves)
+    samples = []
+    for one in done[: len(config.hypotheses)]:  # those of the first seed
+        trained = eval_gan.training_config(one.folder, config.data_dir)
+        generator, _ = eval_gan.load_networks(trained, one.folder)
+        samples.append((one.hypothesis, gan_measures.sample(generator, 12, seed=0)))
+    gan_figures.save_side_by_side(run.folder / "samples.png", samples)
+    distance = ""
+    if real.extractor is not None:
+        distance = extractors.metric_name(real.extractor.name, real.count).removeprefix("eval/")
+        on_validation = next(
+            key for key in curves[config.hypotheses[0]][0][0] if key.startswith("val/ema_fd")
+        )
+        for row in models:
+            row["after_base_steps"] = after_base_steps(curves, on_validation).get(row["hypothesis"])
+    for language in ("en", "ru"):
+        text = study_text.sections(models, distance, language)
+        runs.write_text_atomic(run.folder / f"hypotheses.{language}.md", text)
+    numbers = {
+        f"{row['hypothesis']}: {key}": value
+        for row in models
+        for key, value in row.items()
+        if isinstance(value, float)
+    }
+    run.summary(
+        numbers,
+        rows=rows,
+        models=models,
+        distance=distance,
+        n_test=real.count,
+        seeds=list(config.seeds),
+        figures=["curves.png", "samples.png"],
+    )
+    run.say(f"see {run.folder}/hypotheses.en.md, curves.png, samples.png")
+
+
+def main(config: Config) -> Path:
+    check(config)
+    device = devices.start(config.device)
+    one = training.Config(data=config.data, size=config.size, width=config.width, data_dir=config.data_dir)
+    training.check(one)
+    for split in ("train", "val"):  # drawn or decoded once, before several processes want them
+        training.load_split(one, split)
+    real = gan_measures.reference(eval_gan.test_images(one, config.samples), device.device)
+    name = f"study-{Path(config.data).name}"
+    with runs.start("hw2", name, config, device, outdir=config.outdir, resume=config.resume) as run:
+        train_all(config, run)
+        report(config, run, real)
+    return run.folder
+
+
+if __name__ == "__main__":
+    command_line.run(main, Config)
