@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from course.weeks import VAES
+
 HW1 = "hw1_bayes_and_autoencoders/results"
 NOT_RUN = {"en": "not run", "ru": "не запускалось"}
 
@@ -165,6 +167,103 @@ def pixel_note(root: Path) -> dict[str, str]:
     }
 
 
+VAE_MODELS = {
+    "mlp": {"en": "VAE, 784-400-20, the classic", "ru": "VAE, 784-400-20, классический"},
+    "conv": {"en": "VAE, convolutions", "ru": "VAE, свёрточный"},
+    "cvae": {"en": "CVAE, 784-400-20", "ru": "CVAE, 784-400-20"},
+    "residual": {"en": "VAE, residual blocks", "ru": "VAE, остаточные блоки"},
+    "calibrated": {
+        "en": "the same, Gaussian with σ² = MSE",
+        "ru": "то же, гауссово правдоподобие с σ² = MSE",
+    },
+    "improved": {
+        "en": "the same, 24 dimensions, averaged weights, cosine: the improved one",
+        "ru": "то же, 24 измерения, усреднённые веса, косинус: улучшенный",
+    },
+    "beta": {"en": "beta-VAE, convolutions, β = 5, D = 10", "ru": "beta-VAE, свёртки, β = 5, D = 10"},
+}
+
+
+def vae_rows(root: Path, data: str) -> list[dict]:
+    """One row for each model of `weeks.VAES`, in its order; spreads only where there are several seeds."""
+    kept = summary(root, f"{HW1}/eval_vae_{data.replace('-', '_')}")
+    distance = next(
+        (key.removesuffix("_prior") for key in kept["models"][0] if "/fd_" in key and key.endswith("_prior")),
+        "",
+    )
+    rows = []
+    for key, measured in zip(VAES[data], kept["models"], strict=True):
+        row = {"model": VAE_MODELS[key], "seeds": measured["seeds"], "best": key in ("improved", "beta")}
+        for name, value in measured.items():
+            several = not name.endswith("_sd") or measured["seeds"] > 1
+            if several and isinstance(value, (int, float)):
+                row[name.replace(distance, "fd") if distance else name] = value
+        for name in ("recognised_percent_prior", "recognised_percent_mixture"):
+            row.setdefault(f"eval/{name}", "–")
+        if key == "beta" or "gaussian" in measured["model"]:  # nats of another likelihood or objective
+            row["eval/negative_elbo_nats"] = "–"
+        rows.append(row)
+    return rows
+
+
+def vae_note(root: Path, data: str) -> dict[str, str]:
+    kept = summary(root, f"{HW1}/eval_vae_{data.replace('-', '_')}")
+    n, real = kept["n_generated"], kept["real_distance"]
+    floor = {"en": "", "ru": ""}
+    if real is not None:
+        floor = {
+            "en": f" As many training images in place of generated ones: {real:.2f}.",
+            "ru": f" Столько же обучающих картинок вместо сгенерированных: {real:.2f}.",
+        }
+    command = f"`python3 -m course run --full --only eval_vae_{data.replace('-', '_')}`"
+    return {
+        "en": f"{data}, 20 epochs, {n} generated against {n} test images (Fréchet distance on the shipped "
+        f"extractor), mean ± standard deviation over seeds; {kept['device']}; {command}.{floor['en']}",
+        "ru": f"{data}, 20 эпох, {n} сгенерированных картинок против {n} тестовых (расстояние Фреше на "
+        f"приложенном экстракторе), среднее ± стандартное отклонение по запускам; {kept['device']}; "
+        f"{command}.{floor['ru']}",
+    }
+
+
+def vae_table(data: str, *extra: Column) -> Table:
+    """Models against what counts; Inception's column says that it was not run."""
+    columns = (
+        Column("model", "model", "модель"),
+        Column("seeds", "seeds", "запусков", 0),
+        Column("eval/negative_elbo_nats", "−ELBO, nats", "−ELBO, наты", 2),
+        Column("eval/mse", "MSE", "MSE", 4),
+        Column("fd_prior", "distance, z from the prior", "расстояние, z из априорного", 1),
+        Column("fd_mixture", "z from the mixture", "z из смеси", 1),
+        Column("fd_reconstruction", "reconstructions", "реконструкции", 1),
+        *extra,
+        Column("fid", "FID (Inception)", "FID (Inception)"),
+    )
+    return Table(columns, lambda root: vae_rows(root, data), lambda root: vae_note(root, data))
+
+
+def cvae_class_rows(root: Path) -> list[dict]:
+    """Distance of each digit of the CVAE to its own test images."""
+    kept = summary(root, f"{HW1}/eval_vae_mnist")
+    measured = kept["models"][list(VAES["mnist"]).index("cvae")]
+    rows = []
+    for digit in range(10):
+        row = {"digit": str(digit)}
+        for source in ("prior", "mixture"):
+            for end in ("", "_sd"):
+                row[source + end] = measured[f"eval/fd_mnist_class_{digit}_{source}{end}"]
+        rows.append(row)
+    return rows
+
+
+def cvae_class_note(root: Path) -> dict[str, str]:
+    return {
+        "en": "MNIST, Fréchet distance of the CVAE's images of a digit to all test images of it (892 to "
+        "1,135, as many of each), mean ± standard deviation over 3 seeds.",
+        "ru": "MNIST, расстояние Фреше от картинок одной цифры, нарисованных CVAE, до всех её тестовых "
+        "картинок (от 892 до 1135, поровну), среднее ± стандартное отклонение по 3 запускам.",
+    }
+
+
 TABLES = {
     "pixels": Table(
         (
@@ -179,4 +278,20 @@ TABLES = {
     ),
     "spills": detector_table("eval_detectors", {"en": "Drawn wells", "ru": "Нарисованные формы"}),
     "mnist": detector_table("eval_mnist", {"en": "MNIST, zeros are normal", "ru": "MNIST, норма — нули"}),
+    "vae_mnist": vae_table(
+        "mnist",
+        Column("eval/recognised_percent_prior", "recognised, %, prior", "узнано, %, априорное", 2),
+        Column("eval/recognised_percent_mixture", "recognised, %, mixture", "узнано, %, смесь", 2),
+    ),
+    "vae_fashion": vae_table("fashion-mnist"),
+    "vae_digits": vae_table("digits"),
+    "cvae_classes": Table(
+        (
+            Column("digit", "digit", "цифра"),
+            Column("prior", "z from the prior", "z из априорного", 1),
+            Column("mixture", "z from the mixture of its class", "z из смеси её класса", 1),
+        ),
+        cvae_class_rows,
+        cvae_class_note,
+    ),
 }
