@@ -14,6 +14,7 @@ import json
 import re
 import shutil
 import sys
+from fnmatch import fnmatch
 from pathlib import Path
 
 from PIL import Image
@@ -70,10 +71,11 @@ def keep(folder: Path) -> None:
         keep_one(ROOT / result["run_directory"], target, figures=script.keeps_figures)
 
 
-def keep_one(source: Path, target: Path, figures: bool) -> None:
-    """Copy one run's summary, flags, environment and the figures named in its summary."""
+def keep_one(source: Path, target: Path, figures: tuple[str, ...]) -> None:
+    """Copy one run's summary, flags, environment and those figures of its summary that fit a pattern."""
     summary = json.loads((source / "summary.json").read_text(encoding="utf-8"))
-    files = ["summary.json", "env.json", "config.json", *(summary.get("figures", []) if figures else [])]
+    wanted = [name for name in summary.get("figures", []) if any(fnmatch(name, one) for one in figures)]
+    files = ["summary.json", "env.json", "config.json", *wanted]
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     for name in files:
@@ -81,6 +83,7 @@ def keep_one(source: Path, target: Path, figures: bool) -> None:
             text = (source / name).read_text(encoding="utf-8").replace(f"{ROOT}/", "")
             (target / name).write_text(text, encoding="utf-8")
             continue
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source / name, target / name)
         if name.endswith(".png") and (target / name).stat().st_size > LARGE_FIGURE:
             with Image.open(source / name) as image:

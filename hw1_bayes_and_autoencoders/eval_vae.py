@@ -206,8 +206,8 @@ def markdown_table(rows: list[dict], distance: str, config: Config, count: int) 
         return f"{row[name]:{form}}" + (f" ± {row[name + '_sd']:{form}}" if row["seeds"] > 1 else "")
 
     lines = [
-        f"On {count} {config.split} images; the K-sample bound on the first {config.importance_images}; mean ± sd over "
-        f"{rows[0]['seeds']} seed(s).  Nats of Gaussian and of Bernoulli pixels cannot be compared.",
+        f"On {count} {config.split} images; the K-sample bound on the first {config.importance_images}; "
+        f"mean ± sd over {rows[0]['seeds']} seed(s).  Nats of Gaussian and of Bernoulli pixels cannot be compared.",
         "",
         "| model | " + " | ".join(title for title, _, _ in columns) + " |",
         "|---" * (len(columns) + 1) + "|",
@@ -244,12 +244,14 @@ def main(config: Config) -> Path:
     count = min(config.samples, len(sets["test"]))  # as many generated images as real ones
     distance = extractors.metric_name(first.data, count)
     with runs.start("hw1", f"eval-vae-{Path(first.data).name}", config, device, outdir=config.outdir) as run:
-        rows, drawn = [], set()
+        rows, drawn = [], []
         for run_dir in config.run_dirs:
-            model = description(training_config(run_dir, config))
-            folder = None if model in drawn else run.folder / "figures" / run_dir.name
+            trained = training_config(run_dir, config)
+            folder = None
+            if description(trained) not in drawn:  # the first seed of each model is drawn
+                drawn.append(description(trained))
+                folder = run.folder / "figures" / f"{len(drawn)}-{trained.model_name}"
             rows.append(measure(run_dir, config, sets, count, extractor, folder))
-            drawn.add(model)
         models = averaged(rows)
         found = [f"- {line}\n" for line in vae_measures.conclusions(models, distance)]
         text = markdown_table(models, distance, config, count) + "\n" + "".join(found)
@@ -274,6 +276,11 @@ def main(config: Config) -> Path:
             n_test=len(sets["test"]),
             n_generated=count,
             n_importance=min(config.importance_images, len(sets["test"])),
+            figures=sorted(
+                path.relative_to(run.folder).as_posix()
+                for path in run.folder.rglob("*.*")
+                if path.suffix in (".png", ".gif")
+            ),
         )
     return run.folder
 

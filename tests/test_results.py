@@ -27,12 +27,12 @@ def make_run(folder, figure: np.ndarray):
 
 def test_kept_results_hold_no_path_of_this_clone_and_figures_on_request(tmp_path):
     run = make_run(tmp_path / "run", np.zeros((20, 20, 3), np.uint8))
-    results.keep_one(run, results.ROOT / "runs" / f"kept-{os.getpid()}", figures=True)
+    results.keep_one(run, results.ROOT / "runs" / f"kept-{os.getpid()}", figures=("*",))
     kept = results.ROOT / "runs" / f"kept-{os.getpid()}"
     try:
         assert json.loads((kept / "config.json").read_text()) == {"counts": "x.toml"}
         assert (kept / "a.png").read_bytes() == (run / "a.png").read_bytes()
-        results.keep_one(run, kept, figures=False)
+        results.keep_one(run, kept, figures=())
         assert not (kept / "a.png").exists()
     finally:
         results.shutil.rmtree(kept)
@@ -42,7 +42,7 @@ def test_a_figure_too_large_for_git_is_named(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (1500, 1500, 3), np.uint8)
     run = make_run(tmp_path / "run", noise)
     with pytest.raises(ValueError, match=r"a\.png: larger than 500 kB"):
-        results.keep_one(run, tmp_path / "kept", figures=True)
+        results.keep_one(run, tmp_path / "kept", figures=("*",))
 
 
 def test_a_folder_that_is_no_run_is_one_line(tmp_path, capsys):
