@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch.nn import functional as F
 
 from common import checkpoints, command_line, data, runs
-from common.data import avatars, digits, to_model_range
+from common.data import avatars, creatures, digits, to_model_range
 from common.errors import InputError
 from common.metrics import extractor_card, extractors, train_extractor
 from common.metrics.attributes import validity
@@ -25,6 +25,7 @@ ARCHITECTURE = extractors.Architecture(
 TELLING = {  # data: images of the test split, accuracy of every head on them
     "digits": (500, 0.98),
     "avatars": (200, 0.985),
+    "creatures": (400, 0.98),
     "mnist": (1000, 0.985),
     "fashion-mnist": (1000, 0.89),
 }
@@ -79,7 +80,7 @@ def test_the_command_on_the_card_is_one(name):
 def test_shipped_weights_are_accurate_on_test_images(name, request):
     count, bound = TELLING[name]
     if name in data.DRAWN:
-        module = {"digits": digits, "avatars": avatars}[name]
+        module = {"digits": digits, "avatars": avatars, "creatures": creatures}[name]
         test = module.draw_set("test", module.DEFAULT_SIZE, count, seed=0)
     else:
         test = data.load(name, "test", count=count, data_dir=request.getfixturevalue("real_data"))
@@ -89,9 +90,11 @@ def test_shipped_weights_are_accurate_on_test_images(name, request):
     assert min(accuracy.values()) >= bound, accuracy
 
 
-def test_avatar_heads_answer_in_the_order_of_the_options():
+def test_heads_answer_in_the_order_of_the_options():
     options = extractors.load_extractor("avatars").options
     assert options == {**avatars.STYLE_OPTIONS, "expression": avatars.EXPRESSIONS}
+    options = extractors.load_extractor("creatures").options
+    assert options == {name: names for name, names in creatures.OPTIONS.items() if name != "pattern"}
 
 
 # ---- features and answers
@@ -180,7 +183,7 @@ def test_distance_grows_with_noise_and_with_blur(digits_extractor, images):
 
 
 def test_unknown_names_list_the_known_ones():
-    with pytest.raises(InputError, match="'wells': there are digits, mnist, fashion-mnist, avatars"):
+    with pytest.raises(InputError, match="'wells': there are digits, mnist, fashion-mnist, avatars, creatures"):
         extractors.load_extractor("wells")
 
 
@@ -245,7 +248,7 @@ def test_only_numbers_are_read(tmp_path, digits_extractor):
 def few_digits():
     """Three hundred training images and little else, instead of 20,000."""
     counts = {"train": 300, "val": 100, "test": 200}
-    few = lambda name, split, data_dir: digits.draw_set(split, count=counts[split])
+    few = lambda name, split, count, data_dir: digits.draw_set(split, count=counts[split])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train_extractor.data, "load", few)
         yield

@@ -4,9 +4,9 @@
     extractors.frechet(extractor, generated, test)     # eval/fd_mnist_10k: see `metric_name`
     extractor.predict(generated)["label"]              # int64 (N,): a classifier that never saw these images
 
-There is one for each of digits, mnist, fashion-mnist and avatars, named after the data it was trained on,
-as `pretrained/NAME.safetensors`; the card beside it says how it was trained and what it reaches.  Features
-are the activations of the penultimate layer after its ReLU.
+There is one for each of digits, mnist, fashion-mnist, avatars and creatures, named after the data it was
+trained on, as `pretrained/NAME.safetensors`; the card beside it says how it was trained and what it reaches.
+Features are the activations of the penultimate layer after its ReLU.
 
 The convention: as many generated images as the test split has (or its first N) against those test images,
 eq. (metrics.7).  The value depends on the network: it compares models on the same data by the same extractor
@@ -31,7 +31,7 @@ from common.data import ImageSet, to_model_range, to_uint8
 from common.errors import InputError
 from common.metrics.frechet import Moments, Statistics, distance
 
-NAMES = ("digits", "mnist", "fashion-mnist", "avatars")
+NAMES = ("digits", "mnist", "fashion-mnist", "avatars", "creatures")
 """Data sets that have an extractor of their own."""
 FOLDER = Path(__file__).resolve().parents[2] / "pretrained"
 BATCH_SIZE = 500
