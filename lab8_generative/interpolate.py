@@ -1,0 +1,214 @@
+"""Turn one image of the set into another: a looping GIF and a strip of the way between their latents.
+
+Theory: theory/en/vae.md eq. (vae.14).
+
+python lab8_generative/interpolate.py runs/lab8/0001-ae-l1-creatures 3 17
+python lab8_generative/interpolate.py runs/lab8/0002-gan-creatures 3 17 --frames 40 --way spherical
+python lab8_generative/interpolate.py runs/lab8/0003-vae-l1-pokemon 0025 0133
+
+An encoder gives the latents of both images; for a GAN they are searched for by gradient descent, from several
+starts at once.  Beside the way through latent space stands the cross-fade, which only mixes the pixels of its
+two ends: half way it shows both at once, where a good latent space shows one thing in between.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+import tyro
+from torch import Tensor
+
+from common import command_line, devices, figures, latent_space, runs
+from common.data import ImageSet, to_model_range
+from common.errors import InputError
+from lab8_generative import lab_images, lab_measures, reconstruction, trained
+
+FRAMES = range(20, 51)
+SHOWN = 9
+"""Pictures of the way on the strip."""
+JUMP = 3.0
+"""A step so many times as long as those of the cross-fade is called a jump."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Flags of interpolate.py."""
+
+    run_dir: Annotated[Path, tyro.conf.Positional]
+    """Run directory of train_autoencoder.py or train_gan.py."""
+    first: Annotated[str, tyro.conf.Positional]
+    """Image to start from: its number in the split, or its file name."""
+    second: Annotated[str, tyro.conf.Positional]
+    """Image to end at."""
+    split: Literal["train", "val", "test"] = "train"
+    """Where the images are; those of `test` show what the encoder makes of images it has not seen."""
+    frames: int = 40
+    """Frames of the GIF, which goes there and back: 20 to 50."""
+    frame_ms: int = 80
+    """Time of a frame in milliseconds."""
+    way: Literal["linear", "spherical"] = "linear"
+    """A straight line between latents, or the arc on which N(0, I) lies."""
+    restarts: int = 8
+    """Starts of the search for a GAN's latents."""
+    inversion_steps: int = 200
+    """Steps of that search."""
+    inversion_lr: float = 0.05
+    """Adam's learning rate in that search."""
+    seed: int = 0
+    """Of the search's starts."""
+    data: str | None = None
+    """Where the training images are now; default: where they were."""
+    data_dir: Path | None = None
+    """Where image sets lie; default: what the training used."""
+    outdir: Path = Path("runs")
+    """Parent of the run directories."""
+
+
+def there_and_back(positions: Tensor) -> Tensor:  # (K, ...) -> (2 K - 2, ...)
+    """A loop: forth, and back without showing an end twice."""
+    return torch.cat([positions, positions[1:-1].flip(0)])
+
+
+def walk(start: Tensor, end: Tensor, count: int, way: str) -> Tensor:  # (D,), (D,) -> (count, D)
+    """Latents from start to end at equal shares of the way, both ends included."""
+    shares = torch.linspace(0, 1, count)[:, None]
+    if way == "spherical":
+        return latent_space.slerp(start.expand(count, -1), end.expand(count, -1), shares)
+    return torch.lerp(start.expand(count, -1), end.expand(count, -1), shares)
+
+
+def cross_fade(
+    first: Tensor, last: Tensor, count: int
+) -> Tensor:  # uint8 (C, H, W) twice -> (count, C, H, W)
+    """Mixtures of the pixels of two images."""
+    shares = torch.linspace(0, 1, count).view(-1, 1, 1, 1)
+    return torch.lerp(first.float(), last.float(), shares).round().to(torch.uint8)
+
+
+def step_lengths(frames: Tensor) -> Tensor:  # (K, C, H, W) -> (K - 1,)
+    """Root mean squared difference of neighbouring frames, in units of [0, 1]."""
+    return (frames[1:].double() - frames[:-1].double()).flatten(1).square().mean(1).sqrt() / 255
+
+
+def smoothness(images: Tensor) -> dict[str, float]:
+    """How evenly K images (K, C, H, W) lead from the first to the last.
+
+    `largest_step`: the longest of the K - 1 steps, as a multiple of the cross-fade's, which are all equal and
+    as short as steps between these ends can be.  1 is the straight line of pixels itself; K - 1 and more is
+    one jump.  `detour`: the whole way as a multiple of the cross-fade's.
+    """
+    steps = step_lengths(images)
+    straight = step_lengths(images[[0, -1]])[0] / len(steps)
+    if straight == 0:
+        raise InputError("both images look the same to the model: choose two that differ")
+    return {
+        "eval/largest_step": (steps.max() / straight).item(),
+        "eval/detour": (steps.mean() / straight).item(),
+    }
+
+
+def ends(config: Config, model: trained.Trained, images: ImageSet) -> tuple[Tensor, Tensor, Tensor]:
+    """Both images uint8 (2, 3, S, S), their latents (2, D), and the squared errors (2,) of what these decode
+    to."""
+    rows = [lab_images.find_image(images, wanted) for wanted in (config.first, config.second)]
+    if rows[0] == rows[1]:
+        raise InputError(f"images {config.first} and {config.second} are the same one: choose two")
+    pair = images.images[torch.tensor(rows)]
+    if model.model is None:
+        generator = torch.Generator().manual_seed(config.seed)
+        z, errors = trained.invert(
+            model.decoder,
+            pair,
+            model.config.latent,
+            steps=config.inversion_steps,
+            restarts=config.restarts,
+            lr=config.inversion_lr,
+            generator=generator,
+        )
+        return pair, z, errors
+    z = model.latents(pair)
+    decoded = to_model_range(lab_measures.decode(model.decoder, z))
+    return pair, z, reconstruction.error("mse", to_model_range(pair), decoded)
+
+
+def save_figures(folder: Path, pair: Tensor, images: Tensor, fade: Tensor, config: Config) -> list[str]:
+    """The GIF (left the way of the latents, right the cross-fade) and the strip of both between the real
+    images."""
+    loop = torch.cat([there_and_back(images), there_and_back(fade)], 3)  # (N, 3, S, 2 S)
+    zoom = max(1, 128 // images.shape[-1])
+    loop = loop.repeat_interleave(zoom, 2).repeat_interleave(zoom, 3)
+    figures.save_gif(folder / "interpolation.gif", loop, config.frame_ms)
+    shown = torch.linspace(0, len(images) - 1, SHOWN).round().long()
+    between = lambda row: torch.cat([pair[:1], row[shown], pair[1:]])
+    figures.save_grid(
+        folder / "strip.png",
+        torch.cat([between(images), between(fade)]),
+        SHOWN + 2,
+        row_titles=(f"latents,\n{config.way}", "cross-fade"),
+        column_titles=("image", *(f"{100 * k // (SHOWN - 1)} %" for k in range(SHOWN)), "image"),
+    )
+    return ["interpolation.gif", "strip.png"]
+
+
+def check(config: Config) -> None:
+    """InputError for numbers that make no GIF."""
+    if config.frames not in FRAMES:
+        raise InputError(f"--frames {config.frames}: the lab asks for {FRAMES[0]} to {FRAMES[-1]}")
+    if config.frames % 2:
+        raise InputError(f"--frames {config.frames}: there and back takes an even number")
+    if config.frame_ms < 20:
+        raise InputError(
+            f"--frame-ms {config.frame_ms}: viewers show nothing faster than 20 ms; use 20 or more"
+        )
+    for name in ("restarts", "inversion_steps", "inversion_lr"):
+        if getattr(config, name) <= 0:
+            raise InputError(f"--{name.replace('_', '-')} {getattr(config, name)}: must be above 0")
+
+
+def main(config: Config) -> Path:
+    check(config)
+    device = devices.start("cpu", seed=config.seed)
+    model = trained.load(config.run_dir, config.data, config.data_dir)
+    images = model.images(config.split)
+    pair, z, errors = ends(config, model, images)
+    positions = config.frames // 2 + 1
+    decoded = {
+        way: lab_measures.decode(model.decoder, walk(z[0], z[1], positions, way))
+        for way in ("linear", "spherical")
+    }
+    chosen = decoded[config.way]
+    fade = cross_fade(chosen[0], chosen[-1], positions)
+    name = f"interpolate-{model.name}-{Path(model.config.data).name}"
+    with runs.start("lab8", name, config, device, outdir=config.outdir) as run:
+        numbers = smoothness(chosen)
+        numbers |= {
+            f"eval/{way}_{what.split('/')[1]}": value
+            for way, way_images in decoded.items()
+            for what, value in smoothness(way_images).items()
+        }
+        numbers |= {"eval/mse_first": errors[0].item(), "eval/mse_second": errors[1].item()}
+        names = save_figures(run.folder, pair, chosen, fade, config)
+        run.summary(
+            numbers,
+            frames=config.frames,
+            frame_ms=config.frame_ms,
+            split=config.split,
+            model=model.name,
+            data=Path(model.config.data).name,
+            seed=config.seed,
+            figures=names,
+        )
+        verdict = "a jump" if numbers["eval/largest_step"] > JUMP else "no jump"
+        run.say(
+            f"squared error of the ends {errors[0]:.4f} and {errors[1]:.4f}; longest step "
+            f"{numbers['eval/largest_step']:.2f} times the cross-fade's ({verdict}), way "
+            f"{numbers['eval/detour']:.2f} times as long; {run.folder / 'interpolation.gif'}"
+        )
+    return run.folder
+
+
+if __name__ == "__main__":
+    command_line.run(main, Config)

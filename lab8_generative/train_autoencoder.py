@@ -1,0 +1,237 @@
+"""Train an autoencoder or a VAE on about a thousand small pictures.
+
+Theory: theory/en/autoencoders.md eqs. (ae.1), (ae.3); theory/en/vae.md eqs. (vae.2), (vae.4), (vae.6),
+(vae.8), (vae.9).
+
+python lab8_generative/train_autoencoder.py                                # an autoencoder of drawn creatures
+python lab8_generative/train_autoencoder.py --model vae
+python lab8_generative/train_autoencoder.py --loss perceptual --data data/pokemon --mirror
+python lab8_generative/train_autoencoder.py --resume runs/lab8/0001-ae-l1-creatures
+
+The autoencoder minimises the error of its reconstructions.  The VAE minimises nats: the same error as a
+likelihood whose noise is as large as the errors are, plus the KL of its latents to N(0, I).  The weights of
+the epoch with the lowest validation loss are kept; when the loss turns there, it is said.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from common import checkpoints, command_line, devices, figures, runs
+from common.data import Batches, ImageSet, to_model_range, to_uint8
+from common.errors import InputError
+from lab8_generative import lab_images, networks, reconstruction
+
+PATIENCE = 10
+"""Epochs without a better validation loss after which over-fitting is announced."""
+
+
+@dataclass(frozen=True)
+class Config(command_line.TrainingFlags):
+    """Flags of train_autoencoder.py."""
+
+    model: Literal["ae", "vae"] = "ae"
+    """An autoencoder, or a variational one."""
+    data: str = "creatures"
+    """creatures, avatars, or a folder of about 1,000 images or more."""
+    size: int = 64
+    """Side of the images: 48 or 64 pixels."""
+    mirror: bool = False
+    """Learn from mirror images too."""
+    loss: reconstruction.Loss = "l1"
+    """Of reconstructions: absolute or squared differences of pixels, or l1 and what a small network sees."""
+    latent: int = 64
+    """Numbers in the latent vector."""
+    width: int = 32
+    """Channels of the largest feature map."""
+    beta: float = 1.0
+    """Weight of the VAE's KL; 1 is the ELBO."""
+    epochs: int = 80
+    """Passes over the training images."""
+    batch_size: int = 32
+    """Images per step."""
+    lr: float = 1e-3
+    """Adam's learning rate."""
+    precision: Literal["fp32", "bf16"] = "bf16"
+    """Number format of the forward pass while training; losses, weights and evaluation stay float32."""
+
+    @property
+    def name(self) -> str:
+        """For people: `vae-l1`."""
+        return f"{self.model}-{self.loss}"
+
+
+def build(config: Config) -> networks.Autoencoder | networks.VAE:
+    """The untrained model of this run."""
+    networks.check(config.size, config.width, config.latent)
+    kind = networks.VAE if config.model == "vae" else networks.Autoencoder
+    return kind(config.size, config.width, config.latent)
+
+
+def losses_of(config: Config, errors: torch.Tensor, kl: torch.Tensor) -> torch.Tensor:  # (B,), (B,) -> (B,)
+    """What is minimised: errors for the autoencoder, nats for the VAE, eq. (vae.9)."""
+    if config.model == "ae":
+        return errors
+    return reconstruction.nats(config.loss, errors, 3 * config.size**2) + config.beta * kl
+
+
+@torch.inference_mode()
+def validate(config: Config, model: torch.nn.Module, error_of, batches: Batches) -> dict[str, float]:
+    """Means over held-out images; the VAE's noise is then that of the whole set."""
+    model.eval()
+    errors, squares, kls = [], [], []
+    for batch in batches:
+        reconstructed, kl = model(batch.images)
+        errors.append(error_of(batch.images, reconstructed))
+        squares.append(reconstruction.error("mse", batch.images, reconstructed))
+        kls.append(kl)
+    model.train()
+    errors, kls = torch.cat(errors), torch.cat(kls)
+    means = {"error": errors.mean().item(), "mse": torch.cat(squares).mean().item()}
+    if config.model == "vae":
+        means["kl_nats"] = kls.mean().item()
+    return {"loss": losses_of(config, errors, kls).mean().item(), **means}
+
+
+def check(config: Config) -> None:
+    """InputError for numbers no run can have."""
+    for name in ("epochs", "batch_size", "lr"):
+        if getattr(config, name) <= 0:
+            raise InputError(f"--{name.replace('_', '-')} {getattr(config, name)}: must be above 0")
+    if config.batch_size < 2:
+        raise InputError("--batch-size 1: batch normalisation needs at least 2")
+    if config.beta < 0:
+        raise InputError(f"--beta {config.beta}: must not be negative")
+
+
+def main(config: Config) -> Path:
+    check(config)
+    device = devices.start(config.device, precision=config.precision, seed=config.seed)
+    if device.world_size > 1:
+        raise InputError("torchrun: these networks train in minutes; start the script with python")
+    model = device.prepare(build(config), channels_last=True)
+    train, val = lab_images.load_for_training(config.data, config.size, config.batch_size, config.data_dir)
+    train = lab_images.with_mirrored(train) if config.mirror else train
+    error_of = reconstruction.measure(config.loss, device.device)
+    optimizer = torch.optim.Adam(model.parameters(), lr=config.lr)
+    batches = Batches(train, config.batch_size, drop_last=True, seed=config.seed, device=device.device)
+    val_batches = Batches(val, 250, shuffle=False, device=device.device)
+    averages, steps = runs.Averages(), config.epochs * len(batches)
+    with (
+        runs.start(
+            "lab8",
+            f"{config.name}-{Path(config.data).name}",
+            config,
+            device,
+            outdir=config.outdir,
+            resume=config.resume,
+            wandb=config.wandb,
+        ) as run,
+        checkpoints.Checkpoints(
+            run.checkpoints_dir,
+            device,
+            every_seconds=config.checkpoint_seconds,
+            model=model,
+            optimizer=optimizer,
+            batches=batches,
+            averages=averages,
+        ) as saver,
+    ):
+        done = saver.resume() if config.resume else 0
+        run.rewind(done)
+        stream = batches.forever()
+        for step in run.progress(done + 1, steps):
+            images = next(stream).images.contiguous(memory_format=torch.channels_last)
+            with device.autocast():
+                reconstructed, kl = model(images)
+            errors = error_of(images, reconstructed)
+            losses = losses_of(config, errors, kl)
+            optimizer.zero_grad()
+            losses.mean().backward()
+            optimizer.step()
+            averages.add(
+                {"loss": losses, "error": errors} | ({"kl_nats": kl} if config.model == "vae" else {})
+            )
+            if step % len(batches) == 0:
+                means = {f"train/{name}": mean for name, mean in averages.take(device).items()}
+                saver.require_finite(step, *means.values())
+                held_out = validate(config, model, error_of, val_batches)
+                values = {f"val/{name}": mean for name, mean in held_out.items()}
+                run.log(step, {"epoch": step // len(batches), **means, **values})
+                saver.save_if_best(step, held_out["loss"])
+                watch(run, model, val, step, step // len(batches), config.epochs)
+            saver.save_if_due(step, losses.mean())
+        saver.save(steps)
+        report(config, run, val)
+    return run.folder
+
+
+@torch.inference_mode()
+def watch(run: runs.Run, model: torch.nn.Module, val: ImageSet, step: int, epoch: int, epochs: int) -> None:
+    """Reconstructions for TensorBoard ten times a run; one line when the validation loss has turned."""
+    if epoch % max(1, epochs // 10) == 0:
+        device = next(model.parameters()).device
+        model.eval()
+        shown = to_model_range(val.images[:8]).to(device)
+        rows = torch.cat([shown, model.decoder(model.encode(shown)).float()])
+        model.train()
+        run.save_samples("reconstructions", step, to_uint8(rows).cpu(), 8)
+    lines = runs.read_metrics(run.folder)
+    best = min(lines, key=lambda line: line["val/loss"])
+    if epoch - best["epoch"] == PATIENCE:
+        now = lines[-1]
+        run.say(
+            f"warning: epoch {epoch}: over-fitting: the validation loss was lowest at epoch {best['epoch']} "
+            f"({best['val/loss']:.4g}, now {now['val/loss']:.4g}), the training loss still falls "
+            f"({best['train/loss']:.4g}, now {now['train/loss']:.4g}); best.pt keeps epoch {best['epoch']}; "
+            "more images, --mirror or a smaller --latent help"
+        )
+
+
+@torch.inference_mode()
+def report(config: Config, run: runs.Run, val: ImageSet) -> None:
+    """Figures and summary.json of a finished run, from its best checkpoint."""
+    model = load_best(config, run.folder)
+    shown = to_model_range(val.images[:10])
+    rows = torch.cat([shown, model.decoder(model.encode(shown))])
+    lines = runs.read_metrics(run.folder)
+    best = min(lines, key=lambda line: line["val/loss"])
+    figures.save_grid(
+        run.folder / "reconstructions.png",
+        to_uint8(rows),
+        len(shown),
+        row_titles=("image", "reconstruction"),
+        title=f"{config.name} on held-out images: MSE {best['val/mse']:.4f} of [0, 1] squared",
+    )
+    figures.save_curves(
+        run.folder / "loss.png",
+        lines,
+        ("train/error", "val/error"),
+        log_scale=True,
+        title=f"{config.name}: best on held-out images at epoch {best['epoch']} of {config.epochs}",
+        ylabel=f"error of reconstructions ({config.loss})",
+    )
+    run.summary(
+        {name: value for name, value in best.items() if name.startswith("val/")} | {"epoch": best["epoch"]},
+        n_train=int(lines[-1]["step"] / lines[-1]["epoch"]) * config.batch_size,
+        n_val=len(val),
+        seed=config.seed,
+        parameters=networks.parameters(model),
+        figures=["reconstructions.png", "loss.png"],
+    )
+    run.say(f"best val/loss {best['val/loss']:.5g} at epoch {best['epoch']}; next: generate.py {run.folder}")
+
+
+def load_best(config: Config, run_dir: Path) -> networks.Autoencoder | networks.VAE:
+    """The model of a run at its lowest validation loss, on the CPU, in evaluation mode."""
+    model = build(config)
+    model.load_state_dict(checkpoints.read(run_dir / "checkpoints" / "best.pt")["parts"]["model"])
+    return model.eval()
+
+
+if __name__ == "__main__":
+    command_line.run(main, Config)
