@@ -207,7 +207,8 @@ def markdown_table(rows: list[dict], distance: str, config: Config, count: int) 
 
     lines = [
         f"On {count} {config.split} images; the K-sample bound on the first {config.importance_images}; "
-        f"mean ± sd over {rows[0]['seeds']} seed(s).  Nats of Gaussian and of Bernoulli pixels cannot be compared.",
+        f"mean ± sd over {rows[0]['seeds']} seed(s).  Nats of Gaussian and of Bernoulli pixels cannot be "
+        "compared.",
         "",
         "| model | " + " | ".join(title for title, _, _ in columns) + " |",
         "|---" * (len(columns) + 1) + "|",
