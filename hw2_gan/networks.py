@@ -77,7 +77,7 @@ class CSPupBlock(nn.Module):
 
 
 class CSPupGenerator(nn.Module):
-    """z (B, D) -> images (B, 3, S, S) in [-1, 1].  The defaults are the homework's.
+    """z (B, D) -> images (B, 3, S, S), in [-1, 1] with tanh.  The defaults are the homework's.
 
     z -> 4x4x1024 -> CSPup -> 8x8x512 -> 16x16x256 -> 32x32x128 -> 64x64x64 -> transposed convolution, ReLU ->
     128x128x3.  Smaller images take fewer blocks.  `width` multiplies all channels but the last.
@@ -176,8 +176,8 @@ class DCGANDiscriminator(nn.Module):
 
 
 def to_images(x: Tensor, output: Output) -> Tensor:
-    """The last activation.  ReLU gives grey levels from black at 0, which are brought to [-1, 1]; tanh gives
-    [-1, 1]."""
+    """The last activation: tanh, or ReLU, whose grey levels from black at 0 on become -1 and more; what is
+    brighter than white is cut off only when an image is saved."""
     return x.float().tanh() if output == "tanh" else 2 * x.float().relu() - 1
 
 

@@ -70,14 +70,13 @@ class Config(command_line.TrainingFlags):
     loss: Literal["minimax", "non-saturating", "least-squares", "hinge", "wasserstein"] = "non-saturating"
     """Of both networks."""
     real_label: tuple[float, float] = (1.0, 1.0)
-    """Cross-entropy targets of real images, drawn uniformly between the two: 0.9 0.9 smooths, 0.8 1 at
-    random."""
+    """Cross-entropy targets of real images, drawn between the two: 0.9 0.9 smooths, 0.8 1 at random."""
     fake_label: tuple[float, float] = (0.0, 0.0)
     """The same of generated images."""
     r1_gamma: float = 0.0
     """Weight gamma / 2 of the R1 penalty."""
     gradient_penalty: float = 0.0
-    """Weight of the Wasserstein loss's gradient penalty; 10 in its paper."""
+    """Weight of the gradient penalty that --loss wasserstein needs; 10 in its paper."""
     penalty_every: int = 4
     """Steps between penalties, each weighed as many times (Karras et al. 2020, lazy regularisation)."""
     instance_noise: float = 0.0
@@ -223,6 +222,8 @@ def optimizers(config: Config, generator: nn.Module, discriminator: nn.Module, d
 def check(config: Config) -> None:
     """InputError for numbers no run can have."""
     networks.check_size(config.size)
+    if config.data in ("digits", "mnist", "fashion-mnist"):
+        raise InputError(f"--data {config.data}: grey images; use avatars, celeba, creatures or a folder")
     for name in ("epochs", "batch_size", "lr_generator", "lr_discriminator", "penalty_every",
                  "discriminator_steps", "generator_steps"):  # fmt: skip
         if getattr(config, name) <= 0:
@@ -234,27 +235,44 @@ def check(config: Config) -> None:
         low, high = getattr(config, name)
         if not 0 <= low <= high <= 1:
             raise InputError(f"--{name.replace('_', '-')} {low} {high}: two numbers, 0 <= low <= high <= 1")
-    if not 0 < config.ema < 1:
-        raise InputError(f"--ema {config.ema}: a decay per step lies between 0 and 1, 0.995 for example")
+    for name in ("ema", "beta1", "beta2"):
+        if not 0 <= getattr(config, name) < 1:
+            raise InputError(f"--{name} {getattr(config, name)}: an average's decay per step, 0 <= decay < 1")
     if config.measure_images < 2:
         raise InputError(f"--measure-images {config.measure_images}: must be at least 2")
 
 
 def load_split(config: Config, split: str, count: int | None = None) -> ImageSet:
-    """The images of one split as this run sees them: three channels."""
-    images = data.load(config.data, split, size=config.size, count=count, data_dir=config.data_dir)
-    if images.shape != (3, config.size, config.size):
-        raise InputError(
-            f"--data {config.data}: images of {'x'.join(map(str, images.shape))}; these networks draw "
-            f"3x{config.size}x{config.size}; use avatars, celeba, creatures or a folder"
-        )
-    return images
+    """The images of one split as this run sees them."""
+    return data.load(config.data, split, size=config.size, count=count, data_dir=config.data_dir)
 
 
 def validation_images(config: Config) -> ImageSet:
     """What every epoch is compared with: as many images as asked for, or all there are."""
     count = config.measure_images if config.data in data.DRAWN else None
-    return load_split(config, "val", count).take(slice(0, config.measure_images))
+    images = load_split(config, "val", count).take(slice(0, config.measure_images))
+    if (images.images == images.images[:1]).all():
+        raise InputError(
+            f"--data {config.data}: {len(images)} validation images and no two that differ; nothing to "
+            "compare samples with; add images"
+        )
+    return images
+
+
+def training_images(config: Config, device: devices.Device) -> ImageSet:
+    """The images to learn from; InputError where they, or the processes, do not fit the batch."""
+    images = load_split(config, "train")
+    if len(images) < config.batch_size * config.discriminator_steps:
+        raise InputError(
+            f"--batch-size {config.batch_size} --discriminator-steps {config.discriminator_steps}: only "
+            f"{len(images)} training images; use smaller ones or add images"
+        )
+    if config.batch_size % device.world_size:
+        raise InputError(
+            f"--batch-size {config.batch_size}: cannot be shared by {device.world_size} processes; use a "
+            "multiple"
+        )
+    return images
 
 
 class Latents:
@@ -279,11 +297,7 @@ class Latents:
 def main(config: Config) -> Path:
     check(config)
     device = devices.start(config.device, precision=config.precision, seed=config.seed)
-    train = load_split(config, "train")
-    if len(train) < config.batch_size * config.discriminator_steps:
-        raise InputError(
-            f"--batch-size {config.batch_size}: only {len(train)} training images; use a smaller one"
-        )
+    train, validation = training_images(config, device), validation_images(config)
     generator = device.prepare(build_generator(config), channels_last=True)
     discriminator = device.prepare(build_discriminator(config), channels_last=True)
     draw, judge = device.parallel(generator), device.parallel(Judgement(discriminator))
@@ -327,7 +341,7 @@ def main(config: Config) -> Path:
     ):
         done = saver.resume() if config.resume else 0
         run.rewind(done)
-        stream, monitor = batches.forever(), Monitor(run, device, validation_images(config))
+        stream, monitor = batches.forever(), Monitor(run, device, validation)
         for step in run.progress(done + 1, steps):
             share_done = step / steps
             discriminator.requires_grad_(True)
@@ -353,6 +367,7 @@ def main(config: Config) -> Path:
                 g_loss.mean().backward()
                 for_generator.step()
             ema.update_parameters(generator)
+            g_gradient = gradient_norm(generator)
 
             averages.add(
                 {
@@ -361,7 +376,7 @@ def main(config: Config) -> Path:
                     "d_real": opinion(config, real_logits),
                     "d_fake": opinion(config, fake_logits),
                     "discriminator_gradient_norm": d_gradient.expand(len(d_loss)),
-                    "generator_gradient_norm": gradient_norm(generator).expand(len(d_loss)),
+                    "generator_gradient_norm": g_gradient.expand(len(d_loss)),
                 }
             )
             if step % epoch_steps == 0:
@@ -370,7 +385,8 @@ def main(config: Config) -> Path:
                 distance = device.broadcast(monitor.epoch(step, means, generator, ema.module))
                 if distance is not None:
                     saver.save_if_best(step, distance)
-            saver.save_if_due(step, g_loss.mean() + d_loss.mean())
+            # with finite losses and gradients the weights are finite: no checkpoint is written otherwise
+            saver.save_if_due(step, g_loss.mean() + d_loss.mean() + g_gradient + d_gradient)
         saver.save(steps)
         monitor.finish(config.seed, networks.parameters(generator), networks.parameters(discriminator))
     return run.folder
