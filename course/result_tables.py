@@ -1,77 +1,12 @@
 """The tables of the pages as data: where numbers come from, which are shown, how columns are called."""
 
-import json
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
+from course import gan_tables
+from course.tables import Column, Table, command_of, summary
 from course.weeks import VAES
 
 HW1 = "hw1_bayes_and_autoencoders/results"
-NOT_RUN = {"en": "not run", "ru": "не запускалось"}
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column: the key of its value in a row, and its heading in both languages."""
-
-    key: str
-    en: str
-    ru: str
-    digits: int = 3
-
-    def cell(self, row: dict, language: str) -> str:
-        """A word, or a number with its standard deviation where the row has one under KEY_sd."""
-        value = row.get(self.key)
-        if isinstance(value, dict):
-            return value[language]
-        if value is None:
-            return NOT_RUN[language]
-        if isinstance(value, str):
-            return value
-        spread = row.get(f"{self.key}_sd")
-        return f"{value:.{self.digits}f}" + ("" if spread is None else f" ± {spread:.{self.digits}f}")
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows taken from committed summaries."""
-
-    columns: tuple[Column, ...]
-    rows: Callable[[Path], list[dict]]
-    """Folder of the repository -> rows; a row with a true `best` is set in bold."""
-    note: Callable[[Path], dict[str, str]]
-    """Folder of the repository -> the line under the table, by language: N, seeds, device, command."""
-
-
-def markdown(table: Table, language: str, root: Path) -> str:
-    """The table and the line under it, as GitHub's Markdown."""
-    lines = [
-        "| " + " | ".join(getattr(column, language) for column in table.columns) + " |",
-        "|" + "---|" * len(table.columns),
-    ]
-    for row in table.rows(root):
-        cells = [column.cell(row, language) for column in table.columns]
-        lines.append("| " + " | ".join(f"**{cell}**" if row.get("best") else cell for cell in cells) + " |")
-    return "\n".join(lines) + f"\n\n{table.note(root)[language]}\n"
-
-
-def summary(root: Path, path: str) -> dict:
-    """A committed summary.json; ValueError naming it when there is none."""
-    try:
-        return json.loads((root / path / "summary.json").read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(
-            f"{path}/summary.json is missing; run `python3 -m course run --full` and keep it"
-        ) from error
-
-
-def command_of(root: Path, path: str) -> str:
-    """The command that made a committed summary."""
-    return json.loads((root / path / "env.json").read_text(encoding="utf-8"))["command"]
-
-
-# ---- hw1
 
 
 def detector_rows(root: Path, evaluation: str) -> list[dict]:
@@ -294,4 +229,5 @@ TABLES = {
         cvae_class_rows,
         cvae_class_note,
     ),
+    **gan_tables.TABLES,
 }

@@ -19,7 +19,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from course.result_tables import TABLES, markdown
+from course.result_tables import TABLES
+from course.tables import markdown
 from course.weeks import SCRIPTS
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -41,6 +41,7 @@ class Script:
 
 
 HW1 = "hw1_bayes_and_autoencoders"
+HW2 = "hw2_gan"
 SPILL_DETECTORS = {
     "linear2": "--arch linear2",
     "linear5": "--arch linear5",
@@ -207,4 +208,49 @@ SCRIPTS = (
     ),
     *(train_vae(data, model, seed) for data in VAES for model in VAES[data] for seed in vae_seeds(model)),
     *(evaluate_vaes(data) for data in VAES),
+    Script(
+        name="dirac_gan",
+        file=f"{HW2}/dirac_gan.py",
+        what="the smallest GAN: which games go round in circles, and what makes them settle",
+        data="one number",
+        short="",
+        full="",
+        shows=(),
+    ),
+    Script(
+        name="transposed_convolution",
+        file=f"{HW2}/transposed_convolution.py",
+        what="a transposed convolution is the transposed matrix; where checkerboards come from",
+        data="matrices",
+        short="",
+        full="",
+        shows=(),
+    ),
+    Script(
+        name="train_gan",
+        file=f"{HW2}/train_gan.py",
+        what="a GAN with losses, gradients, Fréchet distance, styles covered, and an alarm for collapse",
+        data="avatars",
+        short="--hypothesis 5 --epochs 2 --width 0.125 --precision bf16 --measure-images 500",
+        full="--hypothesis 5 --precision bf16",
+        shows=("val/ema_coverage", "val/ema_diversity"),
+    ),
+    Script(
+        name="eval_gan",
+        file=f"{HW2}/eval_gan.py",
+        what="samples, distances with their spread, nearest training images, a walk, D's opinions",
+        data="avatars",
+        short="{train_gan} --samples 1000",
+        full="{train_gan}",
+        shows=("eval/precision", "eval/recall", "eval/nearest_training_ratio"),
+    ),
+    Script(
+        name="study",
+        file=f"{HW2}/compare_hypotheses.py",
+        what="every hypothesis of convergence at one budget, three seeds",
+        data="avatars",
+        short=None,
+        full="",
+        shows=(),
+    ),
 )

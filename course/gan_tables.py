@@ -1,0 +1,64 @@
+"""Tables and text of week 2: the study of hypotheses."""
+
+from pathlib import Path
+
+from course.tables import Column, Table, Text, summary
+from hw2_gan import study_text
+
+STUDY = "hw2_gan/results/study"
+
+
+def study_rows(root: Path) -> list[dict]:
+    """One row for each hypothesis, the one nearest to real images in bold."""
+    kept = summary(root, STUDY)
+    distance = kept["distance"]
+    rows = []
+    for measured in kept["models"]:
+        row = {key.replace(distance, "fd"): value for key, value in measured.items()}
+        row["collapsed"] = f"{len(measured['collapsed_seeds'])} / {measured['seeds']}"
+        for name in ("raw_coverage", "ema_coverage", "ema_evenness", "ema_valid"):
+            for end in ("", "_sd"):
+                if f"{name}{end}" in row:
+                    row[f"{name}{end}"] *= 100
+        rows.append(row)
+    best = min(rows, key=lambda row: row["ema_fd"])
+    return [{**row, "best": row is best} for row in rows]
+
+
+def study_note(root: Path) -> dict[str, str]:
+    kept = summary(root, STUDY)
+    n, seeds = kept["n_test"], len(kept["seeds"])
+    command = "`python3 -m course run --full --only study`"
+    return {
+        "en": f"Drawn avatars of 64×64, {n} generated against {n} test images, mean ± standard deviation "
+        f"over {seeds} seeds; {kept['device']}, two trainings at a time, one thread each; {command}.",
+        "ru": f"Нарисованные аватары 64×64, {n} сгенерированных картинок против {n} тестовых, среднее ± "
+        f"стандартное отклонение по {seeds} запускам; {kept['device']}, два обучения одновременно, по одному "
+        f"потоку; {command}.",
+    }
+
+
+def study_sections(root: Path, language: str) -> str:
+    kept = summary(root, STUDY)
+    return "\n" + study_text.sections(kept["models"], kept["distance"], language)
+
+
+TABLES = {
+    "study": Table(
+        (
+            Column("hypothesis", "hypothesis", "гипотеза"),
+            Column("steps", "steps", "шагов", 0),
+            Column("raw_fd", "distance, last weights", "расстояние, последние веса", 0),
+            Column("ema_fd", "distance, averaged weights", "расстояние, усреднённые веса", 0),
+            Column("after_base_steps", "at the base run's last step", "на последнем шаге базового", 0),
+            Column("ema_valid", "recognised, %", "распознано, %", 1),
+            Column("ema_coverage", "styles covered, %", "покрыто стилей, %", 1),
+            Column("ema_evenness", "evenness, %", "равномерность, %", 1),
+            Column("raw_diversity", "diversity", "разнообразие", 2),
+            Column("collapsed", "collapsed, seeds", "коллапс, запусков"),
+        ),
+        study_rows,
+        study_note,
+    ),
+    "hypotheses": Text(study_sections),
+}
