@@ -120,7 +120,9 @@ def save_neighbours(path: Path, samples: Tensor, train: ImageSet, extractor) -> 
         if extractor is not None
         else (lambda images: to_model_range(images).flatten(1))
     )
-    near = torch.cdist(embed(samples), embed(train.images)).topk(4, largest=False).indices  # (N, 4)
+    wanted = embed(samples)
+    apart = [torch.cdist(wanted, embed(part)) for part in train.images.split(2000)]  # never all as floats
+    near = torch.cat(apart, 1).topk(4, largest=False).indices  # (N, 4)
     cells = torch.cat([samples[:, None], train.images[near]], 1).flatten(0, 1)
     space = "features" if extractor is not None else "pixels"
     titles = ("sample", *(f"nearest {i + 1}" for i in range(4)))
@@ -154,9 +156,9 @@ def opinions(discriminator: nn.Module, images: Tensor) -> Tensor:  # uint8 (N, 3
 
 
 def main(config: Config) -> Path:
-    if config.samples < 2 or config.frames < 4:
+    if config.samples < 20 or config.frames < 4:
         raise InputError(
-            f"--samples {config.samples} --frames {config.frames}: at least 2 samples and 4 frames"
+            f"--samples {config.samples} --frames {config.frames}: at least 20 samples and 4 frames"
         )
     device = devices.start(config.device, seed=config.seed)
     trained = training_config(config.run_dir, config.data_dir)

@@ -18,6 +18,8 @@ CHUNK = 250
 """Images that go through the generator at once."""
 CONFIDENCE = 0.9
 """An attribute counts as recognised from this probability on."""
+STYLED = ("avatars",)
+"""Sets whose attributes are few and told apart surely enough to count styles."""
 COLLAPSED = 0.5
 """Share of the real images' diversity below which samples are called collapsed."""
 
@@ -39,14 +41,14 @@ class Reference:
 def reference(images: ImageSet, device: torch.device | str = "cpu") -> Reference:
     """Prepare N real images.  Where no shipped extractor reads such images, only diversity is measured."""
     extractor = moments = combinations = None
-    shipped = images.name in extractors.NAMES
-    if shipped and (extractor := extractors.load_extractor(images.name, device)).shape == images.shape:
+    drawn = bool(images.options)  # not a folder that happens to be called avatars
+    if drawn and images.name in extractors.NAMES:
+        shipped = extractors.load_extractor(images.name, device)
+        extractor = shipped if shipped.shape == images.shape else None
+    if extractor is not None:
         moments = extractors.moments_of(images, extractor)
-        if len(extractor.options) > 1:
-            found = extractors.predictions_of(images, extractor, CONFIDENCE)
-            combinations = styles(found, extractor)
-    else:
-        extractor = None
+        if images.name in STYLED:
+            combinations = styles(extractors.predictions_of(images, extractor, CONFIDENCE), extractor)
     return Reference(
         images.name, len(images), diversity(images.images), extractor, moments, combinations, device
     )

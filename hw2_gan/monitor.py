@@ -16,7 +16,10 @@ class Monitor:
     """Compares the generator with validation images, its weights as they are (`raw`) and averaged (`ema`)."""
 
     def __init__(self, run: runs.Run, device: devices.Device, images: ImageSet):
-        self.run, self.device, self.collapsed = run, device, False
+        self.run, self.device = run, device
+        started = device.is_main and (run.folder / "metrics.jsonl").is_file()
+        logged = runs.read_metrics(run.folder) if started else []
+        self.collapsed = bool(logged) and logged[-1]["val/raw_diversity"] < gan_measures.COLLAPSED
         self.real = gan_measures.reference(images, device.device) if device.is_main else None
 
     def epoch(self, step: int, means: dict[str, float], generator: nn.Module, ema: nn.Module) -> float | None:
