@@ -345,11 +345,11 @@ def main(config: Config) -> Path:
         for step in run.progress(done + 1, steps):
             share_done = step / steps
             discriminator.requires_grad_(True)
-            for _ in range(config.discriminator_steps):
+            for left in range(config.discriminator_steps, 0, -1):
                 real = seen(config, next(stream).images, share_done)
                 with device.autocast():
-                    with torch.no_grad():
-                        fake = seen(config, generator(latents.draw()), share_done)
+                    drawn = (draw if left == 1 else generator)(latents.draw())
+                    fake = seen(config, drawn.detach(), share_done)
                     real_logits, fake_logits = judge(real, fake)
                 d_loss = discriminator_loss(config, real_logits, fake_logits)
                 penalty = penalties(config, discriminator, real, fake, step)
@@ -359,9 +359,10 @@ def main(config: Config) -> Path:
             d_gradient = gradient_norm(discriminator)
 
             discriminator.requires_grad_(False)  # no gradients of D's weights in G's update
-            for _ in range(config.generator_steps):
-                with device.autocast():
-                    logits = discriminator(seen(config, draw(latents.draw()), share_done))
+            for number in range(config.generator_steps):
+                with device.autocast():  # the images D was just shown serve here too, as in PyTorch's DCGAN
+                    drawn = draw(latents.draw()) if number else drawn
+                    logits = discriminator(seen(config, drawn, share_done))
                 g_loss = GENERATOR_LOSSES[config.loss](logits)
                 for_generator.zero_grad()
                 g_loss.mean().backward()
