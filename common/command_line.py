@@ -38,7 +38,7 @@ class TrainingFlags:
     """Run directory to go on with; its config.json gives all other flags."""
 
 
-CHANGEABLE_ON_RESUME = {"epochs", "steps", "device", "wandb", "resume", "outdir", "data_dir"}
+CHANGEABLE_ON_RESUME = {"epochs", "steps", "device", "wandb", "resume", "outdir", "data_dir", "jobs"}
 """Flags that a resumed run may be given anew; every other one would make it another run."""
 
 

@@ -14,6 +14,7 @@ hypothesis its five parts (goal, idea, result, comparison, conclusion) in Englis
 from __future__ import annotations
 
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -107,25 +108,30 @@ def arguments(config: Config, study: Path, one: Training) -> list[str]:
 def train_all(config: Config, run: runs.Run) -> None:
     """Start what is not finished, `jobs` at a time.  InputError naming the log of a training that failed."""
     waiting = [one for one in trainings(config, run.folder) if not one.finished]
+    running: list[subprocess.Popen] = []
     threads = max(1, (os.cpu_count() or 1) // config.jobs)
     (run.folder / "logs").mkdir(exist_ok=True)
 
     def start(one: Training) -> tuple[Path, int]:
         log = run.folder / "logs" / f"{one.hypothesis}-{one.seed}.log"
         command = [sys.executable, training.__file__, *arguments(config, run.folder, one)]
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
         with log.open("a", encoding="utf-8") as file:
-            status = subprocess.run(
-                command,
-                stdout=file,
-                stderr=file,
-                env={**os.environ, "OMP_NUM_THREADS": str(threads)},
-                check=False,
-            ).returncode
-        run.say(f"hypothesis {one.hypothesis}, seed {one.seed}: " + ("trained" if status == 0 else "FAILED"))
+            process = subprocess.Popen(command, stdout=file, stderr=file, env=environment)
+            running.append(process)
+            status = process.wait()
+        outcome = {0: "trained", 130: "stopped", 143: "stopped", -signal.SIGTERM: "stopped"}
+        run.say(f"hypothesis {one.hypothesis}, seed {one.seed}: {outcome.get(status, 'FAILED')}")
         return log, status
 
     with ThreadPoolExecutor(config.jobs) as pool:
-        failed = [log for log, status in pool.map(start, waiting) if status]
+        try:
+            failed = [log for log, status in pool.map(start, waiting) if status]
+        except BaseException:  # stopped: the trainings write a checkpoint and stop too
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in running:
+                process.terminate()
+            raise
     if failed:
         raise InputError(f"{failed[0]}: a training failed, see there; then go on with --resume {run.folder}")
 
@@ -191,6 +197,9 @@ def check(config: Config) -> None:
         hypotheses.hypothesis(name)
     if not config.hypotheses or not config.seeds:
         raise InputError("--hypotheses and --seeds: name at least one of each")
+    for flag, values in (("hypotheses", config.hypotheses), ("seeds", config.seeds)):
+        if len(set(values)) < len(values):
+            raise InputError(f"--{flag} {' '.join(map(str, values))}: name each once")
     if config.budget <= 0 or config.jobs < 1 or config.samples < 2:
         raise InputError(
             f"--budget {config.budget:g} --jobs {config.jobs} --samples {config.samples}: above 0, at least "
@@ -225,6 +234,9 @@ def report(config: Config, run: runs.Run, real: gan_measures.Reference) -> None:
     for language in ("en", "ru"):
         text = study_text.sections(models, distance, language)
         runs.write_text_atomic(run.folder / f"hypotheses.{language}.md", text)
+    text = study_text.table(models, distance, real.count)
+    runs.write_text_atomic(run.folder / "table.md", text)
+    run.say(text)
     numbers = {
         f"{row['hypothesis']}: {key}": value
         for row in models
@@ -245,6 +257,7 @@ def report(config: Config, run: runs.Run, real: gan_measures.Reference) -> None:
 
 def main(config: Config) -> Path:
     check(config)
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # as Ctrl-C: see train_all
     device = devices.start(config.device)
     one = training.Config(data=config.data, size=config.size, width=config.width, data_dir=config.data_dir)
     training.check(one)

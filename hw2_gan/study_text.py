@@ -1,4 +1,5 @@
-"""Each hypothesis in five parts (goal, idea, result, comparison, conclusion), drawn from measured rows."""
+"""The study as a table, and each hypothesis in five parts (goal, idea, result, comparison, conclusion), all
+drawn from measured rows."""
 
 from __future__ import annotations
 
@@ -21,8 +22,8 @@ WORDS = {
         "collapsed": "collapsed during {epochs} epochs (seeds {seeds})",
         "sound": "no epoch collapsed",
         "first": "everything below is compared with this run",
-        "ratio": "the distance of the averaged weights is {ratio:.2f} times that of {parent} ({verdict})",
-        "of_base": "{ratio:.2f} times that of the base run",
+        "ratio": "the distance of the averaged weights is {ratio} times that of {parent} ({verdict})",
+        "of_base": "{ratio} times that of the base run",
         "better": "more than two standard errors better",
         "worse": "more than two standard errors worse",
         "same": "within two standard errors",
@@ -30,8 +31,10 @@ WORDS = {
         "helps": "it helps",
         "hurts": "it hurts",
         "undecided": "no difference was shown",
-        "and_collapse": ", but the generator collapses on the way",
-        "baseline": "it does not converge within its budget" ,
+        "and_collapse": "; the generator collapses on the way",
+        "baseline": "the distance to beat is {ema}",
+        "alone": "none of the hypotheses it builds on was run",
+        "unmeasured": "no Fréchet distance was measured for these images",
         "parent": "hypothesis {name}",
         "parent_base": "the base run",
     },
@@ -48,8 +51,8 @@ WORDS = {
         "collapsed": "коллапс в течение {epochs} эпох (запуски {seeds})",
         "sound": "ни одной эпохи с коллапсом",
         "first": "всё остальное сравнивается с этим запуском",
-        "ratio": "отношение расстояния (усреднённые веса) к тому, что даёт {parent}: {ratio:.2f} ({verdict})",
-        "of_base": "к базовому запуску: {ratio:.2f}",
+        "ratio": "отношение расстояния (усреднённые веса) к тому, что даёт {parent}: {ratio} ({verdict})",
+        "of_base": "к базовому запуску: {ratio}",
         "better": "лучше более чем на две стандартные ошибки",
         "worse": "хуже более чем на две стандартные ошибки",
         "same": "в пределах двух стандартных ошибок",
@@ -57,8 +60,10 @@ WORDS = {
         "helps": "помогает",
         "hurts": "вредит",
         "undecided": "разница не показана",
-        "and_collapse": ", но по дороге генератор коллапсирует",
-        "baseline": "за свой бюджет не сходится",
+        "and_collapse": "; по дороге генератор коллапсирует",
+        "baseline": "расстояние, которое надо уменьшить: {ema}",
+        "alone": "ни одна из гипотез, на которых она строится, не запускалась",
+        "unmeasured": "расстояние Фреше для этих картинок не измерялось",
         "parent": "гипотеза {name}",
         "parent_base": "базовый запуск",
     },
@@ -75,15 +80,21 @@ def sections(models: Sequence[dict], distance: str, language: str) -> str:
 
 
 def section(row: dict, models: dict[str, dict], distance: str, language: str) -> str:
-    """One hypothesis; it is compared with the one it changes, if that was run too."""
+    """One hypothesis; it is compared with the nearest of those it builds on that was run too."""
     words, name = WORDS[language], row["hypothesis"]
-    hypothesis = HYPOTHESES[name]
-    parent = models.get(hypothesis.parent)
-    compared, verdict = comparison(row, parent, models.get("base"), distance, words)
-    if parent is None:
-        conclusion = words["baseline"]
+    hypothesis, parent = HYPOTHESES[name], ancestor(name, models)
+    if not distance:
+        compared, conclusion = words["unmeasured"], words["undecided"]
+    elif parent is not None:
+        compared, verdict = comparison(row, parent, models.get("base"), f"ema_{distance}", words, language)
+        conclusion = words[verdict]
+    elif name == "base":
+        compared = words["first"]
+        conclusion = words["baseline"].format(ema=number(row, f"ema_{distance}", ".1f", language))
     else:
-        conclusion = words[verdict] + (words["and_collapse"] if row["collapsed_seeds"] else "")
+        compared, conclusion = words["alone"], words["undecided"]
+    if row["collapsed_seeds"]:
+        conclusion += words["and_collapse"]
     heading = words["base"] if name == "base" else words["heading"].format(name=name)
     parts = {
         "goal": hypothesis.goal[language],
@@ -92,8 +103,16 @@ def section(row: dict, models: dict[str, dict], distance: str, language: str) ->
         "comparison": compared,
         "conclusion": conclusion,
     }
-    lines = [f"*{words[key]}*: {text}." for key, text in parts.items()]
+    lines = [f"- *{words[key]}*: {text}." for key, text in parts.items()]
     return f"### {heading}\n\n" + "\n".join(lines) + "\n"
+
+
+def ancestor(name: str, models: dict[str, dict]) -> dict | None:
+    """The row of the nearest hypothesis that `name` builds on, among those that were run."""
+    parent = HYPOTHESES[name].parent
+    while parent is not None and parent not in models:
+        parent = HYPOTHESES[parent].parent
+    return models.get(parent)
 
 
 def result(row: dict, distance: str, words: dict[str, str], language: str) -> str:
@@ -102,7 +121,7 @@ def result(row: dict, distance: str, words: dict[str, str], language: str) -> st
     said = []
     if distance:
         said.append(
-            words["distance"].format(raw=show(f"raw_{distance}", ".0f"), ema=show(f"ema_{distance}", ".0f"))
+            words["distance"].format(raw=show(f"raw_{distance}", ".1f"), ema=show(f"ema_{distance}", ".1f"))
         )
     if "ema_coverage" in row:
         said.append(
@@ -117,14 +136,12 @@ def result(row: dict, distance: str, words: dict[str, str], language: str) -> st
 
 
 def comparison(
-    row: dict, parent: dict | None, base: dict | None, distance: str, words: dict[str, str]
+    row: dict, parent: dict, base: dict | None, key: str, words: dict[str, str], language: str
 ) -> tuple[str, str]:
     """The sentence, and what it shows: `helps`, `hurts` or `undecided`.
 
-    Two means over seeds differ when they are more than two standard errors apart."""
-    key = f"ema_{distance}"
-    if parent is None or not distance:
-        return words["first"], "undecided"
+    Two means of row[`key`] over seeds differ when they are more than two standard errors apart."""
+    ratio = lambda other: number({"": row[key] / other[key]}, "", ".2f", language)
     if min(row["seeds"], parent["seeds"]) < 2:
         verdict, shows = words["one_seed"], "undecided"
     else:
@@ -135,12 +152,12 @@ def comparison(
         shows = ("helps" if lower else "hurts") if differs else "undecided"
     named = parent["hypothesis"]
     text = words["ratio"].format(
-        ratio=row[key] / parent[key],
+        ratio=ratio(parent),
         verdict=verdict,
         parent=words["parent_base"] if named == "base" else words["parent"].format(name=named),
     )
     if base is not None and base is not parent:
-        text += "; " + words["of_base"].format(ratio=row[key] / base[key])
+        text += "; " + words["of_base"].format(ratio=ratio(base))
     return text, shows
 
 
@@ -149,4 +166,29 @@ def number(row: dict, key: str, form: str, language: str) -> str:
     text = f"{row[key]:{form}}"
     if f"{key}_sd" in row:
         text += f" ± {row[f'{key}_sd']:{form}}"
+    text = text.replace("%", " %")
     return text.replace(".", ",") if language == "ru" else text
+
+
+def table(models: Sequence[dict], distance: str, count: int) -> str:
+    """Markdown: a row for each hypothesis, mean ± standard deviation over seeds; only what was measured."""
+    columns = [
+        ("seeds", "seeds", ".0f"),
+        ("steps", "steps", ".0f"),
+        (f"{distance}: last weights", f"raw_{distance}", ".1f"),
+        ("averaged", f"ema_{distance}", ".1f"),
+        ("averaged, after the base run's steps (validation)", "after_base_steps", ".1f"),
+        ("styles covered", "ema_coverage", ".0%"),
+        ("evenness", "ema_evenness", ".0%"),
+        ("valid", "ema_valid", ".0%"),
+        ("diversity", "ema_diversity", ".2f"),
+        ("epochs with collapse", "collapsed_epochs", ".1f"),
+        ("minutes", "minutes", ".1f"),
+    ]
+    columns = [column for column in columns if all(row.get(column[1]) is not None for row in models)]
+    cells = [
+        [row["hypothesis"], *(number(row, key, form, "en") for _, key, form in columns)] for row in models
+    ]
+    lines = [["hypothesis", *(title for title, _, _ in columns)], ["---"] * (len(columns) + 1), *cells]
+    against = f"{count} samples against {count} test images; mean ± standard deviation over seeds.\n\n"
+    return against + "".join(f"| {' | '.join(line)} |\n" for line in lines)
