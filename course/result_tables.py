@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from course import gan_tables
+from course import gan_tables, lab_tables
 from course.tables import Column, Table, command_of, summary
 from course.weeks import VAES
 
@@ -230,4 +230,5 @@ TABLES = {
         cvae_class_note,
     ),
     **gan_tables.TABLES,
+    **lab_tables.TABLES,
 }

@@ -42,6 +42,7 @@ class Script:
 
 HW1 = "hw1_bayes_and_autoencoders"
 HW2 = "hw2_gan"
+LAB8 = "lab8_generative"
 SPILL_DETECTORS = {
     "linear2": "--arch linear2",
     "linear5": "--arch linear5",
@@ -252,5 +253,69 @@ SCRIPTS = (
         short=None,
         full="",
         shows=(),
+    ),
+    Script(
+        name="creatures_ae",
+        file=f"{LAB8}/train_autoencoder.py",
+        what="an autoencoder of a thousand creatures; it says where over-fitting begins",
+        data="creatures",
+        short="--epochs 2",
+        full="",
+        shows=("val/mse",),
+    ),
+    Script(
+        name="creatures_vae",
+        file=f"{LAB8}/train_autoencoder.py",
+        what="a VAE of the same",
+        data="creatures",
+        short="--model vae --epochs 2",
+        full="--model vae",
+        shows=("val/mse", "val/kl_nats"),
+    ),
+    *(
+        Script(
+            name=f"creatures_ae_{loss}",
+            file=f"{LAB8}/train_autoencoder.py",
+            what=f"the autoencoder trained on another loss ({loss})",
+            data="creatures",
+            short=None,
+            full=f"--loss {loss}",
+            shows=("val/l1", "val/mse", "val/perceptual"),
+            keeps_figures=("reconstructions.png",),
+        )
+        for loss in ("mse", "perceptual")
+    ),
+    Script(
+        name="creatures_gan",
+        file=f"{LAB8}/train_gan.py",
+        what="a GAN of a thousand creatures: augmentation, R1, averaged weights; is D over-fitting?",
+        data="creatures",
+        short="--steps 40 --measure-every 20 --width 8",
+        full="",
+        shows=("val/overfitting",),
+    ),
+    *(
+        Script(
+            name=f"creatures_generate_{kind}",
+            file=f"{LAB8}/generate.py",
+            what=f"samples from random latents ({kind}), how far from real images, their nearest neighbours",
+            data="creatures",
+            short=f"{{creatures_{kind}}}",
+            full=f"{{creatures_{kind}}}",
+            shows=("eval/fd_creatures_2k_prior",),
+        )
+        for kind in ("ae", "vae", "gan")
+    ),
+    *(
+        Script(
+            name=f"creatures_interpolate_{kind}",
+            file=f"{LAB8}/interpolate.py",
+            what=f"a GIF from one creature to another through latent space ({kind}), beside the cross-fade",
+            data="creatures",
+            short=f"{{creatures_{kind}}} 3 17 --inversion-steps 20",
+            full=f"{{creatures_{kind}}} 3 17",
+            shows=("eval/largest_step", "eval/detour"),
+        )
+        for kind in ("ae", "vae", "gan")
     ),
 )

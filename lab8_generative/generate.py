@@ -91,14 +91,15 @@ def nearest(images: Tensor, others: Tensor, chunk: int = 200) -> tuple[Tensor, T
     return distance, torch.cat([part.indices for part in found])
 
 
-def copying(train: Tensor, held_out: Tensor, generated: Tensor) -> dict[str, float]:
-    """Median distance to the nearest training image, of samples and of held-out images.
+def copying(train: Tensor, held_out: Tensor, generated: Tensor, source: str) -> dict[str, float]:
+    """Median distance to the nearest training image, of samples and of held-out images (up to 500 of each).
 
     Samples much nearer to training images than held-out ones are copies; blurred ones are near to everything.
     """
+    median = lambda images: nearest(images[:500], train)[0].median().item()
     return {
-        "eval/nearest_training_image": nearest(generated, train)[0].median().item(),
-        "eval/nearest_training_image_of_held_out": nearest(held_out, train)[0].median().item(),
+        f"eval/nearest_training_image_{source}": median(generated),
+        "eval/nearest_training_image_of_held_out": median(held_out),
     }
 
 
@@ -147,16 +148,17 @@ def main(config: Config) -> Path:
             if reference is not None:
                 estimate = reference.estimate(images[: len(real)])
                 note(run, numbers, spreads, f"eval/{reference.name}_{source}", estimate)
-                numbers |= {f"{k}_{source}": v for k, v in copying(train, real, images[:500]).items()}
+                numbers |= copying(train, real, images[: len(real)], source)
                 numbers[f"eval/diversity_{source}"] = (
                     lab_measures.diversity(images[: len(real)]) / reference.diversity
                 )
+        known = {}
         if reference is not None:
-            floor = lab_measures.Reference(real).estimate(train[: len(real)])
-            note(run, numbers, spreads, f"eval/{reference.name}_training_images", floor)
+            known = {"distance": f"eval/{reference.name}", **floor(run, numbers, spreads, train, real)}
         run.summary(
             numbers,
             standard_errors=spreads,
+            **known,
             n_real=len(real),
             n_train=len(train),
             split=config.split,
@@ -168,6 +170,17 @@ def main(config: Config) -> Path:
         )
         run.say(f"sheets: {', '.join(str(run.folder / each) for each in names)}")
     return run.folder
+
+
+def floor(run: runs.Run, numbers: dict, spreads: dict, train: Tensor, real: Tensor) -> dict:
+    """What training images score against as many real ones: no generator need do better."""
+    count = min(len(train), len(real))
+    reference = lab_measures.Reference(real[:count])
+    name = f"eval/{reference.name}_training_images"
+    note(run, numbers, spreads, name, reference.estimate(train[:count]))
+    share = lab_measures.diversity(train[:count]) / reference.diversity
+    numbers["eval/diversity_training_images"] = share
+    return {"floor": name, "n_floor": count}
 
 
 def note(run: runs.Run, numbers: dict, spreads: dict, name: str, estimate: Estimate) -> None:

@@ -30,7 +30,7 @@ FRAMES = range(20, 51)
 SHOWN = 9
 """Pictures of the way on the strip."""
 JUMP = 3.0
-"""A step so many times as long as those of the cross-fade is called a jump."""
+"""A step so many times as long as the mean one is called a jump."""
 
 
 @dataclass(frozen=True)
@@ -201,11 +201,11 @@ def main(config: Config) -> Path:
             seed=config.seed,
             figures=names,
         )
-        verdict = "a jump" if numbers["eval/largest_step"] > JUMP else "no jump"
+        jumps = numbers["eval/largest_step"] > JUMP * numbers["eval/detour"]
         run.say(
             f"squared error of the ends {errors[0]:.4f} and {errors[1]:.4f}; longest step "
-            f"{numbers['eval/largest_step']:.2f} times the cross-fade's ({verdict}), way "
-            f"{numbers['eval/detour']:.2f} times as long; {run.folder / 'interpolation.gif'}"
+            f"{numbers['eval/largest_step']:.2f} times the cross-fade's, way {numbers['eval/detour']:.2f} "
+            f"times as long: {'a jump' if jumps else 'no jump'}; {run.folder / 'interpolation.gif'}"
         )
     return run.folder
 

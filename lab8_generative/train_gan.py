@@ -50,9 +50,9 @@ class Config(command_line.TrainingFlags):
     """Channels of the largest feature map of both networks."""
     augment: tuple[Literal["color", "translation", "cutout"], ...] = ("translation",)
     """Differentiable augmentation of all that the discriminator sees; give none to switch it off."""
-    r1_gamma: float = 0.05
+    r1_gamma: float = 0.3
     """Weight gamma / 2 of the R1 penalty; 0 switches it off."""
-    penalty_every: int = 16
+    penalty_every: int = 8
     """Steps between penalties, each weighed as many times (Karras et al. 2020, lazy regularisation)."""
     ema: float = 0.997
     """Decay per step of the average of the generator's weights."""
@@ -60,13 +60,13 @@ class Config(command_line.TrainingFlags):
     """Adam's learning rate of the generator."""
     lr_discriminator: float = 4e-4
     """Adam's learning rate of the discriminator."""
-    beta1: float = 0.5
+    beta1: float = 0.0
     """Adam's average of gradients; of squared gradients it is 0.99."""
     batch_size: int = 32
     """Images per step."""
-    steps: int = 8000
+    steps: int = 4000
     """Updates of both networks."""
-    measure_every: int = 500
+    measure_every: int = 250
     """Steps between measurements against held-out images."""
     precision: Literal["fp32", "bf16"] = "bf16"
     """Number format of the forward pass while training; losses, weights and evaluation stay float32."""
