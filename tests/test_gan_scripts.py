@@ -1,0 +1,366 @@
+"""Training, evaluating and comparing GANs: artefacts, exact resume after kill -9, two processes, mistakes."""
+
+import dataclasses
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import imageio.v3 as imageio
+import pytest
+import torch
+import torch.distributed as dist
+
+from common import checkpoints, command_line, devices, figures
+from common.data import avatars, creatures, load_folder
+from common.errors import InputError
+from common.metrics import extractors
+from hw2_gan import compare_hypotheses, eval_gan, gan_measures, networks, train_gan
+
+SCRIPTS = Path(__file__).resolve().parent.parent / "hw2_gan"
+COUNTS = {"train": 96, "val": 24, "test": 24}
+
+
+@pytest.fixture(scope="module")
+def pets(tmp_path_factory) -> Path:
+    """A folder of small drawn creatures with the three splits."""
+    folder = tmp_path_factory.mktemp("data") / "pets"
+    for split, count in COUNTS.items():
+        for i, image in enumerate(creatures.draw_set(split, 32, count, 0).images):
+            figures.save_png(folder / split / f"{i:03d}.png", image)
+    return folder
+
+
+def config(data: Path, outdir: Path, **changes) -> train_gan.Config:
+    """The smallest training: 32 pixels, two steps an epoch."""
+    small = {"size": 32, "width": 0.125, "epochs": 1, "batch_size": 48, "measure_images": 8, "device": "cpu"}
+    return train_gan.Config(data=str(data), outdir=outdir, **{"checkpoint_seconds": 1e9, **small, **changes})
+
+
+def words(one: train_gan.Config) -> list[str]:
+    """A configuration as flags of the command line."""
+    flags = []
+    for field in dataclasses.fields(one):
+        value = getattr(one, field.name)
+        if value != field.default:
+            values = value if isinstance(value, tuple) else (value,)
+            flags += [f"--{field.name.replace('_', '-')}", *map(str, values)]
+    return flags
+
+
+def logged(run_dir: Path) -> list[dict]:
+    lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
+
+
+def parts(run_dir: Path) -> dict:
+    return checkpoints.read(run_dir / "checkpoints" / "last.pt")["parts"]
+
+
+EVERYTHING = {  # whatever draws random numbers or has a state of its own
+    "epochs": 3,
+    "normalisation": "batch",
+    "output": "tanh",
+    "real_label": (0.8, 1.0),
+    "instance_noise": 0.1,
+    "augment": ("color", "translation", "cutout"),
+    "gradient_penalty": 1.0,
+    "penalty_every": 2,
+}
+
+
+@pytest.fixture(scope="module")
+def trained(pets, tmp_path_factory) -> Path:
+    return train_gan.main(config(pets, tmp_path_factory.mktemp("runs"), **EVERYTHING))
+
+
+def test_training_leaves_its_numbers_and_pictures(trained):
+    assert trained.name == "0001-gan-base-pets"
+    lines = logged(trained)
+    assert [line["step"] for line in lines] == [2, 4, 6]
+    both = ("loss", "gradient_norm")
+    names = {f"train/{side}_{what}" for side in ("discriminator", "generator") for what in both}
+    names |= {"train/d_real", "train/d_fake", "val/raw_diversity", "val/ema_diversity"}
+    assert all(line.keys() == names | {"step"} for line in lines)
+    assert 0 < lines[0]["train/d_real"] < 1 and 1 < lines[0]["train/discriminator_loss"] < 3
+    summary = json.loads((trained / "summary.json").read_text())
+    assert summary["steps"] == 6 and summary["n_val"] == 8 and summary["collapsed_at_steps"]
+    generator = networks.CSPupGenerator(32, 0.125, normalisation="batch")
+    assert summary["generator_parameters"] == networks.parameters(generator)
+    assert {path.name for path in (trained / "samples").iterdir()} == {
+        f"{version}-{step:06d}.png" for version in ("raw", "ema") for step in (2, 4, 6)
+    }
+    assert imageio.imread(trained / "training.png").shape[0] > 300 and list((trained / "tb").iterdir())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *({"loss": loss} for loss in train_gan.GENERATOR_LOSSES),
+        {"discriminator_normalisation": "spectral", "loss": "hinge"},
+        {"discriminator_normalisation": "none", "r1_gamma": 1.0, "penalty_every": 1},
+        {"discriminator_normalisation": "none", "loss": "wasserstein", "gradient_penalty": 10.0},
+        {"optimizer_discriminator": "sgd", "real_label": (0.9, 0.9), "weight_decay": 1e-3},
+        {"discriminator_steps": 2, "generator_steps": 3},
+        {"generator": "dcgan", "output": "tanh", "precision": "bf16"},
+        {"upsampling": "nearest", "activation": "leaky_relu", "augment": ("color",), "batch_size": 20},
+    ],
+    ids=lambda changes: "-".join(map(str, changes.values())),
+)
+def test_every_option_trains_both_networks(pets, tmp_path, changes):
+    one = config(pets, tmp_path, **changes)
+    torch.manual_seed(0)
+    fresh = {"generator": train_gan.build_generator(one), "discriminator": train_gan.build_discriminator(one)}
+    run_dir = train_gan.main(one)
+    state = parts(run_dir)
+    for name, network in fresh.items():
+        before = network.state_dict()
+        for key, value in state[name].items():
+            assert value.isfinite().all(), key
+        names = [key for key, _ in network.named_parameters()]
+        still = {key for key in names if torch.equal(before[key], state[name][key])}
+        # a constant added to every logit cancels in hinge and Wasserstein losses
+        assert still <= ({f"layers.{len(network.layers) - 1}.bias"} if name == "discriminator" else set())
+    (line,) = logged(run_dir)
+    batches = COUNTS["train"] // one.batch_size
+    assert line["step"] == batches // one.discriminator_steps
+    assert state["batches"]["position"] == line["step"] * one.discriminator_steps
+    updates = {
+        name: max(int(slot.get("step", 0)) for slot in state[name]["state"].values() or [{}])
+        for name in ("for_generator", "for_discriminator")
+    }
+    assert updates["for_generator"] == line["step"] * one.generator_steps
+    if one.optimizer_discriminator == "adam":
+        assert updates["for_discriminator"] == line["step"] * one.discriminator_steps
+
+
+def test_a_small_gan_learns_the_colours_of_its_images(tmp_path):
+    """Orange pictures, some dark, some bright: samples end up near them, and are not all alike."""
+    shades = torch.linspace(0.5, 1, 160)[:, None] * torch.tensor([250.0, 130.0, 20.0])  # (N, 3)
+    images = shades.round().byte()[:, :, None, None].expand(-1, -1, 32, 32)
+    for split, some in (("train", images), ("val", images[::8])):
+        for i, image in enumerate(some):
+            figures.save_png(tmp_path / "orange" / split / f"{i}.png", image)
+    stable = {"discriminator_normalisation": "none", "r1_gamma": 5.0, "penalty_every": 1, "ema": 0.9}
+    fast = {"lr_generator": 1e-3, "lr_discriminator": 1e-3, "beta1": 0.0, "beta2": 0.99}
+    shown = {"normalisation": "batch", "output": "tanh", "measure_images": 20}
+    one = config(tmp_path / "orange", tmp_path, epochs=4, batch_size=8, **stable, **fast, **shown)
+    run_dir = train_gan.main(one)
+    generator, _ = eval_gan.load_networks(one, run_dir)
+    samples = gan_measures.sample(generator, 64, seed=0).float()
+    error = (samples.mean((0, 2, 3)) - images.float().mean((0, 2, 3))).abs()
+    assert error.max() < 40  # grey levels; an untrained generator is 112 away in blue
+    assert logged(run_dir)[-1]["val/ema_diversity"] > 0.1
+
+
+# ---- resume and two processes
+
+
+def test_killed_and_resumed_it_ends_with_the_same_bits(pets, trained, tmp_path):
+    one = config(pets, tmp_path, **{**EVERYTHING, "checkpoint_seconds": 0})
+    process = subprocess.Popen([sys.executable, SCRIPTS / "train_gan.py", *words(one)])
+    while not list(tmp_path.glob("hw2/*/checkpoints/last.pt")):
+        assert process.poll() is None
+        time.sleep(0.005)
+    time.sleep(random.Random(1).uniform(0, 0.3))
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    (run_dir,) = (tmp_path / "hw2").iterdir()
+    assert checkpoints.read(run_dir / "checkpoints" / "last.pt")["step"] < 6
+    resumed = command_line.parse(train_gan.Config, ["--resume", str(run_dir)])
+    assert train_gan.main(resumed) == run_dir
+    killed, whole = parts(run_dir), parts(trained)
+    for name in ("generator", "discriminator", "ema"):
+        assert all(torch.equal(killed[name][key], value) for key, value in whole[name].items())
+    for name in ("for_generator", "for_discriminator"):
+        for key, slots in whole[name]["state"].items():
+            assert all(torch.equal(killed[name]["state"][key][slot], slots[slot]) for slot in slots)
+    assert logged(run_dir) == logged(trained)
+
+
+def test_two_processes_with_half_the_batch_follow_one_with_the_whole(pets, tmp_path):
+    """20 steps, an epoch each, R1 included, without batch normalisation.
+
+    Float32 sums in another order differ by 1e-7; unstable settings (large steps) would amplify even that."""
+    stable = {"discriminator_normalisation": "none", "output": "tanh", "r1_gamma": 1.0, "penalty_every": 2}
+    flags = {"epochs": 20, "batch_size": 96, "measure_images": 2, **stable}
+    alone = train_gan.main(config(pets, tmp_path / "one", **flags))
+    command = words(config(pets, tmp_path / "two", **flags))
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*torchrun, SCRIPTS / "train_gan.py", *command], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "batch normalisation" not in done.stderr and done.stdout.count("run directory") == 1
+    (together,) = (tmp_path / "two" / "hw2").iterdir()
+    assert len(logged(alone)) == 20
+    for line, other in zip(logged(alone), logged(together), strict=True):
+        for name, value in line.items():
+            if name.startswith("train/"):
+                assert other[name] == pytest.approx(value, rel=1e-4), (line["step"], name)
+
+
+def test_batch_normalisation_on_two_processes_says_that_results_differ(capsys):
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        place = devices.Device(torch.device("cpu"), "fp32", 0, 2)
+        for name, warned in (("3", True), ("5", False)):
+            preset = dataclasses.replace(train_gan.Config(hypothesis=name).preset(), size=32, width=0.125)
+            place.parallel(train_gan.Judgement(train_gan.build_discriminator(preset)))
+            assert ("results differ from a single process" in capsys.readouterr().err) == warned
+    finally:
+        dist.destroy_process_group()
+
+
+# ---- mistakes
+
+
+def test_a_nan_stops_the_run_and_the_last_good_checkpoint_stays(pets, tmp_path, monkeypatch):
+    """A NaN in the penalty alone: both losses of the step are finite, its gradients are not."""
+
+    def penalty(_, discriminator, real, fake, step):
+        return (float("nan") if step == 3 else 0.0) * discriminator.layers[0].weight.sum()
+
+    monkeypatch.setattr(train_gan, "penalties", penalty)
+    with pytest.raises(InputError, match=r"loss became nan at step 3; .* keeps last.pt, previous.pt; try"):
+        train_gan.main(config(pets, tmp_path, epochs=2, checkpoint_seconds=0))
+    (run_dir,) = (tmp_path / "hw2").iterdir()
+    assert checkpoints.read(run_dir / "checkpoints" / "last.pt")["step"] == 2
+    assert all(value.isfinite().all() for value in parts(run_dir)["discriminator"].values())
+    monkeypatch.undo()
+    train_gan.main(command_line.parse(train_gan.Config, ["--resume", str(run_dir)]))
+    assert len(logged(run_dir)) == 2
+
+
+def test_grey_and_odd_sized_pictures_are_brought_to_one_form(tmp_path):
+    for split in ("train", "val"):
+        for i in range(8):
+            grey = torch.randint(256, (1, 20 + i, 50 - 3 * i), dtype=torch.uint8)
+            figures.save_png(tmp_path / "grey" / split / f"{i}.png", grey)
+    run_dir = train_gan.main(config(tmp_path / "grey", tmp_path, batch_size=4, width=0.0625))
+    assert logged(run_dir)[-1]["step"] == 2
+
+
+def test_a_mistake_on_the_command_line_is_one_line():
+    command = [sys.executable, SCRIPTS / "train_gan.py", "--hypothesis", "99"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    known = "base, 0, 1, 2, 3, 4, 5"
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: --hypothesis 99: unknown; there are {known}")
+    assert done.stderr.count("\n") == 1
+
+
+def test_data_that_cannot_be_used(pets, tmp_path):
+    with pytest.raises(InputError, match="--batch-size 48 --discriminator-steps 3: only 96 training images"):
+        train_gan.main(config(pets, tmp_path, discriminator_steps=3))
+    two = devices.Device(torch.device("cpu"), "fp32", 0, 2)
+    with pytest.raises(InputError, match="--batch-size 9: cannot be shared by 2 processes"):
+        train_gan.training_images(config(pets, tmp_path, batch_size=9), two)
+    with pytest.raises(InputError, match="--data nowhere: neither a data set"):
+        train_gan.main(config(Path("nowhere"), tmp_path))
+    for i in range(6):
+        for split in ("train", "val"):
+            figures.save_png(tmp_path / "same" / split / f"{i}.png", torch.zeros(3, 9, 9, dtype=torch.uint8))
+    with pytest.raises(InputError, match="6 validation images and no two that differ"):
+        train_gan.main(config(tmp_path / "same", tmp_path, batch_size=2))
+    assert not (tmp_path / "hw2").exists()  # all before a run directory is made
+
+
+# ---- evaluation
+
+
+def test_evaluation_measures_and_draws(trained, tmp_path):
+    run_dir = eval_gan.main(eval_gan.Config(trained, frames=8, samples=20, device="cpu", outdir=tmp_path))
+    summary = json.loads((run_dir / "summary.json").read_text())
+    assert summary["n_test"] == summary["n_generated"] == 20 and summary["weights"] == "ema"
+    assert summary["metrics"].keys() == {
+        "eval/diversity",
+        *(f"eval/d_{name}_mean_logit" for name in ("training", "test", "generated")),
+    }
+    assert all((run_dir / name).stat().st_size > 500 for name in summary["figures"])
+    assert imageio.immeta(run_dir / "interpolation.gif")["loop"] == 0
+    one = config(Path(), tmp_path, **EVERYTHING)
+    raw, ema = (eval_gan.load_networks(one, trained, weights)[0] for weights in ("raw", "ema"))
+    assert not torch.equal(raw.end.weight, ema.end.weight)
+    with pytest.raises(InputError, match=r"best.pt: no such checkpoint"):
+        eval_gan.load_networks(one, trained, checkpoint="best")
+
+
+def test_the_interpolation_is_a_closed_walk(tmp_path, monkeypatch):
+    frames = []
+    monkeypatch.setattr(figures, "save_gif", lambda path, images, frame_ms: frames.append(images))
+    torch.manual_seed(0)
+    generator = networks.CSPupGenerator(32, 0.125, normalisation="batch", output="tanh")
+    eval_gan.save_interpolation(tmp_path, generator.train(), 24, seed=0)
+    (walk,) = frames
+    assert len(walk) == 24
+    steps = (walk - walk.float().roll(1, 0)).square().mean((1, 2, 3))  # the last to the first included
+    assert steps.max() < 10 * steps.median() and steps.min() > 0
+
+
+@pytest.mark.parametrize("by", ["pixels", "features"])
+def test_copies_are_their_own_nearest_neighbours(pets, tmp_path, monkeypatch, by):
+    train = avatars.draw_set("train", 64, 40, 0) if by == "features" else load_folder(pets / "train", 32)
+    extractor = extractors.load_extractor("avatars") if by == "features" else None
+    drawn = {}
+    monkeypatch.setattr(
+        figures, "save_grid", lambda path, cells, columns, **titles: drawn.update(cells=cells)
+    )
+    eval_gan.save_neighbours(tmp_path / "a.png", train.images[[7, 30]], train, extractor)
+    rows = drawn["cells"].unflatten(0, (2, 5))
+    assert torch.equal(rows[:, 0], train.images[[7, 30]]) and torch.equal(rows[:, 1], rows[:, 0])
+    assert not torch.equal(rows[:, 2], rows[:, 0])
+
+
+def test_a_generator_that_copies_is_told_from_one_that_learns():
+    train, test = (avatars.draw_set(split, 64, 60, 0) for split in ("train", "test"))
+    real = gan_measures.reference(test)
+    copies = eval_gan.distances(train.images, real, test, train)
+    as_good = eval_gan.distances(test.images, real, test, train)
+    assert copies["nearest_training_ratio"] < 0.01 and as_good["nearest_training_ratio"] == 1
+    assert as_good["precision"] == as_good["recall"] == 1
+    assert {"fd_avatars_60_standard_error", "kid_avatars_60"} <= copies.keys()
+
+
+# ---- the study
+
+
+def study(pets: Path, outdir: Path, **changes) -> compare_hypotheses.Config:
+    small = {"size": 32, "width": 0.125, "samples": 20, "device": "cpu", "precision": "fp32", "seeds": (0,)}
+    return compare_hypotheses.Config(data=str(pets), outdir=outdir, budget=0.1, **{**small, **changes})
+
+
+def test_a_stopped_study_goes_on_where_it_was(pets, tmp_path):
+    one = study(pets, tmp_path, hypotheses=("base", "0"), jobs=1)
+    command = [sys.executable, SCRIPTS / "compare_hypotheses.py", *words(one)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    while not list(tmp_path.glob("hw2/*/hw2/*-base-pets/summary.json")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    output = process.communicate()[0]
+    assert process.returncode == 143 and "Traceback" not in output, output
+    (run_dir,) = (tmp_path / "hw2").iterdir()
+    assert not (run_dir / "summary.json").exists()
+    (base,) = run_dir.glob("hw2/*-gan-base-pets")
+    finished_at = (base / "summary.json").stat().st_mtime_ns
+    again = command_line.parse(compare_hypotheses.Config, ["--resume", str(run_dir), "--jobs", "2"])
+    assert compare_hypotheses.main(again) == run_dir
+    assert (base / "summary.json").stat().st_mtime_ns == finished_at  # not trained again
+    summary = json.loads((run_dir / "summary.json").read_text())
+    assert [(row["hypothesis"], row["steps"]) for row in summary["rows"]] == [("base", 1), ("0", 2)]
+    assert all((run_dir / name).stat().st_size > 1000 for name in summary["figures"])
+    table = (run_dir / "table.md").read_text()
+    assert "| base | 1 |" in table and "| 0 | 1 |" in table
+    for language, heading in (("en", "### Hypothesis 0"), ("ru", "### Гипотеза 0")):
+        assert heading in (run_dir / f"hypotheses.{language}.md").read_text(encoding="utf-8")
+
+
+def test_a_training_that_fails_names_its_log(pets, tmp_path):
+    with pytest.raises(InputError, match=r"logs/2-0\.log: a training failed, see there; .* --resume"):
+        compare_hypotheses.main(study(pets, tmp_path, hypotheses=("2",)))
+    (log,) = tmp_path.glob("hw2/*/logs/2-0.log")
+    assert "error: --batch-size 128" in log.read_text() and "Traceback" not in log.read_text()
