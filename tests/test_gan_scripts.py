@@ -14,9 +14,8 @@ import torch
 import torch.distributed as dist
 
 from common import checkpoints, command_line, devices, figures
-from common.data import avatars, creatures, load_folder
+from common.data import creatures
 from common.errors import InputError
-from common.metrics import extractors
 from hw2_gan import compare_hypotheses, eval_gan, gan_measures, networks, train_gan
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "hw2_gan"
@@ -232,17 +231,19 @@ def test_batch_normalisation_on_two_processes_says_that_results_differ(capsys):
 
 
 def test_a_nan_stops_the_run_and_the_last_good_checkpoint_stays(pets, tmp_path, monkeypatch):
-    """A NaN in the penalty alone: both losses of the step are finite, its gradients are not."""
+    """A loss of G that is finite with a gradient that is not: the root of 0, in step 3."""
+    calls = []
 
-    def penalty(_, discriminator, real, fake, step):
-        return (float("nan") if step == 3 else 0.0) * discriminator.layers[0].weight.sum()
+    def loss(fake):
+        calls.append(fake)
+        return torch.sqrt(fake - fake.detach()) * fake if len(calls) == 3 else fake.square()
 
-    monkeypatch.setattr(train_gan, "penalties", penalty)
+    monkeypatch.setitem(train_gan.GENERATOR_LOSSES, "non-saturating", loss)
     with pytest.raises(InputError, match=r"loss became nan at step 3; .* keeps last.pt, previous.pt; try"):
         train_gan.main(config(pets, tmp_path, epochs=2, checkpoint_seconds=0))
     (run_dir,) = (tmp_path / "hw2").iterdir()
     assert checkpoints.read(run_dir / "checkpoints" / "last.pt")["step"] == 2
-    assert all(value.isfinite().all() for value in parts(run_dir)["discriminator"].values())
+    assert all(value.isfinite().all() for value in parts(run_dir)["generator"].values())
     monkeypatch.undo()
     train_gan.main(command_line.parse(train_gan.Config, ["--resume", str(run_dir)]))
     assert len(logged(run_dir)) == 2
@@ -302,42 +303,6 @@ def test_evaluation_measures_and_draws(trained, tmp_path):
         eval_gan.load_networks(one, trained, checkpoint="best")
 
 
-def test_the_interpolation_is_a_closed_walk(tmp_path, monkeypatch):
-    frames = []
-    monkeypatch.setattr(figures, "save_gif", lambda path, images, frame_ms: frames.append(images))
-    torch.manual_seed(0)
-    generator = networks.CSPupGenerator(32, 0.125, normalisation="batch", output="tanh")
-    eval_gan.save_interpolation(tmp_path, generator.train(), 24, seed=0)
-    (walk,) = frames
-    assert len(walk) == 24
-    steps = (walk - walk.float().roll(1, 0)).square().mean((1, 2, 3))  # the last to the first included
-    assert steps.max() < 10 * steps.median() and steps.min() > 0
-
-
-@pytest.mark.parametrize("by", ["pixels", "features"])
-def test_copies_are_their_own_nearest_neighbours(pets, tmp_path, monkeypatch, by):
-    train = avatars.draw_set("train", 64, 40, 0) if by == "features" else load_folder(pets / "train", 32)
-    extractor = extractors.load_extractor("avatars") if by == "features" else None
-    drawn = {}
-    monkeypatch.setattr(
-        figures, "save_grid", lambda path, cells, columns, **titles: drawn.update(cells=cells)
-    )
-    eval_gan.save_neighbours(tmp_path / "a.png", train.images[[7, 30]], train, extractor)
-    rows = drawn["cells"].unflatten(0, (2, 5))
-    assert torch.equal(rows[:, 0], train.images[[7, 30]]) and torch.equal(rows[:, 1], rows[:, 0])
-    assert not torch.equal(rows[:, 2], rows[:, 0])
-
-
-def test_a_generator_that_copies_is_told_from_one_that_learns():
-    train, test = (avatars.draw_set(split, 64, 60, 0) for split in ("train", "test"))
-    real = gan_measures.reference(test)
-    copies = eval_gan.distances(train.images, real, test, train)
-    as_good = eval_gan.distances(test.images, real, test, train)
-    assert copies["nearest_training_ratio"] < 0.01 and as_good["nearest_training_ratio"] == 1
-    assert as_good["precision"] == as_good["recall"] == 1
-    assert {"fd_avatars_60_standard_error", "kid_avatars_60"} <= copies.keys()
-
-
 # ---- the study
 
 
@@ -357,7 +322,7 @@ def test_a_stopped_study_goes_on_where_it_was(pets, tmp_path):
     output = process.communicate()[0]
     assert process.returncode == 143 and "Traceback" not in output, output
     (run_dir,) = (tmp_path / "hw2").iterdir()
-    assert not (run_dir / "summary.json").exists()
+    assert not list(run_dir.glob("hw2/*-gan-0-pets/summary.json"))  # it did not wait for the other
     (base,) = run_dir.glob("hw2/*-gan-base-pets")
     finished_at = (base / "summary.json").stat().st_mtime_ns
     again = command_line.parse(compare_hypotheses.Config, ["--resume", str(run_dir), "--jobs", "2"])
