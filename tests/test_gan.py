@@ -1,4 +1,4 @@
-"""GAN study: what is measured of samples, hypotheses as data, the text drawn from rows of numbers."""
+"""GAN study: measures of samples and looks at them, hypotheses as data, text drawn from rows of numbers."""
 
 import dataclasses
 import math
@@ -6,10 +6,11 @@ import math
 import pytest
 import torch
 
-from common import command_line
+from common import command_line, figures
 from common.data import avatars
 from common.errors import InputError
-from hw2_gan import compare_hypotheses, gan_measures, study_text, train_gan
+from common.metrics import extractors
+from hw2_gan import compare_hypotheses, eval_gan, gan_measures, networks, study_text, train_gan
 from hw2_gan.hypotheses import HYPOTHESES, hypothesis
 
 # ---- measures
@@ -88,6 +89,45 @@ def test_samples_repeat_and_leave_the_generator_as_it_was():
     assert torch.equal(one, two) and not torch.equal(one, other)
     assert generator.training
     assert all(torch.equal(state[name], value) for name, value in generator.state_dict().items())
+
+
+# ---- looks at samples
+
+
+def test_the_interpolation_is_a_closed_walk(tmp_path, monkeypatch):
+    frames = []
+    monkeypatch.setattr(figures, "save_gif", lambda path, images, frame_ms: frames.append(images))
+    torch.manual_seed(0)
+    generator = networks.CSPupGenerator(32, 0.125, normalisation="batch", output="tanh")
+    eval_gan.save_interpolation(tmp_path, generator.train(), 24, seed=0)
+    (walk,) = frames
+    assert len(walk) == 24
+    steps = (walk - walk.float().roll(1, 0)).square().mean((1, 2, 3))  # the last to the first included
+    assert steps.max() < 10 * steps.median() and steps.min() > 0
+
+
+@pytest.mark.parametrize("by", ["pixels", "features"])
+def test_copies_are_their_own_nearest_neighbours(tmp_path, monkeypatch, by):
+    train = avatars.draw_set("train", 64 if by == "features" else 32, 40, 0)
+    extractor = extractors.load_extractor("avatars") if by == "features" else None
+    drawn = {}
+    monkeypatch.setattr(
+        figures, "save_grid", lambda path, cells, columns, **titles: drawn.update(cells=cells)
+    )
+    eval_gan.save_neighbours(tmp_path / "a.png", train.images[[7, 30]], train, extractor)
+    rows = drawn["cells"].unflatten(0, (2, 5))
+    assert torch.equal(rows[:, 0], train.images[[7, 30]]) and torch.equal(rows[:, 1], rows[:, 0])
+    assert not torch.equal(rows[:, 2], rows[:, 0])
+
+
+def test_a_generator_that_copies_is_told_from_one_that_learns():
+    train, test = (avatars.draw_set(split, 64, 60, 0) for split in ("train", "test"))
+    real = gan_measures.reference(test)
+    copies = eval_gan.distances(train.images, real, test, train)
+    as_good = eval_gan.distances(test.images, real, test, train)
+    assert copies["nearest_training_ratio"] < 0.01 and as_good["nearest_training_ratio"] == 1
+    assert as_good["precision"] == as_good["recall"] == 1
+    assert {"fd_avatars_60_standard_error", "kid_avatars_60"} <= copies.keys()
 
 
 # ---- hypotheses
