@@ -308,14 +308,14 @@ def test_evaluation_measures_and_draws(trained, tmp_path):
 
 def study(pets: Path, outdir: Path, **changes) -> compare_hypotheses.Config:
     small = {"size": 32, "width": 0.125, "samples": 20, "device": "cpu", "precision": "fp32", "seeds": (0,)}
-    return compare_hypotheses.Config(data=str(pets), outdir=outdir, budget=0.1, **{**small, **changes})
+    return compare_hypotheses.Config(data=str(pets), outdir=outdir, budget=0.25, **{**small, **changes})
 
 
 def test_a_stopped_study_goes_on_where_it_was(pets, tmp_path):
     one = study(pets, tmp_path, hypotheses=("base", "0"), jobs=1)
     command = [sys.executable, SCRIPTS / "compare_hypotheses.py", *words(one)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    while not list(tmp_path.glob("hw2/*/hw2/*-base-pets/summary.json")):
+    while not list(tmp_path.glob("hw2/*/hw2/*-gan-0-pets/config.json")):
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
@@ -329,7 +329,7 @@ def test_a_stopped_study_goes_on_where_it_was(pets, tmp_path):
     assert compare_hypotheses.main(again) == run_dir
     assert (base / "summary.json").stat().st_mtime_ns == finished_at  # not trained again
     summary = json.loads((run_dir / "summary.json").read_text())
-    assert [(row["hypothesis"], row["steps"]) for row in summary["rows"]] == [("base", 1), ("0", 2)]
+    assert [(row["hypothesis"], row["steps"]) for row in summary["rows"]] == [("base", 1), ("0", 5)]
     assert all((run_dir / name).stat().st_size > 1000 for name in summary["figures"])
     table = (run_dir / "table.md").read_text()
     assert "| base | 1 |" in table and "| 0 | 1 |" in table
