@@ -20,6 +20,11 @@ def present(root: Path, *names: str) -> list[str]:
     return [name for name in names if (root / LAB / name / "summary.json").is_file()]
 
 
+def first(root: Path, *names: str) -> dict:
+    """The summary of the first that is kept; ValueError naming one where there is none."""
+    return summary(root, f"{LAB}/{(present(root, *names) or names)[0]}")
+
+
 def config(root: Path, name: str) -> dict:
     """The flags of a kept run."""
     return json.loads((root / LAB / name / "config.json").read_text(encoding="utf-8"))
@@ -61,8 +66,8 @@ def sample_rows(root: Path, data: str) -> list[dict]:
 
 def sample_note(root: Path, data: str) -> dict[str, str]:
     """N, seed, what ± is, device."""
-    (first, *_) = present(root, *(f"{data}_generate_{kind}" for kind in MODELS))
-    kept, held_out = summary(root, f"{LAB}/{first}"), sample_rows(root, data)[-1]["held_out"]
+    kept = first(root, *(f"{data}_generate_{kind}" for kind in MODELS))
+    held_out = sample_rows(root, data)[-1]["held_out"]
     n, floor, device, seed = kept["n_real"], kept["n_floor"], kept["device"], kept["trained_with_seed"]
     return {
         "en": f"{n} samples against {n} test images (training images: {floor} against {floor}), features of "
@@ -100,8 +105,7 @@ def training_rows(root: Path) -> list[dict]:
 
 
 def training_note(root: Path) -> dict[str, str]:
-    (first, *_) = present(root, "creatures_ae", "creatures_vae", "creatures_gan")
-    kept = summary(root, f"{LAB}/{first}")
+    kept = first(root, "creatures_ae", "creatures_vae", "creatures_gan")
     return {
         "en": "1,200 drawn creatures of 64×64 to learn from; AE and VAE validated on "
         f"{kept['n_val']} images, the GAN on 1,000; one training each, seed 0; minutes of wall time on a "
@@ -147,14 +151,13 @@ def walk_rows(root: Path) -> list[dict]:
 
 
 def walk_note(root: Path) -> dict[str, str]:
-    (first, *_) = present(root, *(f"creatures_interpolate_{kind}" for kind in MODELS))
-    flags = config(root, first)
-    positions = flags["frames"] // 2
+    kept = first(root, *(f"creatures_interpolate_{kind}" for kind in MODELS))
+    ends, positions = kept["images"], kept["frames"] // 2
     return {
-        "en": f"Training images {flags['first']} and {flags['second']} of the drawn creatures, {positions} "
+        "en": f"Training images {ends[0]} and {ends[1]} of the drawn creatures, {positions} "
         "steps each way; both numbers as multiples of the cross-fade's, for which they are 1; a single jump "
         f"would be {positions}. Error of the ends: mean square of [0, 1].",
-        "ru": f"Обучающие картинки {flags['first']} и {flags['second']} нарисованных существ, {positions} "
+        "ru": f"Обучающие картинки {ends[0]} и {ends[1]} нарисованных существ, {positions} "
         "шагов в каждую сторону; оба числа — во сколько раз больше, чем у наложения, у которого они равны 1; "
         f"один скачок дал бы {positions}. Ошибка концов: средний квадрат в долях [0, 1].",
     }

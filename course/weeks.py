@@ -293,6 +293,7 @@ SCRIPTS = (
         short="--steps 40 --measure-every 20 --width 8",
         full="",
         shows=("val/overfitting",),
+        keeps_figures=("loss.png", "distance.png", "overfitting.png"),
     ),
     *(
         Script(

@@ -3,7 +3,7 @@
 Theory: theory/en/vae.md eq. (vae.14).
 
 python lab8_generative/interpolate.py runs/lab8/0001-ae-l1-creatures 3 17
-python lab8_generative/interpolate.py runs/lab8/0002-gan-creatures 3 17 --frames 40 --way spherical
+python lab8_generative/interpolate.py runs/lab8/0002-gan-creatures 3 17 --frames 50 --way spherical
 python lab8_generative/interpolate.py runs/lab8/0003-vae-l1-pokemon 0025 0133
 
 An encoder gives the latents of both images; for a GAN they are searched for by gradient descent, from several
@@ -17,8 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
+import numpy as np
 import torch
 import tyro
+from PIL import Image
 from torch import Tensor
 
 from common import command_line, devices, figures, latent_space, runs
@@ -29,6 +31,8 @@ from lab8_generative import lab_images, lab_measures, reconstruction, trained
 FRAMES = range(20, 51)
 SHOWN = 9
 """Pictures of the way on the strip."""
+COLORS = 64
+"""Of each frame of the GIF."""
 JUMP = 3.0
 """A step so many times as long as the mean one is called a jump."""
 
@@ -45,7 +49,7 @@ class Config:
     """Image to end at."""
     split: Literal["train", "val", "test"] = "train"
     """Where the images are; those of `test` show what the encoder makes of images it has not seen."""
-    frames: int = 40
+    frames: int = 30
     """Frames of the GIF, which goes there and back: 20 to 50."""
     frame_ms: int = 80
     """Time of a frame in milliseconds."""
@@ -134,13 +138,20 @@ def ends(config: Config, model: trained.Trained, images: ImageSet) -> tuple[Tens
     return pair, z, reconstruction.error("mse", to_model_range(pair), decoded)
 
 
+def few_colors(frames: Tensor) -> Tensor:  # uint8 (N, 3, H, W), same shape
+    """At most COLORS colours a frame, without dithering, whose dots would flicker and cost bytes."""
+    quantise = lambda frame: Image.fromarray(frame).quantize(COLORS, dither=Image.Dither.NONE).convert("RGB")
+    reduced = [np.asarray(quantise(frame)) for frame in frames.permute(0, 2, 3, 1).numpy()]
+    return torch.from_numpy(np.stack(reduced)).permute(0, 3, 1, 2)
+
+
 def save_figures(folder: Path, pair: Tensor, images: Tensor, fade: Tensor, config: Config) -> list[str]:
     """The GIF (left the way of the latents, right the cross-fade) and the strip of both between the real
     images."""
     loop = torch.cat([there_and_back(images), there_and_back(fade)], 3)  # (N, 3, S, 2 S)
     zoom = max(1, 128 // images.shape[-1])
     loop = loop.repeat_interleave(zoom, 2).repeat_interleave(zoom, 3)
-    figures.save_gif(folder / "interpolation.gif", loop, config.frame_ms)
+    figures.save_gif(folder / "interpolation.gif", few_colors(loop), config.frame_ms)
     shown = torch.linspace(0, len(images) - 1, SHOWN).round().long()
     between = lambda row: torch.cat([pair[:1], row[shown], pair[1:]])
     figures.save_grid(
@@ -193,6 +204,7 @@ def main(config: Config) -> Path:
         names = save_figures(run.folder, pair, chosen, fade, config)
         run.summary(
             numbers,
+            images=[config.first, config.second],
             frames=config.frames,
             frame_ms=config.frame_ms,
             split=config.split,

@@ -175,7 +175,8 @@ class Watch:
     def warn(self, step: int, numbers: dict[str, float]) -> None:
         """One line when the discriminator begins to know its images by heart, or samples become alike."""
         share, diversity = numbers["val/overfitting"], numbers["val/raw_diversity"]
-        alarmed = share > OVER_FITTED or diversity < lab_measures.COLLAPSED
+        started = step >= self.config.steps / 4  # every generator begins with pictures that are all alike
+        alarmed = share > OVER_FITTED or (started and diversity < lab_measures.COLLAPSED)
         if alarmed and not self.alarmed:
             self.run.say(
                 f"warning: step {step}: held-out images are judged {100 * share:.0f} % of the way from "
