@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from common import figures
-from hw2_gan.gan_measures import COLLAPSED
+from hw2_gan.gan_measures import collapsed
 
 PANELS = (
     ("losses", "loss", ("train/discriminator_loss", "train/generator_loss")),
@@ -38,26 +38,26 @@ def save_training(folder: Path, lines: Sequence[dict], title: str) -> list[str]:
     rows = -(-len(panels) // 3)
     figure, axes = figures.new_figure(13, 3.4 * rows, nrows=rows, ncols=3)
     steps = np.array([line["step"] for line in lines])
+    alike = collapsed([line["val/raw_diversity"] for line in lines])
     for axis in axes.flat[len(panels) :]:
         axis.set_visible(False)
     for axis, (heading, label, names) in zip(axes.flat, panels):
         for name in names:
             axis.plot(steps, [line[name] for line in lines], label=name.split("/")[1], linewidth=1.5)
-        _shade(axis, steps, [line["val/raw_diversity"] < COLLAPSED for line in lines])
+        _shade(axis, steps, alike)
         axis.set(title=heading, xlabel="step", ylabel=label)
         if label in ("norm", "distance"):
             axis.set_yscale("log")
         axis.legend(frameon=False, fontsize=8)
-    collapsed = sum(line["val/raw_diversity"] < COLLAPSED for line in lines)
-    alarm = f"; collapsed in {collapsed} of {len(lines)} epochs (shaded)" if collapsed else "; no collapse"
+    alarm = f"; collapsed in {sum(alike)} of {len(lines)} epochs (shaded)" if any(alike) else "; no collapse"
     figure.suptitle(title + alarm)
     figures.save_figure(figure, folder / "training.png")
     return ["training.png"]
 
 
-def _shade(axis, steps: np.ndarray, collapsed: Sequence[bool]) -> None:
+def _shade(axis, steps: np.ndarray, alike: Sequence[bool]) -> None:
     before = np.concatenate([[0], steps[:-1]])
-    for start, end, alarm in zip(before, steps, collapsed):
+    for start, end, alarm in zip(before, steps, alike):
         if alarm:
             axis.axvspan(start, end, color="#d55e00", alpha=0.15, linewidth=0)
 

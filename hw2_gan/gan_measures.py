@@ -5,6 +5,7 @@ Theory: theory/en/metrics.md (metrics.7), (metrics.15); theory/en/gan.md, eq. (g
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -21,7 +22,7 @@ CONFIDENCE = 0.9
 STYLED = ("avatars",)
 """Sets whose attributes are few and told apart surely enough to count styles."""
 COLLAPSED = 0.5
-"""Share of the real images' diversity below which samples are called collapsed."""
+"""Share of the real images' diversity below which samples are too much alike."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,16 @@ def diversity(images: Tensor) -> float:
     columns = images.flatten(1).split(2048, dim=1)  # never all of them as floats
     variances = torch.cat([part.float().var(0) for part in columns])
     return 2 * variances.mean().item() * (2 / 255) ** 2
+
+
+def collapsed(diversities: Sequence[float]) -> list[bool]:
+    """Which epochs are a collapse, from their diversity as a share of the data's.
+
+    Every generator starts with images that are all alike: epochs before it was first diverse are no collapse,
+    unless it never is."""
+    alike = [diversity < COLLAPSED for diversity in diversities]
+    start = alike.index(False) if False in alike else 0
+    return [False] * start + alike[start:]
 
 
 def styles(predicted: dict[str, Tensor], extractor: extractors.Extractor) -> Tensor:

@@ -90,32 +90,37 @@ HYPOTHESES = {
         {"en": "a discriminator that cannot jump", "ru": "дискриминатор без скачков"},
         {
             "en": "spectral normalisation in place of batch normalisation in D, hinge loss, hard labels: D "
-            "is Lipschitz and its judgement of an image no longer depends on the rest of the batch",
+            "is Lipschitz and its judgement of an image no longer depends on the rest of the batch; D as "
+            "fast as G (0.0005 each), no momentum; upsampling by nearest neighbours",
             "ru": "спектральная нормализация вместо батч-нормализации в D, hinge-потери, жёсткие метки: D "
-            "липшицев, и его оценка картинки больше не зависит от остального батча",
+            "липшицев, и его оценка картинки больше не зависит от остального батча; D не медленнее G "
+            "(шаг 0,0005 у обоих), без момента; увеличение ближайшим соседом",
         },
         {
             "loss": "hinge",
             "real_label": (1.0, 1.0),
             "fake_label": (0.0, 0.0),
             "discriminator_normalisation": "spectral",
+            "lr_discriminator": 5e-4,
+            "lr_generator": 5e-4,
+            "beta1": 0.0,
+            "beta2": 0.9,
+            "upsampling": "nearest",
         },
     ),
     "5": Hypothesis(
-        "3",
+        "4",
         {"en": "local convergence, not only better gradients", "ru": "локальная сходимость"},
         {
-            "en": "the R1 penalty turns the circles around the equilibrium into spirals towards it; it needs "
-            "a D without batch normalisation, and momentum 0",
-            "ru": "штраф R1 превращает круги вокруг равновесия в спирали к нему; для него D без "
-            "батч-нормализации и момент 0",
+            "en": "back to the original game, with the R1 penalty (γ = 0.05) in place of spectral "
+            "normalisation: it turns the circles around the equilibrium into spirals towards it",
+            "ru": "снова исходная игра, но вместо спектральной нормализации штраф R1 (γ = 0,05): он "
+            "превращает круги вокруг равновесия в спирали к нему",
         },
         {
-            "real_label": (1.0, 1.0),
-            "fake_label": (0.0, 0.0),
+            "loss": "non-saturating",
             "discriminator_normalisation": "none",
-            "r1_gamma": 1.0,
-            "beta1": 0.0,
+            "r1_gamma": 0.05,
             "beta2": 0.99,
         },
     ),

@@ -19,7 +19,7 @@ class Monitor:
         self.run, self.device = run, device
         started = device.is_main and (run.folder / "metrics.jsonl").is_file()
         logged = runs.read_metrics(run.folder) if started else []
-        self.collapsed = bool(logged) and logged[-1]["val/raw_diversity"] < gan_measures.COLLAPSED
+        self.diversities = [line["val/raw_diversity"] for line in logged]
         self.real = gan_measures.reference(images, device.device) if device.is_main else None
 
     def epoch(self, step: int, means: dict[str, float], generator: nn.Module, ema: nn.Module) -> float | None:
@@ -37,27 +37,31 @@ class Monitor:
         return next((value for name, value in numbers.items() if name.startswith("val/ema_fd_")), None)
 
     def alarm(self, step: int, diversity: float) -> None:
-        """Say when samples of the raw weights become, or stop being, too much alike."""
-        if (diversity < gan_measures.COLLAPSED) != self.collapsed:
-            self.collapsed = not self.collapsed
+        """Say when samples of the raw weights, diverse before, become too much alike, and when no longer."""
+        before = self.collapsed()
+        self.diversities.append(diversity)
+        if self.collapsed() != before:
             self.run.say(
                 f"step {step}: samples are {100 * diversity:.0f} % as diverse as the data: "
-                + ("COLLAPSED" if self.collapsed else "no longer collapsed")
+                + ("no longer collapsed" if before else "COLLAPSED")
             )
+
+    def collapsed(self) -> bool:
+        """Whether the last epoch is a collapse; one that was never diverse is only starting."""
+        return max(self.diversities, default=0.0) >= gan_measures.COLLAPSED > self.diversities[-1]
 
     def finish(self, seed: int, generator_parameters: int, discriminator_parameters: int) -> None:
         """Figures and summary.json of a finished run: its last epoch, and when it was collapsed."""
         if self.real is None:
             return
         lines = runs.read_metrics(self.run.folder)
+        alike = gan_measures.collapsed([line["val/raw_diversity"] for line in lines])
         self.run.summary(
             {name: value for name, value in lines[-1].items() if name.startswith("val/")},
             steps=lines[-1]["step"],
             n_val=self.real.count,
             seed=seed,
-            collapsed_at_steps=[
-                line["step"] for line in lines if line["val/raw_diversity"] < gan_measures.COLLAPSED
-            ],
+            collapsed_at_steps=[line["step"] for line, collapsed in zip(lines, alike) if collapsed],
             generator_parameters=generator_parameters,
             discriminator_parameters=discriminator_parameters,
             figures=gan_figures.save_training(self.run.folder, lines, self.run.folder.name),

@@ -8,7 +8,7 @@ torchrun --nproc-per-node 2 hw2_gan/train_gan.py --hypothesis 5
 
 Every epoch logs both losses, D(x), D(G(z)), gradient norms, and, of the weights as they are (`raw`) and of
 their moving average (`ema`), Fréchet distance, styles covered and diversity against validation images.  A
-generator whose diversity falls below half of the data's is reported as collapsed.
+generator that was diverse and falls below half of the data's diversity is reported as collapsed.
 """
 
 from __future__ import annotations
@@ -348,7 +348,8 @@ def main(config: Config) -> Path:
             for left in range(config.discriminator_steps, 0, -1):
                 real = seen(config, next(stream).images, share_done)
                 with device.autocast():
-                    drawn = (draw if left == 1 else generator)(latents.draw())
+                    with torch.set_grad_enabled(left == 1):  # the last images serve G's update too
+                        drawn = (draw if left == 1 else generator)(latents.draw())
                     fake = seen(config, drawn.detach(), share_done)
                     real_logits, fake_logits = judge(real, fake)
                 d_loss = discriminator_loss(config, real_logits, fake_logits)
@@ -360,7 +361,7 @@ def main(config: Config) -> Path:
 
             discriminator.requires_grad_(False)  # no gradients of D's weights in G's update
             for number in range(config.generator_steps):
-                with device.autocast():  # the images D was just shown serve here too, as in PyTorch's DCGAN
+                with device.autocast():
                     drawn = draw(latents.draw()) if number else drawn
                     logits = discriminator(seen(config, drawn, share_done))
                 g_loss = GENERATOR_LOSSES[config.loss](logits)

@@ -202,6 +202,19 @@ def test_flags_no_run_can_have(flags, message):
 # ---- the study
 
 
+@pytest.mark.parametrize(
+    ("diversities", "collapsed"),
+    [
+        ([0.1, 0.3, 0.6, 0.9], [False, False, False, False]),
+        ([0.1, 0.6, 0.4, 0.7], [False, False, True, False]),
+        ([0.1, 0.3, 0.2], [True, True, True]),
+        ([0.8, 0.2], [False, True]),
+    ],
+)
+def test_an_epoch_is_a_collapse_only_after_the_generator_was_diverse(diversities, collapsed):
+    assert gan_measures.collapsed(diversities) == collapsed
+
+
 def row(name: str, distance: float, spread: float = 1.0, seeds: int = 3, collapsed: tuple = ()) -> dict:
     sd = {"ema_fd_sd": spread, "raw_fd_sd": spread} if seeds > 1 else {}
     common = {"ema_coverage": 0.5, "ema_diversity": 0.91, "steps": 780.0, "minutes": 3.25}
