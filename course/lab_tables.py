@@ -74,7 +74,7 @@ def sample_note(root: Path, data: str) -> dict[str, str]:
         "the creatures' extractor; ± is the standard error of a jackknife over images of one training (seed "
         f"{seed}). Nearest: median distance of a sample to the nearest training image, root mean square of "
         f"[0, 1]; for held-out images it is {held_out:.3f}. {device}.",
-        "ru": f"{n} образцов против {n} тестовых картинок (обучающие: {floor} против {floor}), признаки "
+        "ru": f"Образцов и тестовых картинок по {n} (обучающих и тестовых — по {floor}), признаки "
         "экстрактора существ; ± — стандартная ошибка складного ножа по картинкам одного обучения (seed "
         f"{seed}). Ближайшая: медиана расстояния от образца до ближайшей обучающей картинки, "
         f"среднеквадратичное, в долях [0, 1]; для отложенных картинок — {held_out:.3f}. {device}.",
@@ -153,13 +153,16 @@ def walk_rows(root: Path) -> list[dict]:
 def walk_note(root: Path) -> dict[str, str]:
     kept = first(root, *(f"creatures_interpolate_{kind}" for kind in MODELS))
     ends, positions = kept["images"], kept["frames"] // 2
+    unknown = kept["metrics"]["eval/mse_of_mean_image"]
     return {
         "en": f"Training images {ends[0]} and {ends[1]} of the drawn creatures, {positions} "
         "steps each way; both numbers as multiples of the cross-fade's, for which they are 1; a single jump "
-        f"would be {positions}. Error of the ends: mean square of [0, 1].",
+        f"would be {positions}. Error of the ends: mean square of [0, 1]; that of the mean image is "
+        f"{unknown:.4f}.",
         "ru": f"Обучающие картинки {ends[0]} и {ends[1]} нарисованных существ, {positions} "
         "шагов в каждую сторону; оба числа — во сколько раз больше, чем у наложения, у которого они равны 1; "
-        f"один скачок дал бы {positions}. Ошибка концов: средний квадрат в долях [0, 1].",
+        f"один скачок дал бы {positions}. Ошибка концов: средний квадрат в долях [0, 1]; у средней "
+        f"картинки — {unknown:.4f}.",
     }
 
 

@@ -301,9 +301,9 @@ SCRIPTS = (
             file=f"{LAB8}/generate.py",
             what=f"samples from random latents ({kind}), how far from real images, their nearest neighbours",
             data="creatures",
-            short=f"{{creatures_{kind}}}",
+            short=f"{{creatures_{kind}}} --real-images 500",
             full=f"{{creatures_{kind}}}",
-            shows=("eval/fd_creatures_2k_prior",),
+            shows=("eval/diversity_prior", "eval/nearest_training_image_prior"),
         )
         for kind in ("ae", "vae", "gan")
     ),

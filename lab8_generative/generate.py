@@ -28,8 +28,6 @@ from common.errors import InputError
 from common.metrics.spread import Estimate
 from lab8_generative import lab_measures, trained
 
-MEASURED_DRAWN = 2000
-"""Test images of a drawn set to compare with; a folder has what it has."""
 FEWEST = 20
 """Test images without which nothing is measured."""
 
@@ -50,6 +48,8 @@ class Config:
     """Share of their distance from the mean that latents keep; below 1 is more typical and less diverse."""
     split: Literal["test", "val"] = "test"
     """Real images to compare with: `val` while choosing settings, `test` once, at the end."""
+    real_images: int = 2000
+    """How many of them at most, against as many samples; a folder has what it has."""
     data: str | None = None
     """Where the training images are now; default: where they were."""
     data_dir: Path | None = None
@@ -122,6 +122,8 @@ def check(config: Config) -> None:
     """InputError for numbers that make no sheet."""
     if config.count < 1:
         raise InputError(f"--count {config.count}: must be at least 1")
+    if config.real_images < FEWEST:
+        raise InputError(f"--real-images {config.real_images}: {FEWEST} are needed to measure anything")
     if not 0 <= config.trunc <= 1:
         raise InputError(f"--trunc {config.trunc}: a share from 0 to 1")
 
@@ -132,13 +134,13 @@ def main(config: Config) -> Path:
     model = trained.load(config.run_dir, config.data, config.data_dir)
     chosen = sources(config, model)
     train = model.images("train").images
-    real = model.images(config.split, MEASURED_DRAWN).images[:MEASURED_DRAWN]
-    measurable = len(real) >= FEWEST
+    real = model.images(config.split, config.real_images).images[: config.real_images]
+    measurable = len(real) >= FEWEST  # a folder may have too few
     name = f"generate-{model.name}-{Path(model.config.data).name}"
     with runs.start("lab8", name, config, device, outdir=config.outdir) as run:
         numbers, spreads, names = {}, {}, []
         reference = lab_measures.Reference(real) if measurable else None
-        if not measurable:
+        if reference is None:
             run.say(f"only {len(real)} {config.split} images: nothing is measured, {FEWEST} are needed")
         for source in chosen:
             z, known = draw(config, model, source, max(config.count, len(real)))

@@ -31,7 +31,7 @@ from lab8_generative import lab_images, lab_measures, reconstruction, trained
 FRAMES = range(20, 51)
 SHOWN = 9
 """Pictures of the way on the strip."""
-COLORS = 64
+COLORS = 48
 """Of each frame of the GIF."""
 JUMP = 3.0
 """A step so many times as long as the mean one is called a jump."""
@@ -145,6 +145,12 @@ def few_colors(frames: Tensor) -> Tensor:  # uint8 (N, 3, H, W), same shape
     return torch.from_numpy(np.stack(reduced)).permute(0, 3, 1, 2)
 
 
+def error_of_mean(pair: Tensor, images: ImageSet) -> float:
+    """Mean squared error of taking the mean image of the split for both: what knowing nothing costs."""
+    mean = images.images.float().mean(0, keepdim=True).div(255 / 2).sub(1).expand(2, -1, -1, -1)
+    return reconstruction.error("mse", to_model_range(pair), mean).mean().item()
+
+
 def save_figures(folder: Path, pair: Tensor, images: Tensor, fade: Tensor, config: Config) -> list[str]:
     """The GIF (left the way of the latents, right the cross-fade) and the strip of both between the real
     images."""
@@ -201,6 +207,7 @@ def main(config: Config) -> Path:
             for what, value in smoothness(way_images).items()
         }
         numbers |= {"eval/mse_first": errors[0].item(), "eval/mse_second": errors[1].item()}
+        numbers["eval/mse_of_mean_image"] = error_of_mean(pair, images)
         names = save_figures(run.folder, pair, chosen, fade, config)
         run.summary(
             numbers,

@@ -3,7 +3,7 @@
 Theory: theory/en/autoencoders.md eqs. (ae.1), (ae.3); theory/en/vae.md eqs. (vae.2), (vae.4), (vae.6),
 (vae.8), (vae.9).
 
-python lab8_generative/train_autoencoder.py                                # an autoencoder of drawn creatures
+python lab8_generative/train_autoencoder.py                               # drawn creatures: 2 min of one core
 python lab8_generative/train_autoencoder.py --model vae
 python lab8_generative/train_autoencoder.py --loss perceptual --data data/pokemon --mirror
 python lab8_generative/train_autoencoder.py --resume runs/lab8/0001-ae-l1-creatures

@@ -2,7 +2,7 @@
 
 Theory: theory/en/gan.md, eqs. (gan.1), (gan.5), (gan.10), (gan.15)-(gan.17).
 
-python lab8_generative/train_gan.py                               # drawn creatures
+python lab8_generative/train_gan.py                               # drawn creatures: 10 min of one core
 python lab8_generative/train_gan.py --data data/pokemon --mirror  # what fetch_pokemon.py collected
 python lab8_generative/train_gan.py --augment --r1-gamma 0        # without what makes 1,000 images enough
 python lab8_generative/train_gan.py --resume runs/lab8/0001-gan-creatures
@@ -306,7 +306,7 @@ def report(config: Config, run: runs.Run, reference: lab_measures.Reference, par
         run.folder / "overfitting.png",
         lines,
         ("val/overfitting", "val/raw_diversity"),
-        title="Does D know its images by heart (1: entirely)?  Are samples diverse (1: like the data)?",
+        title="D knows its images by heart: 0 no, 1 all; diversity: 1 as the data",
         ylabel="share",
     )
     run.summary(
