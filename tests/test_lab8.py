@@ -287,7 +287,8 @@ def first_digits(reference, images):
 
 def test_samples_of_a_gan_repeat_with_their_seed(gan_run, tmp_path, monkeypatch):
     monkeypatch.setattr(generate, "FEWEST", 10_000)
-    draw = lambda seed: generate.main(generate.Config(gan_run, count=10, seed=seed, outdir=tmp_path))
+    flags = {"count": 10, "real_images": 10_000, "outdir": tmp_path}
+    draw = lambda seed: generate.main(generate.Config(gan_run, seed=seed, **flags))
     one, two, other = (imageio.imread(draw(seed) / "prior.png") for seed in (1, 1, 2))
     assert (one == two).all() and (one != other).any()
 
