@@ -99,7 +99,8 @@ class Checkpoints:
                 saved = sorted(path.name for path in self.folder.glob("*.pt"))
                 kept = f"{self.folder} keeps {', '.join(saved)}" if saved else "nothing was saved yet"
                 raise InputError(
-                    f"loss became {value} at step {step}; {kept}; try a smaller learning rate or --precision fp32"
+                    f"loss became {value} at step {step}; {kept}; "
+                    "try a smaller learning rate or --precision fp32"
                 )
 
     # ---- reading
