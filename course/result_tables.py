@@ -112,8 +112,8 @@ VAE_MODELS = {
         "ru": "то же, гауссово правдоподобие с σ² = MSE",
     },
     "improved": {
-        "en": "the same, 24 dimensions, averaged weights, cosine: the improved one",
-        "ru": "то же, 24 измерения, усреднённые веса, косинус: улучшенный",
+        "en": "the improved one: residual blocks, σ² = MSE, 24 dimensions, averaged weights, cosine",
+        "ru": "улучшенный: остаточные блоки, σ² = MSE, 24 измерения, усреднённые веса, косинус",
     },
     "beta": {"en": "beta-VAE, convolutions, β = 5, D = 10", "ru": "beta-VAE, свёртки, β = 5, D = 10"},
 }

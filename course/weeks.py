@@ -102,9 +102,15 @@ VAES = {  # set -> model -> flags
 }
 
 VAE_FIGURES = {  # numbers are places in the evaluation
-    "mnist": ("distances.png", "*/samples-*.png", "*/3-cvae-mlp/classes.png", "*/6-vae-residual/*"),
-    "fashion-mnist": ("distances.png", "*/2-beta5-vae-conv/*"),
-    "digits": ("distances.png", "*/samples-mixture.png"),
+    "mnist": (
+        "distances.png",
+        "*/1-vae-mlp/samples-*.png",
+        "*/3-cvae-mlp/classes.png",
+        "*/6-vae-residual/samples-mixture.png",
+        "*/6-vae-residual/interpolation.*",
+    ),
+    "fashion-mnist": ("*/2-beta5-vae-conv/traversal.png", "*/2-beta5-vae-conv/reconstructions.png"),
+    "digits": ("*/2-vae-residual/samples-mixture.png",),
 }
 """Those the page shows."""
 
@@ -147,6 +153,7 @@ def evaluate_vaes(data: str) -> Script:
             f"{{{vae_name(data, model, seed)}}}" for model in VAES[data] for seed in vae_seeds(model)
         ),
         shows=(),
+        keeps_figures=VAE_FIGURES[data],
     )
 
 
@@ -197,6 +204,7 @@ SCRIPTS = (
         short="--data digits --epochs 5",
         full="--data digits --latent 2",
         shows=("val/loss_nats",),
+        keeps_figures=("loss.png",),
     ),
     Script(
         name="eval_vae",
@@ -206,6 +214,7 @@ SCRIPTS = (
         short="{train_vae} --samples 2000 --importance-images 100",
         full="{train_vae}",
         shows=("eval/negative_elbo_nats", "eval/kl_nats", "eval/mse"),
+        keeps_figures=("*/manifold.png",),
     ),
     *(train_vae(data, model, seed) for data in VAES for model in VAES[data] for seed in vae_seeds(model)),
     *(evaluate_vaes(data) for data in VAES),

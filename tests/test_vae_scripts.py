@@ -92,7 +92,7 @@ def test_evaluation_measures_and_draws(runs_dir, tmp_path):
     )
     assert cvae["eval/index_information_nats"] <= math.log(5000) + 1e-3
     assert "| cvae-mlp" in output and (run_dir / "table.md").read_text() in output + "\n"
-    folder = run_dir / "figures" / models[0].name
+    folder = run_dir / "figures" / "1-cvae-mlp"
     names = {path.name for path in folder.iterdir()}
     assert names >= {
         "samples-prior.png",
