@@ -52,13 +52,18 @@ class Checkpoints:
         self.every_seconds, self._saved_at = every_seconds, time.monotonic()
         self.best = float("inf")
         """The lowest value `save_if_best` was given."""
+        self.resumed_at = 0
+        """The step that `resume` went back to."""
         self._signal: int | None = None
         self._handlers: dict[int, Any] = {}
 
     # ---- writing
 
     def save(self, step: int, name: str = "last") -> None:
-        """Write everything after `step` steps as `<name>.pt`.  Every process must call it."""
+        """Write everything after `step` steps as `<name>.pt`.  Every process must call it.
+
+        A run resumed with fewer steps than it has done keeps its count: the weights are those of then."""
+        step = max(step, self.resumed_at)
         states = {part: stateful.state_dict() for part, stateful in self.parts.items()}
         random_states = self.device.gather(_random_states())
         if self.device.is_main:
@@ -120,7 +125,8 @@ class Checkpoints:
                 print(f"warning: {error}", file=sys.stderr)
                 continue
             self._restore(content, path)
-            return content["step"]
+            self.resumed_at = content["step"]
+            return self.resumed_at
         raise InputError(f"--resume: no readable checkpoint in {self.folder}; start a new run")
 
     def _restore(self, content: dict, path: Path) -> None:

@@ -176,6 +176,14 @@ def test_a_damaged_checkpoint_is_named_and_the_previous_one_used(tmp_path, capsy
         small_saver(tmp_path).resume()
 
 
+def test_a_run_resumed_with_fewer_steps_than_done_keeps_its_count(tmp_path):
+    small_saver(tmp_path).save(7)
+    again = small_saver(tmp_path)
+    assert again.resume() == 7
+    again.save(3)
+    assert small_saver(tmp_path).resume() == 7
+
+
 def test_code_inside_a_checkpoint_is_not_run(tmp_path):
     class Evil:
         def __reduce__(self):
