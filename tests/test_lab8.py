@@ -1,4 +1,4 @@
-"""The lab: networks, losses, training and resuming, samples, interpolations, and what users get wrong."""
+"""The lab's scripts: training and resuming, samples, interpolations, and what users get wrong."""
 
 import json
 import math
@@ -11,10 +11,9 @@ from pathlib import Path
 import imageio.v3 as imageio
 import pytest
 import torch
-from torch import nn
 
 from common import checkpoints, command_line, runs
-from common.data import ImageSet, creatures, to_model_range
+from common.data import creatures
 from common.errors import InputError
 from lab8_generative import (
     generate,
@@ -72,90 +71,6 @@ def summary(run_dir: Path) -> dict:
     return json.loads((run_dir / "summary.json").read_text())
 
 
-# ---- networks and losses
-
-
-@pytest.mark.parametrize("size", networks.SIZES)
-def test_the_ways_up_and_down_fit_each_other(size):
-    x = torch.rand(3, 3, size, size) * 2 - 1
-    for kind in (networks.Autoencoder, networks.VAE):
-        model = kind(size, 4, 5)
-        images, kl = model(x)
-        assert images.shape == x.shape and kl.shape == (3,) and model.encode(x).shape == (3, 5)
-        assert images.abs().max() <= 1
-    assert networks.Discriminator(size, 4)(x).shape == (3,)
-
-
-def test_an_autoencoder_learns_one_batch_by_heart():
-    torch.manual_seed(0)
-    x = to_model_range(creatures.draw_set("train", 48, 4).images)
-    model = networks.Autoencoder(48, 8, 8)
-    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
-    first = None
-    for _ in range(150):
-        error = reconstruction.error("l1", x, model(x)[0]).mean()
-        first = first or error.item()
-        optimizer.zero_grad()
-        error.backward()
-        optimizer.step()
-    assert error.item() < 0.3 * first
-
-
-def test_errors_of_known_images():
-    black, half = -torch.ones(2, 3, 4, 5), torch.zeros(2, 3, 4, 5)
-    assert reconstruction.error("l1", black, half).tolist() == [0.5, 0.5]
-    assert reconstruction.error("mse", black, half).tolist() == [0.25, 0.25]
-
-
-def test_the_perceptual_error_is_zero_for_equal_images_and_sees_a_shift_of_the_outline():
-    images = to_model_range(creatures.draw_set("val", 48, 3).images)
-    perceptual = reconstruction.Perceptual()
-    assert perceptual(images, images).abs().max() < 1e-6
-    x = images.clone().requires_grad_()
-    perceptual(images.roll(3, 3), x).sum().backward()
-    assert x.grad.abs().sum((1, 2, 3)).min() > 0
-    assert not any(p.requires_grad for p in perceptual.parameters())
-
-
-@pytest.mark.parametrize(("loss", "share"), [("l1", 1.0), ("mse", 0.5), ("perceptual", 1.0)])
-def test_nats_are_the_likelihood_at_the_best_scale_with_its_gradient(loss, share):
-    errors = torch.tensor([0.1, 0.3, 0.2], dtype=torch.float64, requires_grad=True)
-    value = reconstruction.nats(loss, errors, 100).mean()
-    assert value.item() == pytest.approx(share * 100 * math.log(0.2))
-    (gradient,) = torch.autograd.grad(value, errors)
-    (expected,) = torch.autograd.grad(share * 100 * errors.mean().log(), errors)
-    assert (gradient - expected).abs().max() < 1e-12
-
-
-def test_overfitting_is_0_for_like_images_and_1_for_held_out_ones_judged_as_generated():
-    judge = lambda images: images.flatten(1).mean(1)  # a discriminator that likes bright images
-    train, fake = torch.ones(3, 3, 4, 4), -torch.ones(3, 3, 4, 4)
-    assert train_gan.overfitting(judge, train, train, fake) == 0
-    assert train_gan.overfitting(judge, train, fake, fake) == pytest.approx(1)
-    assert train_gan.overfitting(judge, train, torch.zeros(3, 3, 4, 4), fake) == pytest.approx(0.5)
-
-
-def test_the_penalty_joins_the_discriminators_loss_every_so_many_steps():
-    class Linear(nn.Module):  # its gradient is its weight: R1 = |w|^2
-        def __init__(self):
-            super().__init__()
-            self.weight = nn.Parameter(torch.full((3, 4, 5), 0.1))
-
-        def forward(self, images):
-            return (images * self.weight).flatten(1).sum(1)
-
-    real, fake = torch.rand(3, 3, 4, 5), torch.rand(3, 3, 4, 5)
-    gradients = []
-    for step in (1, 2):
-        judge = Linear()
-        config = train_gan.Config(augment=(), r1_gamma=0.6, penalty_every=2)
-        device = train_gan.devices.Device(torch.device("cpu"))
-        train_gan.update_discriminator(config, judge, real, fake, step, device)
-        gradients.append(judge.weight.grad)
-    expected = 2 * 0.6 / 2 * 2 * 0.1  # every * gamma / 2 * d |w|^2 / d w
-    assert (gradients[1] - gradients[0] - expected).abs().max() < 1e-6  # float32 sums
-
-
 # ---- images
 
 
@@ -166,30 +81,6 @@ def test_pictures_of_a_folder_are_padded_with_white_and_split_by_name(sprites):
     assert (images.images[0] == 255).all()  # entirely transparent
     parts = [lab_images.load_split(str(sprites), split, 48).file_names for split in ("train", "val", "test")]
     assert sorted(sum(parts, ())) == sorted(images.file_names)
-
-
-def test_mirrored_images_come_after_the_others():
-    images = creatures.draw_set("val", 48, 3)
-    both = lab_images.with_mirrored(images)
-    assert torch.equal(both.images[3:].flip(-1), images.images) and torch.equal(
-        both.images[:3], images.images
-    )
-    assert both.labels.tolist() == images.labels.tolist() * 2
-
-
-def test_images_are_found_by_number_and_by_name():
-    images = torch.zeros(3, 3, 4, 4, dtype=torch.uint8)
-    named = ImageSet(
-        images, "sprites", "train", "", file_names=("images/0025.png", "images/7.png", "a/x.png")
-    )
-    found = {
-        wanted: lab_images.find_image(named, wanted) for wanted in ("0", "2", "7", "0025", "x", "a/x.png")
-    }
-    assert found == {"0": 0, "2": 2, "7": 1, "0025": 0, "x": 2, "a/x.png": 2}
-    for wanted in ("-1", "99", "missing"):
-        with pytest.raises(InputError, match="0 to 2") as caught:
-            lab_images.find_image(named, wanted)
-        assert wanted in str(caught.value) and "\n" not in str(caught.value)
 
 
 # ---- training
@@ -293,48 +184,7 @@ def test_samples_of_a_gan_repeat_with_their_seed(gan_run, tmp_path, monkeypatch)
     assert (one == two).all() and (one != other).any()
 
 
-def test_truncation_moves_latents_to_their_mean():
-    z = torch.randn(50, 3)
-    assert torch.equal(trained.truncated(z, 1.0), z.mean(0) + (z - z.mean(0)))
-    assert trained.truncated(z, 0.0).std(0).max() == 0
-    assert (trained.truncated(z, 0.5).var(0) / z.var(0) - 0.25).abs().max() < 1e-5
-
-
-def test_the_nearest_image_of_a_training_image_is_itself():
-    train = creatures.draw_set("train", 48, 30).images
-    distance, row = generate.nearest(train[[7, 3]], train)
-    assert row.tolist() == [7, 3] and distance.max() < 1e-3  # cdist by products of matrices
-    grey = torch.full((1, 3, 48, 48), 100, dtype=torch.uint8)
-    assert generate.nearest(grey, grey + 51)[0].item() == pytest.approx(0.2, abs=1e-4)
-
-
 # ---- interpolation
-
-
-def test_walks_begin_and_end_at_the_latents_and_the_arc_keeps_the_length():
-    start, end = torch.tensor([3.0, 0.0]), torch.tensor([0.0, 3.0])
-    for way in ("linear", "spherical"):
-        z = interpolate.walk(start, end, 5, way)
-        assert (z[0] - start).abs().max() < 1e-6 and (z[-1] - end).abs().max() < 1e-6
-    assert (z.norm(dim=1) - 3).abs().max() < 1e-5
-    assert interpolate.walk(start, end, 5, "linear")[2].tolist() == [1.5, 1.5]
-
-
-def test_smoothness_of_a_cross_fade_is_1_and_of_one_jump_the_number_of_steps():
-    first = torch.zeros(3, 4, 5, dtype=torch.uint8)
-    last = torch.full_like(first, 200)
-    fade = interpolate.cross_fade(first, last, 11)
-    assert interpolate.smoothness(fade) == pytest.approx({"eval/largest_step": 1, "eval/detour": 1})
-    jump = torch.stack([first] * 6 + [last] * 5)
-    assert interpolate.smoothness(jump) == pytest.approx({"eval/largest_step": 10, "eval/detour": 1})
-    back = torch.stack([first, last, first, last])  # twice too far and home again
-    assert interpolate.smoothness(back)["eval/detour"] == pytest.approx(3)
-    with pytest.raises(InputError, match="look the same"):
-        interpolate.smoothness(torch.stack([first] * 3))
-
-
-def test_a_loop_shows_no_end_twice():
-    assert interpolate.there_and_back(torch.arange(4)).tolist() == [0, 1, 2, 3, 2, 1]
 
 
 @pytest.mark.parametrize("kind", ["vae", "gan"])
@@ -362,17 +212,6 @@ def test_interpolation_makes_a_looping_gif_and_a_strip(kind, request, tmp_path):
         and 0 < metrics["eval/mse_of_mean_image"] < 0.25
         and (folder / "strip.png").stat().st_size > 1000
     )
-
-
-def test_inversion_finds_the_image_of_a_known_latent():
-    torch.manual_seed(0)
-    decoder = nn.Sequential(nn.Linear(2, 3 * 48 * 48), nn.Unflatten(1, (3, 48, 48)), nn.Tanh())
-    true = torch.tensor([[1.0, -0.5], [-0.7, 0.4]])
-    images = lab_measures.decode(decoder, true)
-    generator = torch.Generator().manual_seed(0)
-    z, errors = trained.invert(decoder, images, 2, steps=60, restarts=6, lr=0.1, generator=generator)
-    away = reconstruction.error("mse", to_model_range(images), to_model_range(images).flip(0))
-    assert z.shape == (2, 2) and (errors < 0.05 * away).all()
 
 
 # ---- mistakes: one line each
