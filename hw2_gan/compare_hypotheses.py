@@ -5,8 +5,8 @@ python hw2_gan/compare_hypotheses.py --hypotheses base 3 5 --seeds 0 --budget 0.
 python hw2_gan/compare_hypotheses.py --resume runs/hw2/0001-study-avatars
 
 Each training is a process of train_gan.py, several at a time; a study that was stopped goes on with --resume,
-trainings included.  Afterwards every generator is measured on test images, its last weights and their
-average.
+trainings included.  When a training ends, its generator is measured on test images, with its last weights and
+with their average.
 Makes table.md, summary.json, curves over steps, samples of the same latents side by side, and for each
 hypothesis its five parts (goal, idea, result, comparison, conclusion) in English and Russian.
 """
@@ -18,6 +18,7 @@ import signal
 import statistics
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -29,6 +30,9 @@ from common.errors import InputError
 from common.metrics import extractors
 from hw2_gan import eval_gan, gan_figures, gan_measures, hypotheses, study_text
 from hw2_gan import train_gan as training
+
+EQUAL_STEPS = ("base", "3")
+"""The table also compares all hypotheses after as many steps as these were trained for."""
 
 
 @dataclass(frozen=True)
@@ -77,14 +81,23 @@ class Training:
         return self.folder is not None and (self.folder / "summary.json").is_file()
 
 
+def found(study: Path) -> dict[tuple[str, int], Training]:
+    """The trainings that have a run directory, by hypothesis and seed."""
+    folders = [path.parent for path in sorted(study.glob("hw2/*/config.json"))]
+    flags = [runs.read_json(folder / "config.json") for folder in folders]
+    return {
+        (of["hypothesis"], of["seed"]): Training(of["hypothesis"], of["seed"], folder)
+        for of, folder in zip(flags, folders)
+    }
+
+
 def trainings(config: Config, study: Path) -> list[Training]:
     """All of the study, with the run directories that are there already."""
-    found = {}
-    for path in sorted(study.glob("hw2/*/config.json")):
-        flags = runs.read_json(path)
-        found[flags["hypothesis"], flags["seed"]] = path.parent
+    started = found(study)
     return [
-        Training(name, seed, found.get((name, seed))) for seed in config.seeds for name in config.hypotheses
+        started.get((name, seed), Training(name, seed, None))
+        for seed in config.seeds
+        for name in config.hypotheses
     ]
 
 
@@ -105,12 +118,17 @@ def arguments(config: Config, study: Path, one: Training) -> list[str]:
     return [word for name, value in flags.items() for word in (f"--{name.replace('_', '-')}", str(value))]
 
 
-def train_all(config: Config, run: runs.Run) -> None:
-    """Start what is not finished, `jobs` at a time.  InputError naming the log of a training that failed."""
+def train_all(config: Config, run: runs.Run, real: gan_measures.Reference) -> None:
+    """Train what is not finished, `jobs` at a time, and measure each as it ends.
+
+    The longest begin first, so that none is left alone at the end.  InputError naming the log of a training
+    that failed."""
     waiting = [one for one in trainings(config, run.folder) if not one.finished]
+    waiting.sort(key=lambda one: hypotheses.hypothesis(one.hypothesis).flags()["epochs"], reverse=True)
     running: list[subprocess.Popen] = []
     threads = max(1, (os.cpu_count() or 1) // config.jobs)
     (run.folder / "logs").mkdir(exist_ok=True)
+    measuring = threading.Lock()  # one at a time: the trainings have the cores
 
     def start(one: Training) -> tuple[Path, int]:
         log = run.folder / "logs" / f"{one.hypothesis}-{one.seed}.log"
@@ -122,6 +140,9 @@ def train_all(config: Config, run: runs.Run) -> None:
             status = process.wait()
         outcome = {0: "trained", 130: "stopped", 143: "stopped", -signal.SIGTERM: "stopped"}
         run.say(f"hypothesis {one.hypothesis}, seed {one.seed}: {outcome.get(status, 'FAILED')}")
+        if not status:
+            with measuring:
+                measure(config, found(run.folder)[one.hypothesis, one.seed], real)
         return log, status
 
     with ThreadPoolExecutor(config.jobs) as pool:
@@ -181,12 +202,13 @@ def averaged(rows: Sequence[dict], names: Sequence[str]) -> list[dict]:
     return merged
 
 
-def after_base_steps(curves: dict[str, list[list[dict]]], name: str) -> dict[str, float]:
-    """Hypothesis -> `name` of metrics.jsonl, mean over seeds, at the step where the base run ended: everyone
-    after equally many updates.  Empty without a base run."""
-    if "base" not in curves:
+def after_steps_of(reference: str, curves: dict[str, list[list[dict]]], name: str) -> dict[str, float]:
+    """Hypothesis -> `name` of metrics.jsonl, mean over seeds, at the step where `reference` ended, or at its
+    own end where that comes first: everyone after equally many updates.  Empty where `reference` was not
+    run."""
+    if reference not in curves:
         return {}
-    end = curves["base"][0][-1]["step"]
+    end = curves[reference][0][-1]["step"]
     at_end = lambda lines: min(lines, key=lambda line: abs(line["step"] - end))[name]
     return {key: statistics.fmean(at_end(lines) for lines in seeds) for key, seeds in curves.items()}
 
@@ -229,8 +251,10 @@ def report(config: Config, run: runs.Run, real: gan_measures.Reference) -> None:
         on_validation = next(
             key for key in curves[config.hypotheses[0]][0][0] if key.startswith("val/ema_fd")
         )
-        for row in models:
-            row["after_base_steps"] = after_base_steps(curves, on_validation).get(row["hypothesis"])
+        for reference in EQUAL_STEPS:
+            after = after_steps_of(reference, curves, on_validation)
+            for row in models:
+                row[f"after_steps_of_{reference}"] = after.get(row["hypothesis"])
     for language in ("en", "ru"):
         text = study_text.sections(models, distance, language)
         runs.write_text_atomic(run.folder / f"hypotheses.{language}.md", text)
@@ -261,12 +285,12 @@ def main(config: Config) -> Path:
     device = devices.start(config.device)
     one = training.Config(data=config.data, size=config.size, width=config.width, data_dir=config.data_dir)
     training.check(one)
-    for split in ("train", "val"):  # drawn or decoded once, before several processes want them
-        training.load_split(one, split)
+    training.load_split(one, "train")  # drawn or decoded once, before several processes want them
+    training.validation_images(one)
     real = gan_measures.reference(eval_gan.test_images(one, config.samples), device.device)
     name = f"study-{Path(config.data).name}"
     with runs.start("hw2", name, config, device, outdir=config.outdir, resume=config.resume) as run:
-        train_all(config, run)
+        train_all(config, run, real)
         report(config, run, real)
     return run.folder
 

@@ -112,17 +112,30 @@ HYPOTHESES = {
         "4",
         {"en": "local convergence, not only better gradients", "ru": "локальная сходимость"},
         {
-            "en": "back to the original game, with the R1 penalty (γ = 0.05) in place of spectral "
-            "normalisation: it turns the circles around the equilibrium into spirals towards it",
-            "ru": "снова исходная игра, но вместо спектральной нормализации штраф R1 (γ = 0,05): он "
-            "превращает круги вокруг равновесия в спирали к нему",
+            "en": "back to the original game, with the R1 penalty (γ = 2) for spectral normalisation: it "
+            "turns the circles around the equilibrium into spirals towards it",
+            "ru": "снова исходная игра, но вместо спектральной нормализации штраф R1 (γ = 2): он превращает "
+            "круги вокруг равновесия в спирали к нему",
         },
         {
             "loss": "non-saturating",
             "discriminator_normalisation": "none",
-            "r1_gamma": 0.05,
+            "r1_gamma": 2.0,
             "beta2": 0.99,
         },
+    ),
+    "6": Hypothesis(
+        "5",
+        {"en": "every style, and faces at first glance", "ru": "все стили и лица с первого взгляда"},
+        {
+            "en": "a game that converges can use capacity and patience: a 3×3 convolution after the last "
+            "transposed one, which drew every pixel by itself; a discriminator twice as wide, which is also "
+            "told how much the images of a batch differ; 60 epochs",
+            "ru": "сходящейся игре впрок и ёмкость, и терпение: свёртка 3×3 после последней "
+            "транспонированной, которая рисовала каждый пиксель сам по себе; вдвое более широкий "
+            "дискриминатор, которому сообщают и то, насколько различаются картинки батча; 60 эпох",
+        },
+        {"refined": True, "minibatch_deviation": True, "discriminator_width": 2.0, "epochs": 60},
     ),
 }
 

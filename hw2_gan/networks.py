@@ -36,9 +36,12 @@ def upsample(channels: int, kind: Upsampling) -> nn.Module:
 
 
 def activated(channels: int, normalisation: Normalisation, activation: Activation) -> list[nn.Module]:
-    """What follows a convolution: batch normalisation, if any, and the non-linearity."""
+    """What follows a convolution: batch normalisation, if any, and the non-linearity.
+
+    In place, since no layer before it needs its output for the gradient: on a CPU, writing a fresh tensor
+    costs more than the arithmetic."""
     norm = [nn.BatchNorm2d(channels)] if normalisation == "batch" else []
-    return [*norm, nn.ReLU() if activation == "relu" else nn.LeakyReLU(0.2)]
+    return [*norm, nn.ReLU(inplace=True) if activation == "relu" else nn.LeakyReLU(0.2, inplace=True)]
 
 
 class CSPupBlock(nn.Module):
@@ -81,6 +84,10 @@ class CSPupGenerator(nn.Module):
 
     z -> 4x4x1024 -> CSPup -> 8x8x512 -> 16x16x256 -> 32x32x128 -> 64x64x64 -> transposed convolution, ReLU ->
     128x128x3.  Smaller images take fewer blocks.  `width` multiplies all channels but the last.
+
+    `refined`: the last transposed convolution keeps half of its channels, and a 3x3 convolution makes the
+    colours of them, so that neighbouring pixels are drawn in view of one another and not each by one of four
+    kernels, section 21 of the theory.
     """
 
     def __init__(
@@ -93,6 +100,7 @@ class CSPupGenerator(nn.Module):
         normalisation: Normalisation = "none",
         activation: Activation = "relu",
         output: Output = "relu",
+        refined: bool = False,
     ):
         super().__init__()
         check_size(size)
@@ -104,7 +112,15 @@ class CSPupGenerator(nn.Module):
         )
         options = {"upsampling": upsampling, "normalisation": normalisation, "activation": activation}
         self.blocks = nn.Sequential(*(CSPupBlock(channels >> level, **options) for level in range(blocks)))
-        self.end = nn.ConvTranspose2d(channels >> blocks, 3, 4, stride=2, padding=1)
+        last = channels >> blocks
+        if refined:
+            self.end = nn.Sequential(
+                nn.ConvTranspose2d(last, last // 2, 4, stride=2, padding=1),
+                *activated(last // 2, normalisation, activation),
+                nn.Conv2d(last // 2, 3, 3, padding=1),
+            )
+        else:
+            self.end = nn.ConvTranspose2d(last, 3, 4, stride=2, padding=1)
 
     def forward(self, z: Tensor) -> Tensor:
         return to_images(self.end(self.blocks(self.start(z[:, :, None, None]))), self.output)
@@ -136,11 +152,27 @@ class DCGANGenerator(nn.Module):
         return to_images(self.layers(z[:, :, None, None]), self.output)
 
 
+class MinibatchDeviation(nn.Module):
+    """(B, C, H, W) -> (B, C + 1, H, W): the new channel holds, for a group of images, how much they differ.
+
+    The standard deviation over four images (over all, where four do not divide B), averaged over channels
+    and places (Karras et al. 2018; section 18 of the theory)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        count, _, height, width = x.shape
+        group = 4 if count % 4 == 0 else count
+        apart = x.float().unflatten(0, (group, count // group))  # (4, B / 4, C, H, W)
+        deviation = (apart.var(0, correction=0) + 1e-8).sqrt().mean((1, 2, 3))  # (B / 4,)
+        channel = deviation.repeat(group)[:, None, None, None].expand(-1, 1, height, width)
+        return torch.cat([x, channel.to(x.dtype)], 1)
+
+
 class DCGANDiscriminator(nn.Module):
     """Images (B, 3, S, S) -> logits (B,): convolutions with 4x4 kernels and stride 2 down to 4x4, LeakyReLU.
 
     `normalisation`: batch (as in DCGAN, not after the first layer), spectral (every weight divided by its
-    largest singular value, eq. (gan.12), Miyato et al. 2018) or none.
+    largest singular value, eq. (gan.12), Miyato et al. 2018) or none.  `minibatch_deviation`: before the last
+    layer it is told how much images differ.
     """
 
     def __init__(
@@ -149,6 +181,7 @@ class DCGANDiscriminator(nn.Module):
         width: float = 1.0,
         *,
         normalisation: Literal["batch", "spectral", "none"] = "batch",
+        minibatch_deviation: bool = False,
     ):
         super().__init__()
         check_size(size)
@@ -163,7 +196,9 @@ class DCGANDiscriminator(nn.Module):
                 *activated(channels << level, own, "leaky_relu"),
             ]
             before = channels << level
-        layers.append(nn.Conv2d(before, 1, 4))
+        if minibatch_deviation:
+            layers.append(MinibatchDeviation())
+        layers.append(nn.Conv2d(before + minibatch_deviation, 1, 4))
         self.layers = nn.Sequential(*layers)
         if normalisation == "batch":  # without it weights this small leave no signal after a few layers
             self.apply(initialise_as_dcgan)

@@ -1,7 +1,7 @@
 """Train a GAN: DCGAN or the CSPup generator, under any of the hypotheses.  Theory: theory/en/gan.md.
 
 python hw2_gan/train_gan.py                                  # the base run: 5 epochs of drawn avatars
-python hw2_gan/train_gan.py --hypothesis 5                   # flags given beside it win over the hypothesis
+python hw2_gan/train_gan.py --hypothesis 6                   # flags given beside it win over the hypothesis
 python hw2_gan/train_gan.py --hypothesis 3 --loss least-squares --size 128 --width 1 --data celeba
 python hw2_gan/train_gan.py --resume runs/hw2/0001-gan-base-avatars
 torchrun --nproc-per-node 2 hw2_gan/train_gan.py --hypothesis 5
@@ -19,6 +19,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 from torch.optim import swa_utils
 
 from common import adversarial, augmentation, checkpoints, command_line, data, devices, runs
@@ -65,6 +66,12 @@ class Config(command_line.TrainingFlags):
     """In the CSPup generator."""
     output: networks.Output = "relu"
     """The generator's last activation."""
+    refined: bool = False
+    """In the CSPup generator: a 3x3 convolution at full size after the last transposed convolution."""
+    discriminator_width: float = 1.0
+    """The discriminator's channels, as a multiple of --width."""
+    minibatch_deviation: bool = False
+    """The discriminator is told how much the images of a batch differ."""
     discriminator_normalisation: Literal["batch", "spectral", "none"] = "batch"
     """Batch as in DCGAN; spectral: every weight divided by its largest singular value."""
     loss: Literal["minimax", "non-saturating", "least-squares", "hinge", "wasserstein"] = "non-saturating"
@@ -124,13 +131,17 @@ def build_generator(config: Config) -> nn.Module:
         normalisation=config.normalisation,
         activation=config.activation,
         output=config.output,
+        refined=config.refined,
     )
 
 
 def build_discriminator(config: Config) -> nn.Module:
     """The untrained discriminator of this run."""
     return networks.DCGANDiscriminator(
-        config.size, config.width, normalisation=config.discriminator_normalisation
+        config.size,
+        config.width * config.discriminator_width,
+        normalisation=config.discriminator_normalisation,
+        minibatch_deviation=config.minibatch_deviation,
     )
 
 
@@ -146,14 +157,15 @@ class Judgement(nn.Module):
     """Both sides of a discriminator's update as one forward pass, as DistributedDataParallel wants it.
 
     Real and generated images go through separately: batch normalisation would otherwise mix them (Radford et
-    al. 2016)."""
+    al. 2016).  Spectral normalisation is computed once for both: the same weights judge them."""
 
     def __init__(self, discriminator: nn.Module):
         super().__init__()
         self.discriminator = discriminator
 
     def forward(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-        return self.discriminator(real), self.discriminator(fake)
+        with parametrize.cached():
+            return self.discriminator(real), self.discriminator(fake)
 
 
 def seen(config: Config, images: Tensor, share_done: float) -> Tensor:
@@ -225,7 +237,7 @@ def check(config: Config) -> None:
     if config.data in ("digits", "mnist", "fashion-mnist"):
         raise InputError(f"--data {config.data}: grey images; use avatars, celeba, creatures or a folder")
     for name in ("epochs", "batch_size", "lr_generator", "lr_discriminator", "penalty_every",
-                 "discriminator_steps", "generator_steps"):  # fmt: skip
+                 "discriminator_width", "discriminator_steps", "generator_steps"):  # fmt: skip
         if getattr(config, name) <= 0:
             raise InputError(f"--{name.replace('_', '-')} {getattr(config, name)}: must be above 0")
     for name in ("r1_gamma", "gradient_penalty", "instance_noise", "weight_decay"):

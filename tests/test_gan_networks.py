@@ -88,6 +88,20 @@ def test_the_options_of_the_hypotheses_are_layers_of_the_block():
     assert block.right[2].negative_slope == 0.2
 
 
+def test_a_refined_generator_ends_in_a_convolution_over_neighbouring_pixels():
+    generator = networks.CSPupGenerator(32, 0.125, refined=True, normalisation="batch").eval()
+    stages = [generator.blocks, *generator.end]
+    expected = [(32, 16, 16), (16, 32, 32), (16, 32, 32), (16, 32, 32), (3, 32, 32)]
+    assert shapes(generator, stages) == expected
+    z = torch.randn(1, 100, requires_grad=True)
+    seen = []
+    generator.end[0].register_forward_hook(lambda _, __, out: seen.append(out))
+    pixel = generator(z)[0, :, 8, 8].sum()
+    reached = torch.autograd.grad(pixel, seen[0])[0][0].abs().sum(0)  # (32, 32)
+    rows, columns = reached.nonzero().T
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (7, 9, 7, 9)
+
+
 @pytest.mark.parametrize("size", networks.SIZES)
 @pytest.mark.parametrize("kind", [networks.CSPupGenerator, networks.DCGANGenerator])
 def test_generators_draw_every_size(size, kind):
@@ -164,6 +178,30 @@ def test_spectral_norms_stay_at_most_one_while_training():
         largest = torch.linalg.matrix_norm(layer.weight.detach().flatten(1), 2).item()
         assert 0.99 < largest < 1.01
     assert (layers[0].weight - before).abs().max() > 0.01  # it did learn
+
+
+def test_the_discriminator_is_told_how_much_images_differ():
+    layer = networks.MinibatchDeviation()
+    x = torch.randn(8, 5, 3, 2, dtype=torch.float64)
+    told = layer(x)
+    assert told.shape == (8, 6, 3, 2) and torch.equal(told[:, :5], x)
+    for first in range(2):  # images n, n + 2, n + 4, n + 6 are a group
+        by_hand = x[first::2].std(0, correction=0).mean()
+        assert (told[first::2, 5] - by_hand).abs().max() < 1e-6  # float32 inside
+    alike = layer(x[:1].expand(4, -1, -1, -1))[:, 5]
+    assert alike.max() <= 1.0001e-4  # the root of 1e-8, which keeps gradients finite
+    assert layer(x[:3])[:, 5].unique().numel() == 1  # no four: all of them
+    discriminator = networks.DCGANDiscriminator(32, 0.125, normalisation="none", minibatch_deviation=True)
+    images = torch.randn(1, 3, 32, 32).expand(4, -1, -1, -1).clone().requires_grad_()
+    discriminator(images).sum().backward()
+    assert images.grad.isfinite().all()
+
+
+def test_spectral_normalisation_is_computed_once_for_real_and_fake():
+    discriminator = networks.DCGANDiscriminator(32, 0.125, normalisation="spectral")
+    images = torch.randn(4, 3, 32, 32)
+    real, fake = train_gan.Judgement(discriminator)(images, images)
+    assert torch.equal(real, fake)  # the power iteration did not move in between
 
 
 def test_judging_real_and_fake_together_is_judging_each():

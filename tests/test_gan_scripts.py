@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import imageio.v3 as imageio
 import pytest
@@ -105,6 +106,7 @@ def test_training_leaves_its_numbers_and_pictures(trained):
         {"discriminator_steps": 2, "generator_steps": 3},
         {"generator": "dcgan", "output": "tanh", "precision": "bf16"},
         {"upsampling": "nearest", "activation": "leaky_relu", "augment": ("color",), "batch_size": 20},
+        {"refined": True, "discriminator_width": 2.0, "minibatch_deviation": True, "batch_size": 6},
     ],
     ids=lambda changes: "-".join(map(str, changes.values())),
 )
@@ -261,7 +263,7 @@ def test_grey_and_odd_sized_pictures_are_brought_to_one_form(tmp_path):
 def test_a_mistake_on_the_command_line_is_one_line():
     command = [sys.executable, SCRIPTS / "train_gan.py", "--hypothesis", "99"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    known = "base, 0, 1, 2, 3, 4, 5"
+    known = "base, 0, 1, 2, 3, 4, 5, 6"
     assert done.returncode == 1
     assert done.stderr.startswith(f"error: --hypothesis 99: unknown; there are {known}")
     assert done.stderr.count("\n") == 1
@@ -312,7 +314,7 @@ def study(pets: Path, outdir: Path, **changes) -> compare_hypotheses.Config:
 
 
 def test_a_stopped_study_goes_on_where_it_was(pets, tmp_path):
-    one = study(pets, tmp_path, hypotheses=("base", "0"), jobs=1)
+    one = study(pets, tmp_path, hypotheses=("1", "0"), jobs=1)
     command = [sys.executable, SCRIPTS / "compare_hypotheses.py", *words(one)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     while not list(tmp_path.glob("hw2/*/hw2/*-gan-0-pets/config.json")):
@@ -323,18 +325,34 @@ def test_a_stopped_study_goes_on_where_it_was(pets, tmp_path):
     assert process.returncode == 143 and "Traceback" not in output, output
     (run_dir,) = (tmp_path / "hw2").iterdir()
     assert not list(run_dir.glob("hw2/*-gan-0-pets/summary.json"))  # it did not wait for the other
-    (base,) = run_dir.glob("hw2/*-gan-base-pets")
-    finished_at = (base / "summary.json").stat().st_mtime_ns
+    (first,) = run_dir.glob("hw2/*-gan-1-pets")
+    measured = (first / "test-20.json").stat().st_mtime_ns  # as soon as it was trained
+    finished_at = (first / "summary.json").stat().st_mtime_ns
     again = command_line.parse(compare_hypotheses.Config, ["--resume", str(run_dir), "--jobs", "2"])
     assert compare_hypotheses.main(again) == run_dir
-    assert (base / "summary.json").stat().st_mtime_ns == finished_at  # not trained again
+    assert (first / "summary.json").stat().st_mtime_ns == finished_at  # not trained again
+    assert (first / "test-20.json").stat().st_mtime_ns == measured
     summary = json.loads((run_dir / "summary.json").read_text())
-    assert [(row["hypothesis"], row["steps"]) for row in summary["rows"]] == [("base", 1), ("0", 5)]
+    assert [(row["hypothesis"], row["steps"]) for row in summary["rows"]] == [("1", 5), ("0", 5)]
     assert all((run_dir / name).stat().st_size > 1000 for name in summary["figures"])
     table = (run_dir / "table.md").read_text()
-    assert "| base | 1 |" in table and "| 0 | 1 |" in table
+    assert "| 1 | 1 |" in table and "| 0 | 1 |" in table
     for language, heading in (("en", "### Hypothesis 0"), ("ru", "### Гипотеза 0")):
         assert heading in (run_dir / f"hypotheses.{language}.md").read_text(encoding="utf-8")
+
+
+def test_the_longest_trainings_begin_first(pets, tmp_path, monkeypatch):
+    one = study(pets, tmp_path, hypotheses=("base", "0"), seeds=(0, 1), jobs=1)
+    started = []
+
+    def popen(command, **options):
+        started.append((command[command.index("--hypothesis") + 1], command[command.index("--seed") + 1]))
+        return subprocess.Popen([sys.executable, "-c", "raise SystemExit(1)"])
+
+    monkeypatch.setattr(compare_hypotheses, "subprocess", SimpleNamespace(Popen=popen))
+    with pytest.raises(InputError, match="a training failed"):
+        compare_hypotheses.main(one)
+    assert started == [("0", "0"), ("0", "1"), ("base", "0"), ("base", "1")]
 
 
 def test_a_training_that_fails_names_its_log(pets, tmp_path):
