@@ -135,7 +135,13 @@ HYPOTHESES = {
             "транспонированной, которая рисовала каждый пиксель сам по себе; вдвое более широкий "
             "дискриминатор, которому сообщают и то, насколько различаются картинки батча; 60 эпох",
         },
-        {"refined": True, "minibatch_deviation": True, "discriminator_width": 2.0, "epochs": 60},
+        {
+            "refined": True,
+            "minibatch_deviation": True,
+            "discriminator_width": 2.0,
+            "ema": 0.998,
+            "epochs": 60,
+        },
     ),
 }
 

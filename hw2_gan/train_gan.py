@@ -107,7 +107,7 @@ class Config(command_line.TrainingFlags):
     generator_steps: int = 1
     """Updates of G in a step."""
     ema: float = 0.995
-    """Decay per step of the average of the generator's weights."""
+    """Decay per step of the average of the generator's weights, at most: it grows with the run."""
     epochs: int = 5
     """Passes over the training images."""
     batch_size: int = 64
@@ -148,9 +148,15 @@ def build_discriminator(config: Config) -> nn.Module:
 def averaged(config: Config, generator: nn.Module) -> swa_utils.AveragedModel:
     """An exponential moving average of the generator's weights, eq. (gan.16).
 
+    Its memory grows with the run: after t steps the decay is (1 + t) / (10 + t), until that reaches --ema.
     Statistics of batch normalisation are copied, not averaged: their start, mean 0 and variance 1, is far off
     and would linger."""
-    return swa_utils.AveragedModel(generator, multi_avg_fn=swa_utils.get_ema_multi_avg_fn(config.ema))
+
+    def average(means: list[Tensor], weights: list[Tensor], count: Tensor) -> None:
+        decay = min(config.ema, (1 + count.item()) / (10 + count.item()))
+        swa_utils.get_ema_multi_avg_fn(decay)(means, weights, count)
+
+    return swa_utils.AveragedModel(generator, multi_avg_fn=average)
 
 
 class Judgement(nn.Module):

@@ -230,12 +230,29 @@ def test_the_average_of_weights_as_a_recursion_as_a_sum_and_in_torch():
     ages = np.arange(29)
     closed = beta**29 * path[0] + (1 - beta) * (beta ** ages[:, None] * path[29 - ages]).sum(0)
     np.testing.assert_allclose(means[29], closed, rtol=1e-12)
+
+
+@verifies("gan.16")
+def test_the_memory_of_the_training_script_grows_with_the_run():
+    """Decay min(beta, (1 + t) / (10 + t)); torch copies the weights at the first update."""
+    beta, path = 0.8, normal(60, 2).numpy()  # 0.8 from t = 35 on
     model = nn.Linear(2, 1, bias=False, dtype=torch.float64)
     average = train_gan.averaged(train_gan.Config(ema=beta), model)
-    for point, mean in zip(path, means):  # torch copies at the first update
+    mean, decays = path[0], [min(beta, (1 + t) / (10 + t)) for t in range(60)]
+    assert decays[34] < beta == decays[35]
+    for t, point in enumerate(path):
         model.weight.data = torch.from_numpy(point)[None]
         average.update_parameters(model)
+        mean = decays[t] * mean + (1 - decays[t]) * point if t else point
         np.testing.assert_allclose(average.module.weight.detach().numpy()[0], mean, rtol=1e-12)
+
+
+@verifies("gan.16")
+def test_what_a_growing_memory_remembers():
+    decays = (1 + np.arange(20_001)) / (10 + np.arange(20_001))
+    assert np.prod(decays[10_000:]) == pytest.approx(0.5**9, rel=2e-2)
+    weights = (1 - decays) * np.append(np.cumprod(decays[:0:-1])[::-1], 1)  # of each step, at the last
+    assert (weights * np.arange(20_000, -1, -1)).sum() / 20_000 == pytest.approx(0.1, rel=1e-2)
 
 
 @verifies("gan.16")
