@@ -31,6 +31,8 @@ from common.metrics import extractors
 from hw2_gan import eval_gan, gan_figures, gan_measures, hypotheses, study_text
 from hw2_gan import train_gan as training
 
+TRAINING_FLAGS = ("data", "size", "width", "precision", "device", "measure_images")
+"""Flags that every training of the study is given."""
 EQUAL_STEPS = ("base", "3")
 """The table also compares all hypotheses after as many steps as these were trained for."""
 
@@ -53,6 +55,8 @@ class Config:
     """Multiplies the channels of all networks."""
     precision: Literal["fp32", "bf16"] = "bf16"
     """Of the trainings."""
+    measure_images: int = 2000
+    """Generated and validation images compared after every epoch of a training."""
     samples: int = 10_000
     """Images generated, and real ones, for the numbers of the table."""
     jobs: int = 2
@@ -111,7 +115,7 @@ def arguments(config: Config, study: Path, one: Training) -> list[str]:
         "seed": one.seed,
         "epochs": max(1, round(config.budget * epochs)),
         "outdir": study,
-        **{name: getattr(config, name) for name in ("data", "size", "width", "precision", "device")},
+        **{name: getattr(config, name) for name in TRAINING_FLAGS},
     }
     if config.data_dir is not None:
         flags["data_dir"] = config.data_dir
@@ -283,7 +287,8 @@ def main(config: Config) -> Path:
     check(config)
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # as Ctrl-C: see train_all
     device = devices.start(config.device)
-    one = training.Config(data=config.data, size=config.size, width=config.width, data_dir=config.data_dir)
+    shared = {name: getattr(config, name) for name in TRAINING_FLAGS}
+    one = training.Config(**shared, data_dir=config.data_dir)
     training.check(one)
     training.load_split(one, "train")  # drawn or decoded once, before several processes want them
     training.validation_images(one)

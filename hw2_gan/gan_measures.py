@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from common.data import ImageSet, to_uint8
 from common.metrics import extractors
-from common.metrics.frechet import Moments
+from common.metrics.frechet import Moments, distance
 
 CHUNK = 250
 """Images that go through the generator at once."""
@@ -47,9 +47,10 @@ def reference(images: ImageSet, device: torch.device | str = "cpu") -> Reference
         shipped = extractors.load_extractor(images.name, device)
         extractor = shipped if shipped.shape == images.shape else None
     if extractor is not None:
-        moments = extractors.moments_of(images, extractor)
+        features = extractors.features_of(images, extractor)
+        moments = extractor.moments(features)
         if images.name in STYLED:
-            combinations = styles(extractors.predictions_of(images, extractor, CONFIDENCE), extractor)
+            combinations = styles(extractor.answers(features, CONFIDENCE), extractor)
     return Reference(
         images.name, len(images), diversity(images.images), extractor, moments, combinations, device
     )
@@ -118,9 +119,10 @@ def measure(images: Tensor, real: Reference) -> dict[str, float]:
     if real.extractor is None:
         return numbers
     name = extractors.metric_name(real.extractor.name, real.count).removeprefix("eval/")
-    numbers[name] = extractors.frechet(real.extractor, images, real.moments)
+    features = extractors.features_of(images, real.extractor)
+    numbers[name] = distance(real.extractor.moments(features), real.moments)
     if real.combinations is not None:
-        found = styles(extractors.predictions_of(images, real.extractor, CONFIDENCE), real.extractor)
+        found = styles(real.extractor.answers(features, CONFIDENCE), real.extractor)
         numbers["valid"] = (found >= 0).double().mean().item()
         distinct = len(found[found >= 0].unique())
         numbers["coverage"] = distinct / len(real.combinations[real.combinations >= 0].unique())

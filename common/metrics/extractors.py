@@ -143,11 +143,20 @@ class Extractor:
 
         0.9 recognises everything in 99.8 % of drawn avatars, and in 17 % after a mean filter of 5 x 5.
         """
+        return self.answers(self.features(images), confidence)
+
+    @torch.inference_mode()
+    def answers(self, features: Tensor, confidence: float = 0.0) -> dict[str, Tensor]:
+        """What `predict` says of images whose features (B, D) are known."""
         answers = {}
-        for name, logits in self.network.logits(self.features(images)).items():
+        for name, logits in self.network.logits(features.to(self.device)).items():
             probability, option = logits.softmax(1).max(1)
             answers[name] = torch.where(probability >= confidence, option, -1)
         return answers
+
+    def moments(self, features: Tensor) -> Moments:
+        """Mean and covariance of known features (N, D), to compare with those of other images."""
+        return Statistics.of(features, features=self.label).moments()
 
     def classify(self, images: Tensor) -> Tensor:
         """`predict` of an extractor with a single head: int64 (B,)."""
