@@ -1,5 +1,6 @@
 """Tables and text of week 2: the study of hypotheses."""
 
+import json
 from pathlib import Path
 
 from course.tables import Column, Table, Text, summary
@@ -28,13 +29,21 @@ def study_rows(root: Path) -> list[dict]:
 def study_note(root: Path) -> dict[str, str]:
     kept = summary(root, STUDY)
     n, seeds = kept["n_test"], len(kept["seeds"])
+    flags = json.loads((root / STUDY / "config.json").read_text(encoding="utf-8"))
+    hours = sum(row["minutes"] for row in kept["rows"]) / flags["jobs"] / 60
+    width, budget, hours = (f"{value:.3g}" for value in (flags["width"], flags["budget"], hours))
+    comma = lambda number: number.replace(".", ",")
     command = "`python3 -m course run --full --only study`"
     return {
-        "en": f"Drawn avatars of 64×64, {n} generated against {n} test images, mean ± standard deviation "
-        f"over {seeds} seeds; {kept['device']}, two trainings at a time, one thread each; {command}.",
-        "ru": f"Нарисованные аватары 64×64, {n} сгенерированных картинок против {n} тестовых, среднее ± "
-        f"стандартное отклонение по {seeds} запускам; {kept['device']}, два обучения одновременно, по одному "
-        f"потоку; {command}.",
+        "en": f"Drawn avatars of 64×64, width {width}, {flags['precision']}, the epochs of every hypothesis times "
+        f"{budget}; {n} generated against {n} test images, mean ± standard deviation over {seeds} seeds; the two "
+        f"columns at equal steps: averaged weights, {flags['measure_images']} validation images; "
+        f"{kept['device']}, {flags['jobs']} trainings at a time, {hours} hours in all; {command}.",
+        "ru": f"Нарисованные аватары 64×64, ширина {comma(width)}, {flags['precision']}, число эпох каждой "
+        f"гипотезы умножено на {comma(budget)}; {n} сгенерированных картинок против {n} тестовых, среднее ± "
+        f"стандартное отклонение по {seeds} запускам; два столбца при равном числе шагов: усреднённые веса, "
+        f"{flags['measure_images']} валидационных картинок; {kept['device']}, одновременно обучений: "
+        f"{flags['jobs']}, всего {comma(hours)} ч; {command}.",
     }
 
 
@@ -50,7 +59,8 @@ TABLES = {
             Column("steps", "steps", "шагов", 0),
             Column("raw_fd", "distance, last weights", "расстояние, последние веса", 0),
             Column("ema_fd", "distance, averaged weights", "расстояние, усреднённые веса", 0),
-            Column("after_base_steps", "at the base run's last step", "на последнем шаге базового", 0),
+            Column("after_steps_of_base", "at the base run's last step", "на последнем шаге базового", 0),
+            Column("after_steps_of_3", "at the last step of 3", "на последнем шаге 3-й", 0),
             Column("ema_valid", "recognised, %", "распознано, %", 1),
             Column("ema_coverage", "styles covered, %", "покрыто стилей, %", 1),
             Column("ema_evenness", "evenness, %", "равномерность, %", 1),

@@ -241,8 +241,8 @@ SCRIPTS = (
         file=f"{HW2}/train_gan.py",
         what="a GAN with losses, gradients, Fréchet distance, styles covered, and an alarm for collapse",
         data="avatars",
-        short="--hypothesis 5 --epochs 2 --width 0.125 --precision bf16 --measure-images 500",
-        full="--hypothesis 5 --precision bf16",
+        short="--hypothesis 6 --epochs 2 --width 0.125 --precision bf16 --measure-images 500",
+        full="--hypothesis 6 --precision bf16",
         shows=("val/ema_coverage", "val/ema_diversity"),
     ),
     Script(
@@ -260,7 +260,7 @@ SCRIPTS = (
         what="every hypothesis of convergence at one budget, three seeds",
         data="avatars",
         short=None,
-        full="",
+        full="--budget 0.5 --measure-images 1000",
         shows=(),
     ),
     Script(
