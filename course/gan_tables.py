@@ -35,9 +35,10 @@ def study_note(root: Path) -> dict[str, str]:
     comma = lambda number: number.replace(".", ",")
     command = "`python3 -m course run --full --only study`"
     return {
-        "en": f"Drawn avatars of 64×64, width {width}, {flags['precision']}, the epochs of every hypothesis times "
-        f"{budget}; {n} generated against {n} test images, mean ± standard deviation over {seeds} seeds; the two "
-        f"columns at equal steps: averaged weights, {flags['measure_images']} validation images; "
+        "en": f"Drawn avatars of 64×64, width {width}, {flags['precision']}, the epochs of every hypothesis "
+        f"times {budget}; {n} generated against {n} test images, mean ± standard deviation over {seeds} "
+        f"seeds; the two columns at equal steps: averaged weights, {flags['measure_images']} validation "
+        "images; "
         f"{kept['device']}, {flags['jobs']} trainings at a time, {hours} hours in all; {command}.",
         "ru": f"Нарисованные аватары 64×64, ширина {comma(width)}, {flags['precision']}, число эпох каждой "
         f"гипотезы умножено на {comma(budget)}; {n} сгенерированных картинок против {n} тестовых, среднее ± "
