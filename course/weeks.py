@@ -260,7 +260,7 @@ SCRIPTS = (
         what="every hypothesis of convergence at one budget, three seeds",
         data="avatars",
         short=None,
-        full="--budget 0.5 --measure-images 1000",
+        full="--budget 0.4 --measure-images 1000",
         shows=(),
     ),
     Script(

@@ -85,8 +85,8 @@ class CSPupGenerator(nn.Module):
     z -> 4x4x1024 -> CSPup -> 8x8x512 -> 16x16x256 -> 32x32x128 -> 64x64x64 -> transposed convolution, ReLU ->
     128x128x3.  Smaller images take fewer blocks.  `width` multiplies all channels but the last.
 
-    `refined`: the last transposed convolution keeps half of its channels, and a 3x3 convolution makes the
-    colours of them, so that neighbouring pixels are drawn in view of one another and not each by one of four
+    `refined`: the last transposed convolution keeps its channels, and a 3x3 convolution makes the colours of
+    them, so that neighbouring pixels are drawn in view of one another and not each by one of four
     kernels, section 21 of the theory.
     """
 
@@ -115,9 +115,9 @@ class CSPupGenerator(nn.Module):
         last = channels >> blocks
         if refined:
             self.end = nn.Sequential(
-                nn.ConvTranspose2d(last, last // 2, 4, stride=2, padding=1),
-                *activated(last // 2, normalisation, activation),
-                nn.Conv2d(last // 2, 3, 3, padding=1),
+                nn.ConvTranspose2d(last, last, 4, stride=2, padding=1),
+                *activated(last, normalisation, activation),
+                nn.Conv2d(last, 3, 3, padding=1),
             )
         else:
             self.end = nn.ConvTranspose2d(last, 3, 4, stride=2, padding=1)
