@@ -1,7 +1,7 @@
 """The study: every hypothesis at one budget, several seeds, one table.  Theory: theory/en/gan.md.
 
 python hw2_gan/compare_hypotheses.py                                 # all, three seeds: hours on two cores
-python hw2_gan/compare_hypotheses.py --hypotheses base 3 5 --seeds 0 --budget 0.1
+python hw2_gan/compare_hypotheses.py --hypotheses base 3 6 --seeds 0 --budget 0.1
 python hw2_gan/compare_hypotheses.py --resume runs/hw2/0001-study-avatars
 
 Each training is a process of train_gan.py, several at a time; a study that was stopped goes on with --resume,

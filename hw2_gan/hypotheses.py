@@ -131,11 +131,11 @@ HYPOTHESES = {
             "en": "a game that converges can use capacity and patience: transposed convolutions again, and "
             "after the last one a 3×3 convolution, so that neighbouring pixels are drawn in view of one "
             "another; a discriminator twice as wide, which is also told how much the images of a batch "
-            "differ; 50 epochs",
+            "differ; 40 epochs",
             "ru": "сходящейся игре впрок и ёмкость, и терпение: снова транспонированные свёртки, а после "
             "последней — свёртка 3×3, чтобы соседние пиксели рисовались с оглядкой друг на друга; вдвое "
             "более широкий дискриминатор, которому сообщают и то, насколько различаются картинки батча; "
-            "50 эпох",
+            "40 эпох",
         },
         {
             "upsampling": "transposed",
@@ -143,7 +143,7 @@ HYPOTHESES = {
             "minibatch_deviation": True,
             "discriminator_width": 2.0,
             "ema": 0.998,
-            "epochs": 50,
+            "epochs": 40,
         },
     ),
 }

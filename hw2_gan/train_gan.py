@@ -4,7 +4,7 @@ python hw2_gan/train_gan.py                                  # the base run: 5 e
 python hw2_gan/train_gan.py --hypothesis 6                   # flags given beside it win over the hypothesis
 python hw2_gan/train_gan.py --hypothesis 3 --loss least-squares --size 128 --width 1 --data celeba
 python hw2_gan/train_gan.py --resume runs/hw2/0001-gan-base-avatars
-torchrun --nproc-per-node 2 hw2_gan/train_gan.py --hypothesis 5
+torchrun --nproc-per-node 2 hw2_gan/train_gan.py --hypothesis 6
 
 Every epoch logs both losses, D(x), D(G(z)), gradient norms, and, of the weights as they are (`raw`) and of
 their moving average (`ema`), Fréchet distance, styles covered and diversity against validation images.  A
@@ -246,6 +246,12 @@ def check(config: Config) -> None:
                  "discriminator_width", "discriminator_steps", "generator_steps"):  # fmt: skip
         if getattr(config, name) <= 0:
             raise InputError(f"--{name.replace('_', '-')} {getattr(config, name)}: must be above 0")
+    channels = 64 * config.width * config.discriminator_width
+    if channels < 1 or channels % 1:
+        raise InputError(
+            f"--discriminator-width {config.discriminator_width:g}: with --width {config.width:g} the "
+            f"discriminator would begin with {channels:g} channels; choose the two for a whole number"
+        )
     for name in ("r1_gamma", "gradient_penalty", "instance_noise", "weight_decay"):
         if getattr(config, name) < 0:
             raise InputError(f"--{name.replace('_', '-')} {getattr(config, name)}: must not be negative")

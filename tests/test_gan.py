@@ -188,6 +188,7 @@ def test_an_unknown_hypothesis_lists_the_known():
         ({"lr_generator": 0.0}, "--lr-generator 0.0"),
         ({"penalty_every": 0}, "--penalty-every 0"),
         ({"discriminator_width": 0.0}, "--discriminator-width 0.0"),
+        ({"discriminator_width": 0.3}, "--discriminator-width 0.3: with --width 0.25 .* with 4.8 channels"),
         ({"r1_gamma": -1.0}, "--r1-gamma -1.0: must not be negative"),
         ({"real_label": (1.0, 0.8)}, "--real-label 1.0 0.8: two numbers"),
         ({"fake_label": (0.0, 1.5)}, "--fake-label 0.0 1.5"),
