@@ -64,13 +64,18 @@ class Run:
             self._wandb.log(scalars, step=step)
 
     def rewind(self, step: int) -> None:
-        """Forget what was logged after `step`: a resumed run logs those steps again."""
+        """Forget what was logged after `step`: a resumed run logs those steps again.
+
+        Its clock goes on from the last line that stays, so that `seconds` and the summary's minutes count all
+        sittings, though not the steps between that line and the end of a sitting."""
         if not self.device.is_main:
             return
         path = self.folder / "metrics.jsonl"
         if path.exists():
-            kept = [json.dumps(line) for line in read_metrics(self.folder) if line["step"] <= step]
-            write_text_atomic(path, "".join(line + "\n" for line in kept))
+            kept = [line for line in read_metrics(self.folder) if line["step"] <= step]
+            write_text_atomic(path, "".join(json.dumps(line) + "\n" for line in kept))
+            if kept:
+                self.started = time.monotonic() - kept[-1]["seconds"]
 
     def summary(self, metrics: dict[str, Any], **more: Any) -> None:
         """Write summary.json: `metrics` (name -> number), minutes, device, and whatever else is told."""

@@ -30,21 +30,19 @@ def study_note(root: Path) -> dict[str, str]:
     kept = summary(root, STUDY)
     n, seeds = kept["n_test"], len(kept["seeds"])
     flags = json.loads((root / STUDY / "config.json").read_text(encoding="utf-8"))
-    hours = sum(row["minutes"] for row in kept["rows"]) / flags["jobs"] / 60
-    width, budget, hours = (f"{value:.3g}" for value in (flags["width"], flags["budget"], hours))
+    width, budget = f"{flags['width']:g}", f"{flags['budget']:g}"
     comma = lambda number: number.replace(".", ",")
     command = "`python3 -m course run --full --only study`"
     return {
         "en": f"Drawn avatars of 64×64, width {width}, {flags['precision']}, the epochs of every hypothesis "
         f"times {budget}; {n} generated against {n} test images, mean ± standard deviation over {seeds} "
         f"seeds; the two columns at equal steps: averaged weights, {flags['measure_images']} validation "
-        "images; "
-        f"{kept['device']}, {flags['jobs']} trainings at a time, {hours} hours in all; {command}.",
+        f"images; {kept['device']}, {flags['jobs']} trainings at a time; {command}.",
         "ru": f"Нарисованные аватары 64×64, ширина {comma(width)}, {flags['precision']}, число эпох каждой "
         f"гипотезы умножено на {comma(budget)}; {n} сгенерированных картинок против {n} тестовых, среднее ± "
         f"стандартное отклонение по {seeds} запускам; два столбца при равном числе шагов: усреднённые веса, "
         f"{flags['measure_images']} валидационных картинок; {kept['device']}, одновременно обучений: "
-        f"{flags['jobs']}, всего {comma(hours)} ч; {command}.",
+        f"{flags['jobs']}; {command}.",
     }
 
 

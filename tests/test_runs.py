@@ -76,6 +76,21 @@ def test_metrics_are_json_lines_and_rewind_forgets_later_steps(tmp_path):
     assert len(runs.read_metrics(run.folder)) == 4
 
 
+def test_the_clock_of_a_resumed_run_counts_earlier_sittings(tmp_path):
+    config = Config()
+    with runs.start("hw1", "clock", config, CPU, outdir=tmp_path) as run:
+        run.started -= 100  # as if it had been open for that long
+        run.log(1, {"train/loss": 1.0})
+        run.started -= 50
+        run.log(2, {"train/loss": 1.0})
+    with runs.start("hw1", "clock", config, CPU, outdir=tmp_path, resume=run.folder) as again:
+        again.rewind(1)
+        again.log(2, {"train/loss": 1.0})
+        again.summary({})
+    assert [100, 100] == pytest.approx([line["seconds"] for line in runs.read_metrics(run.folder)], abs=5)
+    assert runs.read_json(run.folder / "summary.json")["minutes"] == pytest.approx(100 / 60, abs=0.1)
+
+
 def test_a_line_cut_off_by_a_crash_is_left_out_and_other_damage_named(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"step": 2}\n{"ste')
     assert len(runs.read_metrics(tmp_path)) == 2
