@@ -36,11 +36,11 @@ def study_note(root: Path) -> dict[str, str]:
     return {
         "en": f"Drawn avatars of 64×64, width {width}, {flags['precision']}, the epochs of every hypothesis "
         f"times {budget}; {n} generated against {n} test images, mean ± standard deviation over {seeds} "
-        f"seeds; the two columns at equal steps: averaged weights, {flags['measure_images']} validation "
+        f"seeds; the two columns at equal steps: last weights, {flags['measure_images']} validation "
         f"images; {kept['device']}, {flags['jobs']} trainings at a time; {command}.",
         "ru": f"Нарисованные аватары 64×64, ширина {comma(width)}, {flags['precision']}, число эпох каждой "
         f"гипотезы умножено на {comma(budget)}; {n} сгенерированных картинок против {n} тестовых, среднее ± "
-        f"стандартное отклонение по {seeds} запускам; два столбца при равном числе шагов: усреднённые веса, "
+        f"стандартное отклонение по {seeds} запускам; два столбца при равном числе шагов: последние веса, "
         f"{flags['measure_images']} валидационных картинок; {kept['device']}, одновременно обучений: "
         f"{flags['jobs']}; {command}.",
     }

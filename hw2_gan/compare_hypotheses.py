@@ -253,7 +253,7 @@ def report(config: Config, run: runs.Run, real: gan_measures.Reference) -> None:
     if real.extractor is not None:
         distance = extractors.metric_name(real.extractor.name, real.count).removeprefix("eval/")
         on_validation = next(
-            key for key in curves[config.hypotheses[0]][0][0] if key.startswith("val/ema_fd")
+            key for key in curves[config.hypotheses[0]][0][0] if key.startswith("val/raw_fd")
         )
         for reference in EQUAL_STEPS:
             after = after_steps_of(reference, curves, on_validation)

@@ -67,6 +67,7 @@ def load_networks(
         averaged = training.averaged(trained, generator)
         averaged.load_state_dict(parts["ema"])
         generator = averaged.module
+        gan_measures.settle(generator)
     else:
         generator.load_state_dict(parts["generator"])
     return generator.eval(), discriminator.eval()

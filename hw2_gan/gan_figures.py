@@ -77,13 +77,13 @@ def save_opinions(path: Path, logits: dict[str, Tensor], title: str) -> None:
 def save_study(path: Path, curves: dict[str, list[list[dict]]]) -> None:
     """Distance, coverage, diversity and losses over steps: hypothesis -> the lines of each seed.
 
-    A line is the mean over seeds, its band goes from the lowest to the highest."""
+    All of the last weights.  A line is the mean over seeds, its band goes from the lowest to the highest."""
     known = next(iter(curves.values()))[0][0]
     panels = [
-        ("Fréchet distance, averaged weights", "distance", "val/ema_fd_"),
-        ("Fréchet distance, last weights", "distance", "val/raw_fd_"),
-        ("styles covered, averaged weights", "share of real", "val/ema_coverage"),
-        ("diversity, last weights", "share of real", "val/raw_diversity"),
+        ("Fréchet distance to validation images", "distance", "val/raw_fd_"),
+        ("images with every attribute recognised", "share", "val/raw_valid"),
+        ("styles covered", "share of real", "val/raw_coverage"),
+        ("diversity", "share of real", "val/raw_diversity"),
         ("loss of D", "loss", "train/discriminator_loss"),
         ("loss of G", "loss", "train/generator_loss"),
     ]

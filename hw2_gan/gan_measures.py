@@ -95,6 +95,27 @@ def entropy(combinations: Tensor) -> float:
     return -(share * share.log()).sum().item()
 
 
+@torch.no_grad()
+def settle(generator: nn.Module) -> None:
+    """Compute the running statistics of batch normalisation anew, from 2,560 latents, always the same ones.
+
+    Averaged weights need it: the statistics of the last weights do not fit them, section 17 of the theory."""
+    norms = [module for module in generator.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    if not norms:
+        return
+    was_training, momenta = generator.training, [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the plain mean over batches
+    device = next(generator.parameters()).device
+    generator.train()
+    for z in torch.randn(40, 64, generator.latent, generator=torch.Generator().manual_seed(0)):
+        generator(z.to(device))
+    generator.train(was_training)
+    for norm, momentum in zip(norms, momenta):
+        norm.momentum = momentum
+
+
 @torch.inference_mode()
 def sample(generator: nn.Module, count: int, seed: int, device: torch.device | str = "cpu") -> Tensor:
     """uint8 (N, 3, S, S) on the CPU: the same latents for the same seed."""

@@ -26,6 +26,7 @@ class Monitor:
         """Log everything after an epoch; returns the Fréchet distance of the averaged weights, if any."""
         if self.real is None:
             return None
+        gan_measures.settle(ema)
         numbers = {}
         for version, network in (("raw", generator), ("ema", ema)):
             images = gan_measures.sample(network, self.real.count, seed=1, device=self.device.device)

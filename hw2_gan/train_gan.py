@@ -149,8 +149,8 @@ def averaged(config: Config, generator: nn.Module) -> swa_utils.AveragedModel:
     """An exponential moving average of the generator's weights, eq. (gan.16).
 
     Its memory grows with the run: after t steps the decay is (1 + t) / (10 + t), until that reaches --ema.
-    Statistics of batch normalisation are copied, not averaged: their start, mean 0 and variance 1, is far off
-    and would linger."""
+    Statistics of batch normalisation are those of the last weights; `gan_measures.settle` computes the
+    average's own before images are drawn."""
 
     def average(means: list[Tensor], weights: list[Tensor], count: Tensor) -> None:
         decay = min(config.ema, (1 + count.item()) / (10 + count.item()))

@@ -1,10 +1,12 @@
 """GAN study: measures of samples and looks at them, hypotheses as data, text drawn from rows of numbers."""
 
+import copy
 import dataclasses
 import math
 
 import pytest
 import torch
+from torch import nn
 
 from common import command_line, figures
 from common.data import avatars
@@ -130,6 +132,25 @@ def test_a_generator_that_copies_is_told_from_one_that_learns():
     assert copies["nearest_training_ratio"] < 0.01 and as_good["nearest_training_ratio"] == 1
     assert as_good["precision"] == as_good["recall"] == 1
     assert {"fd_avatars_60_standard_error", "kid_avatars_60"} <= copies.keys()
+
+
+def test_averaged_weights_get_statistics_of_their_own():
+    torch.manual_seed(0)
+    generator = networks.CSPupGenerator(32, 0.125, normalisation="batch", output="tanh")
+    alike = copy.deepcopy(generator)
+    for norm in (module for module in alike.modules() if isinstance(module, nn.BatchNorm2d)):
+        norm.running_mean.fill_(3.0)  # what copies of other weights' statistics may be
+    z = torch.randn(500, generator.latent)
+    with torch.inference_mode():
+        batch_statistics = copy.deepcopy(generator)(z)
+        before = alike.eval()(z)
+        gan_measures.settle(alike)
+        settled = alike(z)
+    assert not alike.training and alike.start[1].momentum == 0.1
+    assert (settled - batch_statistics).abs().mean() < 0.05 * (before - batch_statistics).abs().mean()
+    again = copy.deepcopy(alike)
+    gan_measures.settle(again)
+    assert all(torch.equal(one, other) for one, other in zip(again.buffers(), alike.buffers()))
 
 
 # ---- hypotheses
