@@ -7,6 +7,7 @@ from course.tables import Column, Table, Text, summary
 from hw2_gan import study_text
 
 STUDY = "hw2_gan/results/study"
+TRAINING, EVALUATION = "hw2_gan/results/train_gan", "hw2_gan/results/eval_gan"
 
 
 def study_rows(root: Path) -> list[dict]:
@@ -51,6 +52,38 @@ def study_sections(root: Path, language: str) -> str:
     return "\n" + study_text.sections(kept["models"], kept["distance"], language)
 
 
+def eval_sentence(root: Path, language: str) -> str:
+    """What eval_gan.py measured of one training of hypothesis 6."""
+    kept = summary(root, EVALUATION)
+    trained = json.loads((root / TRAINING / "config.json").read_text(encoding="utf-8"))
+    value = {name.removeprefix("eval/"): number for name, number in kept["metrics"].items()}
+    show = lambda name, form: format(value[name], form).replace(".", "," if language == "ru" else ".")
+    distance = f"{show('fd_avatars_10k', '.0f')} ± {show('fd_avatars_10k_standard_error', '.0f')}"
+    precision, recall, nearest = (
+        show(name, ".2f") for name in ("precision", "recall", "nearest_training_ratio")
+    )
+    known, held_out, drawn = (
+        show(f"d_{name}_mean_logit", "+.1f") for name in ("training", "test", "generated")
+    )
+    epochs, n = trained["epochs"], kept["n_test"]
+    if language == "ru":
+        return (
+            f"Гипотеза 6, один запуск из {epochs} эпох, усреднённые веса, {n} картинок против {n} тестовых: "
+            f"расстояние Фреше {distance} (погрешность — по картинкам), точность (precision) {precision}, "
+            f"полнота (recall) {recall}. Расстояние до ближайшей обучающей картинки — {nearest} от такого же "
+            "для тестовой; намного меньше единицы значило бы, что генератор копирует. Средний логит "
+            f"дискриминатора: {known} на обучающих, {held_out} на тестовых, {drawn} на сгенерированных "
+            "картинках.\n"
+        )
+    return (
+        f"Hypothesis 6, one run of {epochs} epochs, averaged weights, {n} images against {n} test images: "
+        f"Fréchet distance {distance} (error over images), precision {precision}, recall {recall}. The "
+        f"distance to the nearest training image is {nearest} of that of a test image; far below one, the "
+        f"generator would copy. Mean logit of the discriminator: {known} for training, {held_out} for test, "
+        f"{drawn} for generated images.\n"
+    )
+
+
 TABLES = {
     "study": Table(
         (
@@ -70,4 +103,5 @@ TABLES = {
         study_note,
     ),
     "hypotheses": Text(study_sections),
+    "gan_evaluation": Text(eval_sentence),
 }

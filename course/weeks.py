@@ -242,7 +242,7 @@ SCRIPTS = (
         what="a GAN with losses, gradients, Fréchet distance, styles covered, and an alarm for collapse",
         data="avatars",
         short="--hypothesis 6 --epochs 2 --width 0.125 --precision bf16 --measure-images 500",
-        full="--hypothesis 6 --precision bf16",
+        full="--hypothesis 6 --precision bf16 --epochs 16 --measure-images 1000",
         shows=("val/ema_coverage", "val/ema_diversity"),
     ),
     Script(
@@ -253,6 +253,7 @@ SCRIPTS = (
         short="{train_gan} --samples 1000",
         full="{train_gan}",
         shows=("eval/precision", "eval/recall", "eval/nearest_training_ratio"),
+        keeps_figures=("samples.png", "neighbours.png", "interpolation.gif"),
     ),
     Script(
         name="study",
