@@ -59,14 +59,14 @@ def load_networks(
     trained: training.Config, run_dir: Path, weights: str = "ema", checkpoint: str = "last"
 ) -> tuple[nn.Module, nn.Module]:
     """Generator and discriminator of a run, on the CPU, in evaluation mode."""
-    generator = training.build_generator(trained)
-    discriminator = training.build_discriminator(trained)
+    generator = training.build_generator(trained).to(memory_format=torch.channels_last)
+    discriminator = training.build_discriminator(trained).to(memory_format=torch.channels_last)
     parts = checkpoints.read(run_dir / "checkpoints" / f"{checkpoint}.pt")["parts"]
     discriminator.load_state_dict(parts["discriminator"])
     if weights == "ema":
         averaged = training.averaged(trained, generator)
         averaged.load_state_dict(parts["ema"])
-        generator = averaged.module
+        generator = averaged.module  # a copy, which has the memory format too
         gan_measures.settle(generator)
     else:
         generator.load_state_dict(parts["generator"])

@@ -97,7 +97,7 @@ def entropy(combinations: Tensor) -> float:
 
 @torch.no_grad()
 def settle(generator: nn.Module) -> None:
-    """Compute the running statistics of batch normalisation anew, from 2,560 latents, always the same ones.
+    """Compute the running statistics of batch normalisation anew, from 1,024 latents, always the same ones.
 
     Averaged weights need it: the statistics of the last weights do not fit them, section 17 of the theory."""
     norms = [module for module in generator.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
@@ -109,7 +109,7 @@ def settle(generator: nn.Module) -> None:
         norm.momentum = None  # the plain mean over batches
     device = next(generator.parameters()).device
     generator.train()
-    for z in torch.randn(40, 64, generator.latent, generator=torch.Generator().manual_seed(0)):
+    for z in torch.randn(16, 64, generator.latent, generator=torch.Generator().manual_seed(0)):
         generator(z.to(device))
     generator.train(was_training)
     for norm, momentum in zip(norms, momenta):
