@@ -253,7 +253,7 @@ SCRIPTS = (
         short="{train_gan} --samples 1000",
         full="{train_gan}",
         shows=("eval/precision", "eval/recall", "eval/nearest_training_ratio"),
-        keeps_figures=("samples.png", "neighbours.png", "interpolation.gif"),
+        keeps_figures=("samples.png", "neighbours.png"),
     ),
     Script(
         name="study",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from matplotlib import ticker
 from torch import Tensor
 
 from common import figures
@@ -107,6 +108,9 @@ def save_study(path: Path, curves: dict[str, list[list[dict]]]) -> None:
         axis.set(title=title, xlabel="step", ylabel=label)
         if label == "distance":
             axis.set_yscale("log")
+            axis.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+            axis.yaxis.set_major_formatter(ticker.ScalarFormatter())
+            axis.yaxis.set_minor_formatter(ticker.NullFormatter())
     axes.flat[0].legend(frameon=False, fontsize=8, ncols=2, title="hypothesis", title_fontsize=8)
     figures.save_figure(figure, path)
 
