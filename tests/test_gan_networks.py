@@ -89,7 +89,7 @@ def test_the_options_of_the_hypotheses_are_layers_of_the_block():
 
 
 def test_a_refined_generator_ends_in_a_convolution_over_neighbouring_pixels():
-    generator = networks.CSPupGenerator(32, 0.125, refined=True, normalisation="batch").eval()
+    generator = networks.CSPupGenerator(32, 0.125, refined=True, normalisation="batch", output="tanh").eval()
     stages = [generator.blocks, *generator.end]
     expected = [(32, 16, 16), (32, 32, 32), (32, 32, 32), (32, 32, 32), (3, 32, 32)]
     assert shapes(generator, stages) == expected

@@ -106,7 +106,13 @@ def test_training_leaves_its_numbers_and_pictures(trained):
         {"discriminator_steps": 2, "generator_steps": 3},
         {"generator": "dcgan", "output": "tanh", "precision": "bf16"},
         {"upsampling": "nearest", "activation": "leaky_relu", "augment": ("color",), "batch_size": 20},
-        {"refined": True, "discriminator_width": 2.0, "minibatch_deviation": True, "batch_size": 6},
+        {
+            "refined": True,
+            "output": "tanh",
+            "discriminator_width": 2.0,
+            "minibatch_deviation": True,
+            "batch_size": 6,
+        },
     ],
     ids=lambda changes: "-".join(map(str, changes.values())),
 )
