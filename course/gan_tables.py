@@ -7,7 +7,7 @@ from course.tables import Column, Table, Text, summary
 from hw2_gan import study_text
 
 STUDY = "hw2_gan/results/study"
-TRAINING, EVALUATION = "hw2_gan/results/train_gan", "hw2_gan/results/eval_gan"
+EVALUATION = "hw2_gan/results/eval_gan"
 
 
 def study_rows(root: Path) -> list[dict]:
@@ -55,7 +55,8 @@ def study_sections(root: Path, language: str) -> str:
 def eval_sentence(root: Path, language: str) -> str:
     """What eval_gan.py measured of one training of hypothesis 6."""
     kept = summary(root, EVALUATION)
-    trained = json.loads((root / TRAINING / "config.json").read_text(encoding="utf-8"))
+    rows = summary(root, STUDY)["rows"]
+    (steps,) = (row["steps"] for row in rows if row["hypothesis"] == "6" and row["seed"] == 0)
     value = {name.removeprefix("eval/"): number for name, number in kept["metrics"].items()}
     show = lambda name, form: format(value[name], form).replace(".", "," if language == "ru" else ".")
     distance = f"{show('fd_avatars_10k', '.0f')} ± {show('fd_avatars_10k_standard_error', '.0f')}"
@@ -65,10 +66,10 @@ def eval_sentence(root: Path, language: str) -> str:
     known, held_out, drawn = (
         show(f"d_{name}_mean_logit", "+.1f") for name in ("training", "test", "generated")
     )
-    epochs, n = trained["epochs"], kept["n_test"]
+    n = kept["n_test"]
     if language == "ru":
         return (
-            f"Гипотеза 6, один запуск из {epochs} эпох, усреднённые веса, {n} картинок против {n} тестовых: "
+            f"Гипотеза 6, первый из запусков ({steps} шагов), усреднённые веса, {n} картинок против {n} тестовых: "
             f"расстояние Фреше {distance} (погрешность — по картинкам), точность (precision) {precision}, "
             f"полнота (recall) {recall}. Расстояние до ближайшей обучающей картинки — {nearest} от такого же "
             "для тестовой; намного меньше единицы значило бы, что генератор копирует. Средний логит "
@@ -76,7 +77,7 @@ def eval_sentence(root: Path, language: str) -> str:
             "картинках.\n"
         )
     return (
-        f"Hypothesis 6, one run of {epochs} epochs, averaged weights, {n} images against {n} test images: "
+        f"Hypothesis 6, the first of its runs ({steps} steps), averaged weights, {n} images against {n} test images: "
         f"Fréchet distance {distance} (error over images), precision {precision}, recall {recall}. The "
         f"distance to the nearest training image is {nearest} of that of a test image; far below one, the "
         f"generator would copy. Mean logit of the discriminator: {known} for training, {held_out} for test, "

@@ -244,6 +244,7 @@ SCRIPTS = (
         short="--hypothesis 6 --epochs 2 --width 0.125 --precision bf16 --measure-images 500",
         full="--hypothesis 6 --precision bf16 --epochs 16 --measure-images 1000",
         shows=("val/ema_coverage", "val/ema_diversity"),
+        keeps_figures=(),
     ),
     Script(
         name="eval_gan",
