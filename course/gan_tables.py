@@ -69,19 +69,19 @@ def eval_sentence(root: Path, language: str) -> str:
     n = kept["n_test"]
     if language == "ru":
         return (
-            f"Гипотеза 6, первый из запусков ({steps} шагов), усреднённые веса, {n} картинок против {n} тестовых: "
-            f"расстояние Фреше {distance} (погрешность — по картинкам), точность (precision) {precision}, "
-            f"полнота (recall) {recall}. Расстояние до ближайшей обучающей картинки — {nearest} от такого же "
-            "для тестовой; намного меньше единицы значило бы, что генератор копирует. Средний логит "
-            f"дискриминатора: {known} на обучающих, {held_out} на тестовых, {drawn} на сгенерированных "
-            "картинках.\n"
+            f"Гипотеза 6, первый из запусков ({steps} шагов), усреднённые веса, {n} картинок против {n} "
+            f"тестовых: расстояние Фреше {distance} (погрешность — по картинкам), точность (precision) "
+            f"{precision}, полнота (recall) {recall}. Расстояние до ближайшей обучающей картинки — {nearest} "
+            "от такого же для тестовой; намного меньше единицы значило бы, что генератор копирует. Средний "
+            f"логит дискриминатора: {known} на обучающих, {held_out} на тестовых, {drawn} на "
+            "сгенерированных картинках.\n"
         )
     return (
-        f"Hypothesis 6, the first of its runs ({steps} steps), averaged weights, {n} images against {n} test images: "
-        f"Fréchet distance {distance} (error over images), precision {precision}, recall {recall}. The "
-        f"distance to the nearest training image is {nearest} of that of a test image; far below one, the "
-        f"generator would copy. Mean logit of the discriminator: {known} for training, {held_out} for test, "
-        f"{drawn} for generated images.\n"
+        f"Hypothesis 6, the first of its runs ({steps} steps), averaged weights, {n} images against {n} test "
+        f"images: Fréchet distance {distance} (error over images), precision {precision}, recall {recall}. "
+        f"The distance to the nearest training image is {nearest} of that of a test image; far below one, "
+        f"the generator would copy. Mean logit of the discriminator: {known} for training, {held_out} for "
+        f"test, {drawn} for generated images.\n"
     )
 
 
