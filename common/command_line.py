@@ -10,7 +10,7 @@ from typing import Literal, TypeVar
 
 import tyro
 
-from common import checkpoints, runs
+from common import checkpoints, devices, runs
 from common.errors import InputError
 
 Config = TypeVar("Config")
@@ -55,6 +55,7 @@ def run(
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         main(parse(config_class, arguments, _description(main.__globals__.get("__doc__") or "")))
+        devices.leave()
     except InputError as error:
         sys.exit(f"error: {error}")
     except checkpoints.Stopped as stop:  # SIGINT or SIGTERM, after the checkpoint was written

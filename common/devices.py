@@ -109,6 +109,15 @@ def start(name: str = "auto", *, precision: str = "fp32", seed: int = 0) -> Devi
     return Device(device, precision, rank, world_size)
 
 
+def leave() -> None:
+    """Take leave of torchrun's other processes, if there are any, at the end of a run.
+
+    Gloo's and NCCL's threads must not outlive Python: at exit they may fail and take the process along."""
+    if dist.is_initialized():
+        dist.barrier()  # whoever ends first must not close the sockets under the others
+        dist.destroy_process_group()
+
+
 def seed_everything(seed: int) -> None:
     """Seed Python's, NumPy's and torch's generators (CPU and GPU)."""
     random.seed(seed)
