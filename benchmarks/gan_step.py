@@ -26,7 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils.data import DataLoader, Dataset
 
-from common import data, runs
+from common import data, devices, runs
 from common.command_line import run
 from common.data import ImageSet
 from hw2_gan import train_gan
@@ -142,8 +142,9 @@ def main(config: Config) -> None:
         ways = {
             "usual": lambda: seconds_of_usual(train_gan.Config(**common), images),
             "fp32": lambda: seconds_of_ours(train_gan.Config(**common), images),
-            "bf16": lambda: seconds_of_ours(train_gan.Config(**common, precision="bf16"), images),
         }
+        if devices.cpu_has_bfloat16():
+            ways["bf16"] = lambda: seconds_of_ours(train_gan.Config(**common, precision="bf16"), images)
         rounds = [{name: way() for name, way in ways.items()} for _ in range(config.rounds + 1)][1:]
     for name in ways:
         seconds = statistics.median(one[name] for one in rounds)

@@ -2,7 +2,7 @@
 
 runs/hw1/0007-vae-mnist/
     config.json     the flags
-    env.json        command, commit, dirty flag, versions, device
+    env.json        command, commit, dirty flag, versions, device, number format
     metrics.jsonl   one JSON object a line: the truth; TensorBoard and W&B are copies
     tb/  samples/  checkpoints/
     summary.json    the final numbers, with N
@@ -14,6 +14,7 @@ import dataclasses
 import json
 import os
 import platform
+import random
 import re
 import subprocess
 import sys
@@ -225,19 +226,25 @@ def _next_folder(parent: Path, name: str) -> Path:
     try:
         parent.mkdir(parents=True, exist_ok=True)
         while True:
-            taken = [
-                int(found[1]) for path in parent.iterdir() if (found := re.match(r"(\d{4,})-", path.name))
-            ]
-            folder = parent / f"{max(taken, default=0) + 1:04d}-{name}"
+            number = max(_numbers(parent), default=0) + 1
+            folder = parent / f"{number:04d}-{name}"
             try:
                 folder.mkdir()
-                return folder
             except FileExistsError:  # another process was faster: take the next number
                 continue
+            if _numbers(parent).count(number) == 1:
+                return folder
+            folder.rmdir()  # another run has the number under another name: whoever sees that looks again
+            time.sleep(random.SystemRandom().uniform(0, 0.01))  # leaves the seeded numbers alone
     except OSError as error:
         raise InputError(
             f"--outdir: cannot write {parent} ({error.strerror}); choose another folder"
         ) from error
+
+
+def _numbers(parent: Path) -> list[int]:
+    """Of the runs in a folder."""
+    return [int(found[1]) for path in parent.iterdir() if (found := re.match(r"(\d{4,})-", path.name))]
 
 
 def environment(device: Device) -> dict:
@@ -260,6 +267,7 @@ def environment(device: Device) -> dict:
         "torch": torch.__version__,
         "platform": platform.platform(),
         "device": device_name(device),
+        "precision": device.precision,
         "threads": torch.get_num_threads(),
         "world_size": device.world_size,
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),

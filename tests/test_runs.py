@@ -5,6 +5,8 @@ import json
 import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import imageio.v3 as imageio
@@ -55,6 +57,19 @@ def test_run_directories_are_numbered_and_never_reused(tmp_path):
     environment = json.loads((folders[0] / "env.json").read_text())
     assert environment["torch"] == torch.__version__ and environment["device"].startswith("cpu")
     assert runs.read_json(folders[0] / "config.json")["sizes"] == [1, 2]
+
+
+def test_runs_that_start_together_have_numbers_of_their_own(tmp_path):
+    begin = threading.Barrier(8)
+
+    def start(name: str) -> list[str]:
+        begin.wait()
+        return [runs.start("hw1", name, Config(), CPU, outdir=tmp_path).folder.name for _ in range(5)]
+
+    with ThreadPoolExecutor(8) as pool:
+        names = [name for found in pool.map(start, "abcdefgh") for name in found]
+    assert len({name.split("-")[0] for name in names}) == len(names) == 40
+    assert sorted(path.name for path in (tmp_path / "hw1").iterdir()) == sorted(names)
 
 
 def test_an_unwritable_outdir_is_one_clear_line(tmp_path):
@@ -192,6 +207,18 @@ def test_unusable_devices_are_refused(name, message):
         pytest.skip("this machine has eight GPUs")
     with pytest.raises(InputError, match=message):
         devices.start(name)
+
+
+@pytest.mark.parametrize("able", [True, False])
+def test_bfloat16_is_used_only_where_the_cpu_has_it(monkeypatch, capsys, tmp_path, able):
+    monkeypatch.setattr(devices, "cpu_has_bfloat16", lambda: able)
+    device = devices.start("cpu", precision="bf16")
+    folder = runs.start("hw1", "a", Config(), device, outdir=tmp_path).folder
+    assert runs.read_json(folder / "env.json")["precision"] == ("bf16" if able else "fp32")
+    with device.autocast():
+        product = torch.ones(2, 2) @ torch.ones(2, 2)
+    assert product.dtype == (torch.bfloat16 if able else torch.float32)
+    assert ("--precision bf16: this CPU has no bfloat16" in capsys.readouterr().err) != able
 
 
 def test_seed_sets_every_generator():
