@@ -7,15 +7,22 @@ from course.tables import Column, Table, Text, summary
 from hw2_gan import study_text
 
 STUDY = "hw2_gan/results/study"
+LATER = "hw2_gan/results/study_7_8"
+"""The hypotheses that came later, in a study of their own on another machine."""
 EVALUATION = "hw2_gan/results/eval_gan"
+
+
+def models(root: Path) -> tuple[list[dict], str]:
+    """What was measured of each hypothesis, and the name of the distance."""
+    first, later = summary(root, STUDY), summary(root, LATER)
+    return first["models"] + later["models"], first["distance"]
 
 
 def study_rows(root: Path) -> list[dict]:
     """One row for each hypothesis, the one nearest to real images in bold."""
-    kept = summary(root, STUDY)
-    distance = kept["distance"]
+    measurements, distance = models(root)
     rows = []
-    for measured in kept["models"]:
+    for measured in measurements:
         row = {key.replace(distance, "fd"): value for key, value in measured.items()}
         row["collapsed"] = f"{len(measured['collapsed_seeds'])} / {measured['seeds']}"
         for name in ("raw_coverage", "ema_coverage", "ema_evenness", "ema_valid"):
@@ -48,8 +55,7 @@ def study_note(root: Path) -> dict[str, str]:
 
 
 def study_sections(root: Path, language: str) -> str:
-    kept = summary(root, STUDY)
-    return "\n" + study_text.sections(kept["models"], kept["distance"], language)
+    return "\n" + study_text.sections(*models(root), language)
 
 
 def eval_sentence(root: Path, language: str) -> str:

@@ -21,7 +21,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -32,9 +32,9 @@ from hw2_gan import eval_gan, gan_figures, gan_measures, hypotheses, study_text
 from hw2_gan import train_gan as training
 
 TRAINING_FLAGS = ("data", "size", "width", "precision", "device", "measure_images")
-"""Flags that every training of the study is given."""
+"""The study's flags that are flags of every training."""
 EQUAL_STEPS = ("base", "3")
-"""The table also compares all hypotheses after as many steps as these were trained for."""
+"""The table also compares all hypotheses after as many steps as these are trained for."""
 
 
 @dataclass(frozen=True)
@@ -109,13 +109,12 @@ def arguments(config: Config, study: Path, one: Training) -> list[str]:
     """Command line of one training: from its start, or from its last checkpoint."""
     if one.folder is not None and (one.folder / "checkpoints" / "last.pt").is_file():
         return ["--resume", str(one.folder)]
-    epochs = hypotheses.hypothesis(one.hypothesis).flags()["epochs"]
     flags = {
         "hypothesis": one.hypothesis,
         "seed": one.seed,
-        "epochs": max(1, round(config.budget * epochs)),
+        "epochs": epochs(config, one.hypothesis),
         "outdir": study,
-        **{name: getattr(config, name) for name in TRAINING_FLAGS},
+        **shared_flags(config),
     }
     if config.data_dir is not None:
         flags["data_dir"] = config.data_dir
@@ -172,8 +171,8 @@ def measure(config: Config, one: Training, real: gan_measures.Reference) -> dict
     numbers = {}
     for version in ("raw", "ema"):
         generator, _ = eval_gan.load_networks(trained, one.folder, version)
-        images = gan_measures.sample(generator.to(real.device), real.count, seed=0, device=real.device)
-        measured = gan_measures.measure(images, real)
+        drawn = gan_measures.sample(generator.to(real.device), real.count, seed=0, device=real.device)
+        measured = gan_measures.measure(drawn, real)
         numbers |= {f"{version}_{name}": value for name, value in measured.items()}
     summary = runs.read_json(one.folder / "summary.json")
     row = {
@@ -206,15 +205,31 @@ def averaged(rows: Sequence[dict], names: Sequence[str]) -> list[dict]:
     return merged
 
 
-def after_steps_of(reference: str, curves: dict[str, list[list[dict]]], name: str) -> dict[str, float]:
-    """Hypothesis -> `name` of metrics.jsonl, mean over seeds, at the step where `reference` ended, or at its
-    own end where that comes first: everyone after equally many updates.  Empty where `reference` was not
-    run."""
-    if reference not in curves:
-        return {}
-    end = curves[reference][0][-1]["step"]
-    at_end = lambda lines: min(lines, key=lambda line: abs(line["step"] - end))[name]
-    return {key: statistics.fmean(at_end(lines) for lines in seeds) for key, seeds in curves.items()}
+def shared_flags(config: Config) -> dict[str, object]:
+    """What every training of the study is given."""
+    return {name: getattr(config, name) for name in TRAINING_FLAGS}
+
+
+def epochs(config: Config, name: str) -> int:
+    """Of a hypothesis in this study."""
+    return max(1, round(config.budget * hypotheses.hypothesis(name).flags()["epochs"]))
+
+
+def steps(config: Config, name: str, images: int) -> int:
+    """Updates of a hypothesis in this study, when there are so many training images."""
+    flags = training.Config(hypothesis=name).preset()
+    return epochs(config, name) * (images // flags.batch_size // flags.discriminator_steps)
+
+
+def after(end: int, curves: dict[str, list[list[dict]]], name: str) -> dict[str, float]:
+    """Hypothesis -> `name` of metrics.jsonl, mean over seeds, at the last epoch that had ended after `end`
+    steps (or a hundredth more): everyone after equally many updates.  Without those that had no epoch yet."""
+    done = {key: [line for line in seeds[0] if line["step"] <= 1.01 * end] for key, seeds in curves.items()}
+    return {
+        key: statistics.fmean(lines[len(done[key]) - 1][name] for lines in seeds)
+        for key, seeds in curves.items()
+        if done[key]
+    }
 
 
 def check(config: Config) -> None:
@@ -226,6 +241,11 @@ def check(config: Config) -> None:
     for flag, values in (("hypotheses", config.hypotheses), ("seeds", config.seeds)):
         if len(set(values)) < len(values):
             raise InputError(f"--{flag} {' '.join(map(str, values))}: name each once")
+    for name in config.hypotheses:
+        try:
+            training.check(replace(training.Config(hypothesis=name).preset(), **shared_flags(config)))
+        except InputError as error:
+            raise InputError(f"--hypotheses {name}: {error}") from error
     if config.budget <= 0 or config.jobs < 1 or config.samples < 2:
         raise InputError(
             f"--budget {config.budget:g} --jobs {config.jobs} --samples {config.samples}: above 0, at least "
@@ -233,8 +253,8 @@ def check(config: Config) -> None:
         )
 
 
-def report(config: Config, run: runs.Run, real: gan_measures.Reference) -> None:
-    """Measure what was trained; figures, text and summary.json."""
+def report(config: Config, run: runs.Run, real: gan_measures.Reference, images: int) -> None:
+    """Measure what was trained on so many `images`; figures, text and summary.json."""
     done = trainings(config, run.folder)
     rows = [measure(config, one, real) for one in done]
     models = averaged(rows, config.hypotheses)
@@ -256,9 +276,9 @@ def report(config: Config, run: runs.Run, real: gan_measures.Reference) -> None:
             key for key in curves[config.hypotheses[0]][0][0] if key.startswith("val/raw_fd")
         )
         for reference in EQUAL_STEPS:
-            after = after_steps_of(reference, curves, on_validation)
+            reached = after(steps(config, reference, images), curves, on_validation)
             for row in models:
-                row[f"after_steps_of_{reference}"] = after.get(row["hypothesis"])
+                row[f"after_steps_of_{reference}"] = reached.get(row["hypothesis"])
     for language in ("en", "ru"):
         text = study_text.sections(models, distance, language)
         runs.write_text_atomic(run.folder / f"hypotheses.{language}.md", text)
@@ -287,16 +307,14 @@ def main(config: Config) -> Path:
     check(config)
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # as Ctrl-C: see train_all
     device = devices.start(config.device)
-    shared = {name: getattr(config, name) for name in TRAINING_FLAGS}
-    one = training.Config(**shared, data_dir=config.data_dir)
-    training.check(one)
-    training.load_split(one, "train")  # drawn or decoded once, before several processes want them
+    one = training.Config(**shared_flags(config), data_dir=config.data_dir)
+    images = len(training.load_split(one, "train"))  # drawn or decoded once, before several processes do
     training.validation_images(one)
     real = gan_measures.reference(eval_gan.test_images(one, config.samples), device.device)
     name = f"study-{Path(config.data).name}"
     with runs.start("hw2", name, config, device, outdir=config.outdir, resume=config.resume) as run:
         train_all(config, run, real)
-        report(config, run, real)
+        report(config, run, real, images)
     return run.folder
 
 

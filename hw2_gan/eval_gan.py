@@ -151,9 +151,12 @@ def save_interpolation(folder: Path, generator: nn.Module, frames: int, seed: in
 
 
 @torch.inference_mode()
-def opinions(discriminator: nn.Module, images: Tensor) -> Tensor:  # uint8 (N, 3, S, S) -> (N,)
-    """The discriminator's logits."""
-    return torch.cat([discriminator(to_model_range(part)) for part in images.split(gan_measures.CHUNK)])
+def opinions(discriminator: nn.Module, images: Tensor, choices: Tensor | None) -> Tensor:
+    """The discriminator's logits (N,) of uint8 images (N, 3, S, S), told their options (N, A) if it is
+    conditional."""
+    rows = torch.arange(len(images)).split(gan_measures.CHUNK)
+    told = lambda index: None if choices is None else choices[index]
+    return torch.cat([discriminator(to_model_range(images[index]), told(index)) for index in rows])
 
 
 def main(config: Config) -> Path:
@@ -176,8 +179,15 @@ def main(config: Config) -> Path:
         save_neighbours(run.folder / "neighbours.png", images[:8], train, real.extractor)
         generator, discriminator = generator.cpu(), discriminator.cpu()
         save_interpolation(run.folder, generator, config.frames, config.seed)
-        shown = {"training": train.images, "test": test.images, "generated": images}
-        logits = {name: opinions(discriminator, of[:2000]) for name, of in shown.items()}
+        first = slice(0, 2000)
+        choices = training.chosen(generator, gan_measures.latents(generator, len(test), config.seed)[first])
+        logits = {
+            **{
+                name: opinions(discriminator, of.images[first], training.attributes(trained, of, first))
+                for name, of in (("training", train), ("test", test))
+            },
+            "generated": opinions(discriminator, images[first], choices),
+        }
         gan_figures.save_opinions(run.folder / "discriminator.png", logits, title)
         run.summary(
             {f"eval/{name}": value for name, value in numbers.items()}

@@ -116,13 +116,18 @@ def settle(generator: nn.Module) -> None:
         norm.momentum = momentum
 
 
+def latents(generator: nn.Module, count: int, seed: int) -> Tensor:  # -> (N, D)
+    """The latents of `sample`: the same for the same seed."""
+    return torch.randn(count, generator.latent, generator=torch.Generator().manual_seed(seed))
+
+
 @torch.inference_mode()
 def sample(generator: nn.Module, count: int, seed: int, device: torch.device | str = "cpu") -> Tensor:
     """uint8 (N, 3, S, S) on the CPU: the same latents for the same seed."""
     was_training = generator.training
     generator.eval()
-    z = torch.randn(count, generator.latent, generator=torch.Generator().manual_seed(seed))
-    images = torch.cat([to_uint8(generator(part.to(device))).cpu() for part in z.split(CHUNK)])
+    parts = latents(generator, count, seed).split(CHUNK)
+    images = torch.cat([to_uint8(generator(part.to(device))).cpu() for part in parts])
     generator.train(was_training)
     return images
 

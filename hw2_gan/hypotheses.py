@@ -146,6 +146,26 @@ HYPOTHESES = {
             "epochs": 40,
         },
     ),
+    "7": Hypothesis(
+        "6",
+        {"en": "no style left out", "ru": "ни одного пропущенного стиля"},
+        {
+            "en": "both networks are told the attributes: the generator in every layer, through the scales "
+            "and shifts of its normalisation, while the discriminator judges an image together with what was "
+            "ordered; batches of 16: four times as many steps with the same images; learning rates that fall "
+            "to 0, so that the noise of small batches dies away; 15 epochs",
+            "ru": "обеим сетям сообщают атрибуты: генератору — в каждом слое, через масштабы и сдвиги "
+            "нормализации, а дискриминатор судит о картинке вместе с заказом; батчи по 16: вчетверо больше "
+            "шагов на тех же картинках; шаг обучения падает до 0, чтобы шум малых батчей затух; 15 эпох",
+        },
+        {
+            "conditional": True,
+            "normalisation": "modulated",
+            "batch_size": 16,
+            "lr_decay": "cosine",
+            "epochs": 15,
+        },
+    ),
 }
 
 

@@ -1,4 +1,4 @@
-"""DCGAN and the homework's CSPup generator.  Theory: theory/en/gan.md, eqs. (gan.12), (gan.18)-(gan.21).
+"""DCGAN and the homework's CSPup generator.  Theory: theory/en/gan.md, eqs. (gan.12), (gan.18)-(gan.22).
 
 python hw2_gan/networks.py                           # shapes and parameters of the homework's networks
 python hw2_gan/networks.py --size 64 --width 0.25    # of those that train on two CPU cores
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
@@ -21,7 +22,7 @@ SIZES = (32, 64, 128)
 LATENT = 100
 
 Upsampling = Literal["transposed", "nearest"]
-Normalisation = Literal["none", "batch"]
+Normalisation = Literal["none", "batch", "modulated"]
 Activation = Literal["relu", "leaky_relu"]
 Output = Literal["relu", "tanh"]
 
@@ -35,13 +36,50 @@ def upsample(channels: int, kind: Upsampling) -> nn.Module:
     return nn.Upsample(scale_factor=2, mode="nearest")
 
 
-def activated(channels: int, normalisation: Normalisation, activation: Activation) -> list[nn.Module]:
+def activated(
+    channels: int, normalisation: Normalisation, activation: Activation, latent: int = 0
+) -> list[nn.Module]:
     """What follows a convolution: batch normalisation, if any, and the non-linearity.
 
+    `latent`: how many numbers the generator draws an image from; `modulated` normalisation is told them.
     In place, since no layer before it needs its output for the gradient: on a CPU, writing a fresh tensor
     costs more than the arithmetic."""
-    norm = [nn.BatchNorm2d(channels)] if normalisation == "batch" else []
-    return [*norm, nn.ReLU(inplace=True) if activation == "relu" else nn.LeakyReLU(0.2, inplace=True)]
+    norms = {
+        "none": lambda: [],
+        "batch": lambda: [nn.BatchNorm2d(channels)],
+        "modulated": lambda: [ModulatedBatchNorm(channels, latent)],
+    }
+    return [
+        *norms[normalisation](),
+        nn.ReLU(inplace=True) if activation == "relu" else nn.LeakyReLU(0.2, inplace=True),
+    ]
+
+
+class ModulatedBatchNorm(nn.Module):
+    """(B, C, H, W), z (B, D) -> (B, C, H, W): scale and shift of every channel are linear functions of z.
+
+    So an image can be decided on in every layer, not in the first alone (Chen et al. 2019, self-modulation;
+    section 23 of the theory).  Begins as plain batch normalisation."""
+
+    def __init__(self, channels: int, latent: int):
+        super().__init__()
+        self.norm = nn.BatchNorm2d(channels, affine=False)
+        self.modulation = nn.Linear(latent, 2 * channels)
+        nn.init.zeros_(self.modulation.weight)
+        nn.init.zeros_(self.modulation.bias)
+
+    def forward(self, x: Tensor, z: Tensor) -> Tensor:
+        scale, shift = self.modulation(z)[:, :, None, None].chunk(2, 1)
+        return torch.addcmul(shift.to(x.dtype), self.norm(x), (1 + scale).to(x.dtype))
+
+
+class Layers(nn.Sequential):
+    """Layers one after another, with z for those that want it."""
+
+    def forward(self, x: Tensor, z: Tensor | None = None) -> Tensor:
+        for layer in self:
+            x = layer(x, z) if isinstance(layer, (ModulatedBatchNorm, CSPupBlock)) else layer(x)
+        return x
 
 
 class CSPupBlock(nn.Module):
@@ -59,24 +97,26 @@ class CSPupBlock(nn.Module):
         upsampling: Upsampling = "transposed",
         normalisation: Normalisation = "none",
         activation: Activation = "relu",
+        latent: int = 0,
     ):
         super().__init__()
         if in_channels % 2:
             raise ValueError(f"in_channels {in_channels}: the block halves them; use an even number")
         half = in_channels // 2
         self.left = upsample(half, upsampling)
-        self.right = nn.Sequential(
+        self.right = Layers(
             nn.Conv2d(half, half, 1),
-            *activated(half, normalisation, activation),
+            *activated(half, normalisation, activation, latent),
             upsample(half, upsampling),
             nn.Conv2d(half, half, 3, padding=1),
-            *activated(half, normalisation, activation),
+            *activated(half, normalisation, activation, latent),
             nn.Conv2d(half, half, 3, padding=1),
         )
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, z: Tensor | None = None) -> Tensor:
+        """`z`: for modulated normalisation."""
         left, right = x.chunk(2, dim=1)
-        return self.left(left) + self.right(right)
+        return self.left(left) + self.right(right, z)
 
 
 class CSPupGenerator(nn.Module):
@@ -107,23 +147,28 @@ class CSPupGenerator(nn.Module):
         blocks = size.bit_length() - 4  # 128 -> 4, 64 -> 3, 32 -> 2
         channels = check_width(1024, width, halvings=blocks + 1)
         self.latent, self.output = latent, output
-        self.start = nn.Sequential(
-            nn.ConvTranspose2d(latent, channels, 4), *activated(channels, normalisation, activation)
+        self.start = Layers(
+            nn.ConvTranspose2d(latent, channels, 4), *activated(channels, normalisation, activation, latent)
         )
-        options = {"upsampling": upsampling, "normalisation": normalisation, "activation": activation}
-        self.blocks = nn.Sequential(*(CSPupBlock(channels >> level, **options) for level in range(blocks)))
+        options = {"normalisation": normalisation, "activation": activation, "latent": latent}
+        self.blocks = Layers(
+            *(CSPupBlock(channels >> level, upsampling=upsampling, **options) for level in range(blocks))
+        )
         last = channels >> blocks
         if refined:
-            self.end = nn.Sequential(
+            self.end = Layers(
                 nn.ConvTranspose2d(last, last, 4, stride=2, padding=1),
-                *activated(last, normalisation, activation),
+                *activated(last, normalisation, activation, latent),
                 nn.Conv2d(last, 3, 3, padding=1),
             )
         else:
-            self.end = nn.ConvTranspose2d(last, 3, 4, stride=2, padding=1)
+            self.end = Layers(nn.ConvTranspose2d(last, 3, 4, stride=2, padding=1))
 
     def forward(self, z: Tensor) -> Tensor:
-        return to_images(self.end(self.blocks(self.start(z[:, :, None, None]))), self.output)
+        x = z[:, :, None, None]
+        for stage in (self.start, self.blocks, self.end):
+            x = stage(x, z)
+        return to_images(x, self.output)
 
 
 class DCGANGenerator(nn.Module):
@@ -152,6 +197,35 @@ class DCGANGenerator(nn.Module):
         return to_images(self.layers(z[:, :, None, None]), self.output)
 
 
+def one_hot(choices: Tensor, options: tuple[int, ...]) -> Tensor:
+    """int64 (B, A), a choice for each of A attributes with so many options -> float32 (B, sum of options)."""
+    columns = zip(choices.unbind(1), options, strict=True)
+    return torch.cat([F.one_hot(choice, count) for choice, count in columns], 1).float()
+
+
+class ConditionalGenerator(nn.Module):
+    """z (B, D + A) -> images (B, 3, S, S): the last A numbers of z choose an option of each attribute.
+
+    Phi(z_a) is uniform on (0, 1) and is cut into equal parts, eq. (gan.22).  So latents are normal numbers
+    as without attributes, and all that draws from the generator can stay as it is.  `generator` maps D
+    numbers and the choices as one-hot vectors to images.
+    """
+
+    def __init__(self, generator: nn.Module, options: tuple[int, ...]):
+        super().__init__()
+        self.generator, self.options = generator, options
+        self.latent, self.output = generator.latent - sum(options) + len(options), generator.output
+
+    def choices(self, z: Tensor) -> Tensor:  # (B, D + A) -> int64 (B, A)
+        counts = torch.tensor(self.options, device=z.device)
+        shares = torch.special.ndtr(z[:, -len(self.options) :].float())
+        return (shares * counts).long().minimum(counts - 1)  # in float32 a large z has a share of 1
+
+    def forward(self, z: Tensor) -> Tensor:
+        told = one_hot(self.choices(z), self.options)
+        return self.generator(torch.cat([z[:, : -len(self.options)], told.to(z.dtype)], 1))
+
+
 class MinibatchDeviation(nn.Module):
     """(B, C, H, W) -> (B, C + 1, H, W): the new channel holds, for a group of images, how much they differ.
 
@@ -172,7 +246,8 @@ class DCGANDiscriminator(nn.Module):
 
     `normalisation`: batch (as in DCGAN, not after the first layer), spectral (every weight divided by its
     largest singular value, eq. (gan.12), Miyato et al. 2018) or none.  `minibatch_deviation`: before the last
-    layer it is told how much images differ.
+    layer it is told how much images differ.  `options`: of attributes it is told, as many as each has; their
+    part of the logit, eq. (gan.22), is left out where no choices are given.
     """
 
     def __init__(
@@ -182,9 +257,11 @@ class DCGANDiscriminator(nn.Module):
         *,
         normalisation: Literal["batch", "spectral", "none"] = "batch",
         minibatch_deviation: bool = False,
+        options: tuple[int, ...] = (),
     ):
         super().__init__()
         check_size(size)
+        self.options = options
         halvings = size.bit_length() - 3  # down to 4x4
         channels = check_width(64, width, halvings=0)
         constrained = spectral_norm if normalisation == "spectral" else (lambda layer: layer)
@@ -198,7 +275,7 @@ class DCGANDiscriminator(nn.Module):
             before = channels << level
         if minibatch_deviation:
             layers.append(MinibatchDeviation())
-        layers.append(nn.Conv2d(before + minibatch_deviation, 1, 4))
+        layers.append(nn.Conv2d(before + minibatch_deviation, 1 + sum(options), 4))
         self.layers = nn.Sequential(*layers)
         if normalisation == "batch":  # without it weights this small leave no signal after a few layers
             self.apply(initialise_as_dcgan)
@@ -206,8 +283,12 @@ class DCGANDiscriminator(nn.Module):
             if isinstance(layer, nn.Conv2d):
                 constrained(layer)
 
-    def forward(self, images: Tensor) -> Tensor:
-        return self.layers(images).flatten().float()
+    def forward(self, images: Tensor, choices: Tensor | None = None) -> Tensor:  # (B, A) -> (B,)
+        logits = self.layers(images).flatten(1).float()
+        if choices is None:
+            return logits[:, 0]
+        fitting = (logits[:, 1:] * one_hot(choices.to(logits.device), self.options)).sum(1)
+        return logits[:, 0] + fitting / len(self.options) ** 0.5
 
 
 def to_images(x: Tensor, output: Output) -> Tensor:

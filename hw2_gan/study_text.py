@@ -186,10 +186,9 @@ def table(models: Sequence[dict], distance: str, count: int) -> str:
         ("epochs with collapse", "collapsed_epochs", ".1f"),
         ("minutes", "minutes", ".1f"),
     ]
-    columns = [column for column in columns if all(row.get(column[1]) is not None for row in models)]
-    cells = [
-        [row["hypothesis"], *(number(row, key, form, "en") for _, key, form in columns)] for row in models
-    ]
+    columns = [column for column in columns if any(row.get(column[1]) is not None for row in models)]
+    cell = lambda row, key, form: "–" if row.get(key) is None else number(row, key, form, "en")
+    cells = [[row["hypothesis"], *(cell(row, key, form) for _, key, form in columns)] for row in models]
     lines = [["hypothesis", *(title for title, _, _ in columns)], ["---"] * (len(columns) + 1), *cells]
     against = f"{count} samples against {count} test images; mean ± standard deviation over seeds.\n\n"
     return against + "".join(f"| {' | '.join(line)} |\n" for line in lines)

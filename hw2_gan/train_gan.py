@@ -13,6 +13,7 @@ generator that was diverse and falls below half of the data's diversity is repor
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -23,7 +24,7 @@ from torch.nn.utils import parametrize
 from torch.optim import swa_utils
 
 from common import adversarial, augmentation, checkpoints, command_line, data, devices, runs
-from common.data import Batches, ImageSet
+from common.data import Batches, ImageSet, avatars, creatures
 from common.errors import InputError
 from hw2_gan import hypotheses, networks
 from hw2_gan.monitor import Monitor
@@ -42,6 +43,8 @@ GENERATOR_LOSSES = {
     "hinge": adversarial.linear_generator,
     "wasserstein": adversarial.linear_generator,
 }
+TOLD = {"avatars": avatars.CHOICES, "creatures": creatures.OPTIONS}
+"""Sets whose attributes are independent with equally likely options, as eq. (gan.22) has it."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class Config(command_line.TrainingFlags):
     upsampling: networks.Upsampling = "transposed"
     """Of the CSPup blocks: transposed convolution, or nearest neighbours."""
     normalisation: networks.Normalisation = "none"
-    """In the CSPup generator."""
+    """In the CSPup generator; modulated: batch normalisation with scales and shifts that depend on z."""
     activation: networks.Activation = "relu"
     """In the CSPup generator."""
     output: networks.Output = "relu"
@@ -74,6 +77,8 @@ class Config(command_line.TrainingFlags):
     """The discriminator is told how much the images of a batch differ."""
     discriminator_normalisation: Literal["batch", "spectral", "none"] = "batch"
     """Batch as in DCGAN; spectral: every weight divided by its largest singular value."""
+    conditional: bool = False
+    """Both networks are told the attributes: for avatars and creatures."""
     loss: Literal["minimax", "non-saturating", "least-squares", "hinge", "wasserstein"] = "non-saturating"
     """Of both networks."""
     real_label: tuple[float, float] = (1.0, 1.0)
@@ -96,6 +101,8 @@ class Config(command_line.TrainingFlags):
     """Learning rate of the generator."""
     lr_discriminator: float = 2e-4
     """Learning rate of the discriminator."""
+    lr_decay: Literal["none", "cosine"] = "none"
+    """Both learning rates over the run: constant, or half a cosine down to 0."""
     beta1: float = 0.5
     """Adam's average of gradients."""
     beta2: float = 0.999
@@ -120,13 +127,26 @@ class Config(command_line.TrainingFlags):
         return Config(hypothesis=self.hypothesis, **hypotheses.hypothesis(self.hypothesis).flags())
 
 
+def options(config: Config) -> tuple[int, ...]:
+    """How many options each attribute has that the networks are told; empty without --conditional."""
+    return tuple(map(len, TOLD[config.data].values())) if config.conditional else ()
+
+
 def build_generator(config: Config) -> nn.Module:
     """The untrained generator of this run."""
+    told = options(config)
+    generator = build_unconditional(config, networks.LATENT + sum(told))
+    return networks.ConditionalGenerator(generator, told) if told else generator
+
+
+def build_unconditional(config: Config, latent: int) -> nn.Module:
+    """A generator of this run's kind that maps `latent` numbers to images."""
     if config.generator == "dcgan":
-        return networks.DCGANGenerator(config.size, config.width, output=config.output)
+        return networks.DCGANGenerator(config.size, config.width, latent, output=config.output)
     return networks.CSPupGenerator(
         config.size,
         config.width,
+        latent,
         upsampling=config.upsampling,
         normalisation=config.normalisation,
         activation=config.activation,
@@ -142,6 +162,7 @@ def build_discriminator(config: Config) -> nn.Module:
         config.width * config.discriminator_width,
         normalisation=config.discriminator_normalisation,
         minibatch_deviation=config.minibatch_deviation,
+        options=options(config),
     )
 
 
@@ -169,9 +190,11 @@ class Judgement(nn.Module):
         super().__init__()
         self.discriminator = discriminator
 
-    def forward(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, real: Tensor, fake: Tensor, told: Tensor | None = None, chosen: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         with parametrize.cached():
-            return self.discriminator(real), self.discriminator(fake)
+            return self.discriminator(real, told), self.discriminator(fake, chosen)
 
 
 def seen(config: Config, images: Tensor, share_done: float) -> Tensor:
@@ -194,18 +217,23 @@ def discriminator_loss(config: Config, real: Tensor, fake: Tensor) -> Tensor:  #
     return loss(real, fake)
 
 
+def chosen(generator: nn.Module, z: Tensor) -> Tensor | None:  # (B, D) -> int64 (B, A)
+    """The options that latents choose; None without --conditional."""
+    return generator.choices(z) if isinstance(generator, networks.ConditionalGenerator) else None
+
+
 def penalties(
-    config: Config, discriminator: nn.Module, real: Tensor, fake: Tensor, step: int
+    config: Config, discriminator: nn.Module, real: Tensor, fake: Tensor, told: Tensor | None, step: int
 ) -> Tensor | float:
     """The mean penalty on D's gradients as this step's loss contains it, eqs. (gan.9), (gan.10)."""
     total = 0.0
     if step % config.penalty_every:
         return total
+    judge = lambda images: discriminator(images, told)
     if config.r1_gamma:
-        total = config.r1_gamma / 2 * adversarial.r1_penalty(discriminator, real).mean()
+        total = config.r1_gamma / 2 * adversarial.r1_penalty(judge, real).mean()
     if config.gradient_penalty:
-        penalty = adversarial.gradient_penalty(discriminator, real, fake)
-        total = total + config.gradient_penalty * penalty.mean()
+        total = total + config.gradient_penalty * adversarial.gradient_penalty(judge, real, fake).mean()
     return config.penalty_every * total
 
 
@@ -237,11 +265,28 @@ def optimizers(config: Config, generator: nn.Module, discriminator: nn.Module, d
     return adam(generator, config.lr_generator), for_discriminator
 
 
+def set_learning_rates(
+    config: Config,
+    for_generator: torch.optim.Optimizer,
+    for_discriminator: torch.optim.Optimizer,
+    share_done: float,
+) -> None:
+    """Those of the step that ends when `share_done` of the run is done."""
+    share = 0.5 * (1 + math.cos(math.pi * share_done)) if config.lr_decay == "cosine" else 1.0
+    for_generator.param_groups[0]["lr"] = share * config.lr_generator
+    for_discriminator.param_groups[0]["lr"] = share * config.lr_discriminator
+
+
 def check(config: Config) -> None:
     """InputError for numbers no run can have."""
     networks.check_size(config.size)
     if config.data in ("digits", "mnist", "fashion-mnist"):
         raise InputError(f"--data {config.data}: grey images; use avatars, celeba, creatures or a folder")
+    if config.conditional and config.data not in TOLD:
+        raise InputError(
+            f"--conditional --data {config.data}: the networks can be told the attributes of "
+            f"{' and '.join(TOLD)}; take one of these or leave --conditional out"
+        )
     for name in ("epochs", "batch_size", "lr_generator", "lr_discriminator", "penalty_every",
                  "discriminator_width", "discriminator_steps", "generator_steps"):  # fmt: skip
         if getattr(config, name) <= 0:
@@ -269,6 +314,13 @@ def check(config: Config) -> None:
 def load_split(config: Config, split: str, count: int | None = None) -> ImageSet:
     """The images of one split as this run sees them."""
     return data.load(config.data, split, size=config.size, count=count, data_dir=config.data_dir)
+
+
+def attributes(config: Config, images: ImageSet, rows: Tensor | slice = slice(None)) -> Tensor | None:
+    """int64 (N, A): the options of images that the networks are told; None without --conditional."""
+    if not config.conditional:
+        return None
+    return torch.stack([images.attributes[name][rows] for name in TOLD[config.data]], 1)
 
 
 def validation_images(config: Config) -> ImageSet:
@@ -318,12 +370,19 @@ class Latents:
         self.generator.set_state(state["generator"])
 
 
+def generate(generator: nn.Module, latents: Latents) -> tuple[Tensor, Tensor]:
+    """New latents z (B, D) and their images (B, 3, S, S)."""
+    z = latents.draw()
+    return z, generator(z)
+
+
 def main(config: Config) -> Path:
     check(config)
     device = devices.start(config.device, precision=config.precision, seed=config.seed)
     train, validation = training_images(config, device), validation_images(config)
-    generator = device.prepare(build_generator(config), channels_last=True)
-    discriminator = device.prepare(build_discriminator(config), channels_last=True)
+    generator, discriminator = (
+        device.prepare(build(config), channels_last=True) for build in (build_generator, build_discriminator)
+    )
     draw, judge = device.parallel(generator), device.parallel(Judgement(discriminator))
     ema = averaged(config, generator)
     for_generator, for_discriminator = optimizers(config, generator, discriminator, device)
@@ -337,8 +396,7 @@ def main(config: Config) -> Path:
         world_size=device.world_size,
     )
     latents, averages = Latents(config, generator.latent, device), runs.Averages()
-    epoch_steps = len(batches) // config.discriminator_steps
-    steps = config.epochs * epoch_steps
+    steps = config.epochs * (epoch_steps := len(batches) // config.discriminator_steps)
     with (
         runs.start(
             "hw2",
@@ -368,16 +426,18 @@ def main(config: Config) -> Path:
         stream, monitor = batches.forever(), Monitor(run, device, validation)
         for step in run.progress(done + 1, steps):
             share_done = step / steps
+            set_learning_rates(config, for_generator, for_discriminator, share_done)
             discriminator.requires_grad_(True)
             for left in range(config.discriminator_steps, 0, -1):
-                real = seen(config, next(stream).images, share_done)
+                batch = next(stream)
+                real, told = seen(config, batch.images, share_done), attributes(config, train, batch.index)
                 with device.autocast():
                     with torch.set_grad_enabled(left == 1):  # the last images serve G's update too
-                        drawn = (draw if left == 1 else generator)(latents.draw())
+                        z, drawn = generate(draw if left == 1 else generator, latents)
                     fake = seen(config, drawn.detach(), share_done)
-                    real_logits, fake_logits = judge(real, fake)
+                    real_logits, fake_logits = judge(real, fake, told, chosen(generator, z))
                 d_loss = discriminator_loss(config, real_logits, fake_logits)
-                penalty = penalties(config, discriminator, real, fake, step)
+                penalty = penalties(config, discriminator, real, fake, told, step)
                 for_discriminator.zero_grad()
                 (d_loss.mean() + penalty).backward()
                 for_discriminator.step()
@@ -386,8 +446,8 @@ def main(config: Config) -> Path:
             discriminator.requires_grad_(False)  # no gradients of D's weights in G's update
             for number in range(config.generator_steps):
                 with device.autocast():
-                    drawn = draw(latents.draw()) if number else drawn
-                    logits = discriminator(seen(config, drawn, share_done))
+                    z, drawn = generate(draw, latents) if number else (z, drawn)
+                    logits = discriminator(seen(config, drawn, share_done), chosen(generator, z))
                 g_loss = GENERATOR_LOSSES[config.loss](logits)
                 for_generator.zero_grad()
                 g_loss.mean().backward()

@@ -155,12 +155,13 @@ def test_lazy_penalties_weigh_as_much_on_average():
     real, fake = torch.randn(2, 3, 1, 5, 6, dtype=torch.float64)
     config = train_gan.Config(r1_gamma=2.0, gradient_penalty=10.0, penalty_every=4)
     torch.manual_seed(1)
-    values = [train_gan.penalties(config, discriminator, real, fake, step) for step in (1, 2, 3, 4)]
+    judge = lambda images, told: discriminator(images)
+    values = [train_gan.penalties(config, judge, real, fake, None, step) for step in (1, 2, 3, 4)]
     torch.manual_seed(1)
     once = adversarial.r1_penalty(discriminator, real).mean()
     once = once + 10 * adversarial.gradient_penalty(discriminator, real, fake).mean()
     assert values[:3] == [0, 0, 0] and values[3].item() == pytest.approx(4 * once.item(), rel=1e-12)
-    assert train_gan.penalties(train_gan.Config(), discriminator, real, fake, 4) == 0
+    assert train_gan.penalties(train_gan.Config(), judge, real, fake, None, 4) == 0
 
 
 # ---- what D sees

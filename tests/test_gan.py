@@ -331,12 +331,17 @@ def test_means_over_seeds_and_the_table():
 
 
 def test_everyone_after_equally_many_steps():
+    study = compare_hypotheses.Config(budget=0.4)
+    assert compare_hypotheses.steps(study, "base", 1000) == 2 * 15  # 5 epochs times 0.4, 15 batches of 64
+    assert compare_hypotheses.steps(study, "2", 1000) == 8 * 7  # batches of 128
     lines = lambda *values: [{"step": 10 * (i + 1), "fd": value} for i, value in enumerate(values)]
     curves = {"base": [lines(9.0, 8.0)], "3": [lines(7.0, 6.0, 1.0), lines(7.0, 4.0, 1.0)]}
-    assert compare_hypotheses.after_steps_of("base", curves, "fd") == {"base": 8.0, "3": 5.0}
-    longer = compare_hypotheses.after_steps_of("3", curves, "fd")
-    assert longer == {"base": 8.0, "3": 1.0}  # the base run had ended before
-    assert compare_hypotheses.after_steps_of("base", {"3": curves["3"]}, "fd") == {}
+    after = lambda end: compare_hypotheses.after(end, curves, "fd")
+    assert after(20) == {"base": 8.0, "3": 5.0} and after(19) == {"base": 9.0, "3": 7.0}
+    assert after(30) == {"base": 8.0, "3": 1.0}  # the base run had ended before
+    slow = {"6": curves["3"], "7": [[{"step": 25, "fd": 3.0}]]}
+    assert compare_hypotheses.after(20, slow, "fd") == {"6": 5.0}  # 7 had no epoch yet
+    assert compare_hypotheses.after(25, slow, "fd") == {"6": 5.0, "7": 3.0}
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,7 @@ EVERYTHING = {  # whatever draws random numbers or has a state of its own
     "real_label": (0.8, 1.0),
     "instance_noise": 0.1,
     "augment": ("color", "translation", "cutout"),
+    "lr_decay": "cosine",
     "gradient_penalty": 1.0,
     "penalty_every": 2,
 }
@@ -269,7 +270,7 @@ def test_grey_and_odd_sized_pictures_are_brought_to_one_form(tmp_path):
 def test_a_mistake_on_the_command_line_is_one_line():
     command = [sys.executable, SCRIPTS / "train_gan.py", "--hypothesis", "99"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    known = "base, 0, 1, 2, 3, 4, 5, 6"
+    known = "base, 0, 1, 2, 3, 4, 5, 6, 7"
     assert done.returncode == 1
     assert done.stderr.startswith(f"error: --hypothesis 99: unknown; there are {known}")
     assert done.stderr.count("\n") == 1
@@ -306,7 +307,7 @@ def test_evaluation_measures_and_draws(trained, tmp_path):
     assert imageio.immeta(run_dir / "interpolation.gif")["loop"] == 0
     one = config(Path(), tmp_path, **EVERYTHING)
     raw, ema = (eval_gan.load_networks(one, trained, weights)[0] for weights in ("raw", "ema"))
-    assert not torch.equal(raw.end.weight, ema.end.weight)
+    assert not torch.equal(raw.end[0].weight, ema.end[0].weight)
     with pytest.raises(InputError, match=r"best.pt: no such checkpoint"):
         eval_gan.load_networks(one, trained, checkpoint="best")
 
