@@ -42,6 +42,21 @@ def test_the_defaults_are_the_homeworks_generator():
     assert generator.output == "relu"
 
 
+def test_modulated_normalisation_reaches_every_layer():
+    """Latents differ in what a layer is told: after a first step of training, in the last layer too."""
+    generator = networks.CSPupGenerator(32, 0.125, normalisation="modulated", output="tanh", refined=True)
+    told = [module for module in generator.modules() if isinstance(module, networks.ModulatedBatchNorm)]
+    assert len(told) == 1 + 2 * 2 + 1  # start, two blocks with two each, end
+    generator(torch.randn(4, generator.latent)).square().mean().backward()
+    for layer in told:
+        assert layer.modulation.weight.grad.abs().max() > 0
+    nn.init.ones_(told[-1].modulation.weight)
+    generator.eval()
+    x = generator.blocks(generator.start(torch.zeros(1, 100, 1, 1), torch.zeros(1, 100)), torch.zeros(1, 100))
+    one, other = (generator.end(x, z) for z in (torch.zeros(1, 100), torch.ones(1, 100)))
+    assert not torch.allclose(one, other)
+
+
 @pytest.mark.parametrize("upsampling", ["transposed", "nearest"])
 def test_the_block_computes_what_is_drawn(upsampling):
     """Both paths by hand in float64 from the block's own weights, with H != W."""

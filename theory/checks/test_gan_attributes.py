@@ -85,3 +85,18 @@ def test_latents_choose_every_option_equally_often():
         generator(torch.tensor([[0.0] * 6 + [sign * 40.0] * 3 for sign in (-1, 1)])), inner(told)
     )
     assert told[:, 6:].sum(1).tolist() == [3, 3]
+
+
+@verifies("gan.22")
+def test_every_layer_is_told_by_scales_and_shifts():
+    torch.manual_seed(0)
+    layer = networks.ModulatedBatchNorm(3, latent=4).double()
+    x, z = normal(6, 3, 5, 2), normal(6, 4, seed=1)
+    normalised = (x - x.mean((0, 2, 3), keepdim=True)) / (
+        x.var((0, 2, 3), keepdim=True, correction=0) + 1e-5
+    ).sqrt()
+    torch.testing.assert_close(layer(x, z), normalised)  # at the start as without
+    torch.nn.init.normal_(layer.modulation.weight)
+    gamma, beta = layer.modulation.weight.split(3)
+    by_hand = (1 + (z @ gamma.T)[:, :, None, None]) * normalised + (z @ beta.T)[:, :, None, None]
+    torch.testing.assert_close(layer(x, z), by_hand)
