@@ -7,8 +7,8 @@ from course.tables import Column, Table, Text, summary
 from hw2_gan import study_text
 
 STUDY = "hw2_gan/results/study"
-LATER = "hw2_gan/results/study_7_8"
-"""The hypotheses that came later, in a study of their own on another machine."""
+LATER = "hw2_gan/results/study_7"
+"""The hypothesis that came later, in a study of its own on another machine."""
 EVALUATION = "hw2_gan/results/eval_gan"
 
 
@@ -24,6 +24,8 @@ def study_rows(root: Path) -> list[dict]:
     rows = []
     for measured in measurements:
         row = {key.replace(distance, "fd"): value for key, value in measured.items()}
+        for name in ("after_steps_of_base", "after_steps_of_3"):
+            row[name] = "–" if row[name] is None else row[name]  # no epoch had ended by then
         row["collapsed"] = f"{len(measured['collapsed_seeds'])} / {measured['seeds']}"
         for name in ("raw_coverage", "ema_coverage", "ema_evenness", "ema_valid"):
             for end in ("", "_sd"):
@@ -37,17 +39,20 @@ def study_rows(root: Path) -> list[dict]:
 def study_note(root: Path) -> dict[str, str]:
     kept = summary(root, STUDY)
     n, seeds = kept["n_test"], len(kept["seeds"])
-    flags = json.loads((root / STUDY / "config.json").read_text(encoding="utf-8"))
+    flags, later = (
+        json.loads((root / path / "config.json").read_text(encoding="utf-8")) for path in (STUDY, LATER)
+    )
+    precision = f"{flags['precision']} (7: {later['precision']})"
     width, budget = f"{flags['width']:g}", f"{flags['budget']:g}"
     comma = lambda number: number.replace(".", ",")
-    command = "`python3 -m course run --full --only study`"
+    command = "`python3 -m course run --full --only study study_7`"
     return {
-        "en": f"Drawn avatars of 64×64, width {width}, {flags['precision']}, the epochs of every hypothesis "
-        f"times {budget}; {n} generated against {n} test images, mean ± standard deviation over {seeds} "
-        f"seeds; the two columns at equal steps: last weights, {flags['measure_images']} validation "
-        f"images; {kept['device']}, {flags['jobs']} trainings at a time; {command}.",
-        "ru": f"Нарисованные аватары 64×64, ширина {comma(width)}, {flags['precision']}, число эпох каждой "
-        f"гипотезы умножено на {comma(budget)}; {n} сгенерированных картинок против {n} тестовых, среднее ± "
+        "en": f"Drawn avatars of 64×64, width {width}, {precision}, the epochs of every hypothesis times "
+        f"{budget}; {n} generated against {n} test images, mean ± standard deviation over {seeds} seeds; "
+        f"the two columns at equal steps: last weights, {flags['measure_images']} validation images; "
+        f"{kept['device']}, {flags['jobs']} trainings at a time; {command}.",
+        "ru": f"Нарисованные аватары 64×64, ширина {comma(width)}, {precision}, число эпох каждой гипотезы "
+        f"умножено на {comma(budget)}; {n} сгенерированных картинок против {n} тестовых, среднее ± "
         f"стандартное отклонение по {seeds} запускам; два столбца при равном числе шагов: последние веса, "
         f"{flags['measure_images']} валидационных картинок; {kept['device']}, одновременно обучений: "
         f"{flags['jobs']}; {command}.",
@@ -59,10 +64,10 @@ def study_sections(root: Path, language: str) -> str:
 
 
 def eval_sentence(root: Path, language: str) -> str:
-    """What eval_gan.py measured of one training of hypothesis 6."""
+    """What eval_gan.py measured of one training of the last hypothesis."""
     kept = summary(root, EVALUATION)
-    rows = summary(root, STUDY)["rows"]
-    (steps,) = (row["steps"] for row in rows if row["hypothesis"] == "6" and row["seed"] == 0)
+    hypothesis, rows = kept["hypothesis"], summary(root, LATER)["rows"]
+    (steps,) = (row["steps"] for row in rows if row["hypothesis"] == hypothesis and row["seed"] == 0)
     value = {name.removeprefix("eval/"): number for name, number in kept["metrics"].items()}
     show = lambda name, form: format(value[name], form).replace(".", "," if language == "ru" else ".")
     distance = f"{show('fd_avatars_10k', '.0f')} ± {show('fd_avatars_10k_standard_error', '.0f')}"
@@ -75,19 +80,19 @@ def eval_sentence(root: Path, language: str) -> str:
     n = kept["n_test"]
     if language == "ru":
         return (
-            f"Гипотеза 6, первый из запусков ({steps} шагов), усреднённые веса, {n} картинок против {n} "
-            f"тестовых: расстояние Фреше {distance} (погрешность — по картинкам), точность (precision) "
-            f"{precision}, полнота (recall) {recall}. Расстояние до ближайшей обучающей картинки — {nearest} "
-            "от такого же для тестовой; намного меньше единицы значило бы, что генератор копирует. Средний "
-            f"логит дискриминатора: {known} на обучающих, {held_out} на тестовых, {drawn} на "
-            "сгенерированных картинках.\n"
+            f"Гипотеза {hypothesis}, первый из запусков ({steps} шагов), усреднённые веса, {n} картинок "
+            f"против {n} тестовых: расстояние Фреше {distance} (погрешность — по картинкам), точность "
+            f"(precision) {precision}, полнота (recall) {recall}. Расстояние до ближайшей обучающей "
+            f"картинки — {nearest} от такого же для тестовой; намного меньше единицы значило бы, что "
+            f"генератор копирует. Средний логит дискриминатора: {known} на обучающих, {held_out} на "
+            f"тестовых, {drawn} на сгенерированных картинках.\n"
         )
     return (
-        f"Hypothesis 6, the first of its runs ({steps} steps), averaged weights, {n} images against {n} test "
-        f"images: Fréchet distance {distance} (error over images), precision {precision}, recall {recall}. "
-        f"The distance to the nearest training image is {nearest} of that of a test image; far below one, "
-        f"the generator would copy. Mean logit of the discriminator: {known} for training, {held_out} for "
-        f"test, {drawn} for generated images.\n"
+        f"Hypothesis {hypothesis}, the first of its runs ({steps} steps), averaged weights, {n} images "
+        f"against {n} test images: Fréchet distance {distance} (error over images), precision {precision}, "
+        f"recall {recall}. The distance to the nearest training image is {nearest} of that of a test image; "
+        f"far below one, the generator would copy. Mean logit of the discriminator: {known} for training, "
+        f"{held_out} for test, {drawn} for generated images.\n"
     )
 
 

@@ -242,7 +242,7 @@ SCRIPTS = (
         what="a GAN with losses, gradients, Fréchet distance, styles covered, and an alarm for collapse",
         data="avatars",
         short="--hypothesis 6 --epochs 2 --width 0.125 --precision bf16 --measure-images 500",
-        full="--hypothesis 6 --precision bf16 --epochs 16 --measure-images 1000",
+        full="--hypothesis 7 --epochs 6 --measure-images 1000",
         shows=("val/ema_coverage", "val/ema_diversity"),
         keeps_figures=(),
     ),
@@ -256,14 +256,20 @@ SCRIPTS = (
         shows=("eval/precision", "eval/recall", "eval/nearest_training_ratio"),
         keeps_figures=("samples.png", "neighbours.png"),
     ),
-    Script(
-        name="study",
-        file=f"{HW2}/compare_hypotheses.py",
-        what="every hypothesis of convergence at one budget, three seeds",
-        data="avatars",
-        short=None,
-        full="--budget 0.4 --measure-images 1000",
-        shows=(),
+    *(
+        Script(
+            name=name,
+            file=f"{HW2}/compare_hypotheses.py",
+            what=f"{what} at one budget, three seeds",
+            data="avatars",
+            short=None,
+            full=f"--hypotheses {hypotheses} --budget 0.4 --measure-images 1000",
+            shows=(),
+        )
+        for name, what, hypotheses in (
+            ("study", "hypotheses of convergence", "base 0 1 2 3 4 5 6"),
+            ("study_7", "the hypothesis that needs labels", "7 --precision fp32"),
+        )
     ),
     Script(
         name="creatures_ae",
