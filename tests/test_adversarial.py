@@ -10,7 +10,7 @@ from torch import Tensor
 
 from common import adversarial, augmentation
 from common.data import Batches, ImageSet
-from hw2_gan import train_gan
+from hw2_gan import game, train_gan
 
 LN2 = math.log(2)
 
@@ -66,41 +66,41 @@ def test_an_undecided_discriminator_pays_two_ln_2():
 
 @pytest.mark.parametrize("far", [1e4, -1e4])
 def test_a_sure_discriminator_gives_no_nan(far):
-    for loss in set(train_gan.DISCRIMINATOR_LOSSES.values()):
+    for loss in set(game.DISCRIMINATOR_LOSSES.values()):
         real, fake = (torch.tensor([sign * far], requires_grad=True) for sign in (1, -1))
         loss(real, fake).sum().backward()
         assert all(x.grad.isfinite() for x in (real, fake))
-    for loss in set(train_gan.GENERATOR_LOSSES.values()):
+    for loss in set(game.GENERATOR_LOSSES.values()):
         fake = torch.tensor([far], requires_grad=True)
         loss(fake).sum().backward()
         assert loss(fake).isfinite() and fake.grad.isfinite()
 
 
-@pytest.mark.parametrize("name", train_gan.DISCRIMINATOR_LOSSES)
+@pytest.mark.parametrize("name", game.DISCRIMINATOR_LOSSES)
 def test_both_sides_of_every_game_pull_apart(name):
     """D wants logits of real images up and of fake ones down; G wants those of its images up."""
     real, fake = (torch.tensor([0.3], dtype=torch.float64, requires_grad=True) for _ in range(2))
-    train_gan.DISCRIMINATOR_LOSSES[name](real, fake).sum().backward()
+    game.DISCRIMINATOR_LOSSES[name](real, fake).sum().backward()
     assert real.grad < 0 < fake.grad
     fake = torch.tensor([0.3], dtype=torch.float64, requires_grad=True)
-    train_gan.GENERATOR_LOSSES[name](fake).sum().backward()
+    game.GENERATOR_LOSSES[name](fake).sum().backward()
     assert fake.grad < 0
 
 
-@pytest.mark.parametrize("name", train_gan.DISCRIMINATOR_LOSSES)
+@pytest.mark.parametrize("name", game.DISCRIMINATOR_LOSSES)
 def test_the_script_uses_labels_in_cross_entropies_alone(name):
     real, fake = logits()
-    hard = train_gan.discriminator_loss(train_gan.Config(loss=name), real, fake)
+    hard = game.discriminator_loss(train_gan.Config(loss=name), real, fake)
     smooth = train_gan.Config(loss=name, real_label=(0.9, 0.9), fake_label=(0.1, 0.1))
     entropy = name in ("minimax", "non-saturating")
-    assert torch.equal(train_gan.discriminator_loss(smooth, real, fake), hard) != entropy
+    assert torch.equal(game.discriminator_loss(smooth, real, fake), hard) != entropy
 
 
 def test_random_labels_lie_between_both_ends():
-    drawn = train_gan.targets(torch.zeros(10_000), (0.8, 1.0))
+    drawn = game.targets(torch.zeros(10_000), (0.8, 1.0))
     assert 0.8 <= drawn.min() < 0.801 and 0.999 < drawn.max() <= 1
     assert abs(drawn.mean() - 0.9) < 5 * 0.2 / 12**0.5 / 100  # five standard errors
-    assert train_gan.targets(torch.zeros(3), (0.9, 0.9)) == 0.9
+    assert game.targets(torch.zeros(3), (0.9, 0.9)) == 0.9
 
 
 # ---- penalties
@@ -156,12 +156,12 @@ def test_lazy_penalties_weigh_as_much_on_average():
     config = train_gan.Config(r1_gamma=2.0, gradient_penalty=10.0, penalty_every=4)
     torch.manual_seed(1)
     judge = lambda images, told: discriminator(images)
-    values = [train_gan.penalties(config, judge, real, fake, None, step) for step in (1, 2, 3, 4)]
+    values = [game.penalties(config, judge, real, fake, None, step) for step in (1, 2, 3, 4)]
     torch.manual_seed(1)
     once = adversarial.r1_penalty(discriminator, real).mean()
     once = once + 10 * adversarial.gradient_penalty(discriminator, real, fake).mean()
     assert values[:3] == [0, 0, 0] and values[3].item() == pytest.approx(4 * once.item(), rel=1e-12)
-    assert train_gan.penalties(train_gan.Config(), judge, real, fake, None, 4) == 0
+    assert game.penalties(train_gan.Config(), judge, real, fake, None, 4) == 0
 
 
 # ---- what D sees
@@ -227,9 +227,9 @@ def test_every_image_has_its_own_change_and_equal_sets_equal_distributions():
 def test_noise_on_all_images_fades_to_nothing():
     config, images = train_gan.Config(instance_noise=0.4), torch.zeros(20, 3, 32, 32)
     for share_done, expected in ((0.0, 0.4), (0.5, 0.2)):
-        assert train_gan.seen(config, images, share_done).std().item() == pytest.approx(expected, rel=0.03)
-    assert torch.equal(train_gan.seen(config, images, 1.0), images)
-    assert torch.equal(train_gan.seen(train_gan.Config(), images, 0.0), images)
+        assert game.seen(config, images, share_done).std().item() == pytest.approx(expected, rel=0.03)
+    assert torch.equal(game.seen(config, images, 1.0), images)
+    assert torch.equal(game.seen(train_gan.Config(), images, 0.0), images)
 
 
 # ---- latents

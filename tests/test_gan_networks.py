@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from common.errors import InputError
-from hw2_gan import networks, train_gan
+from hw2_gan import game, networks, train_gan
 
 
 @pytest.fixture(autouse=True)
@@ -182,7 +182,7 @@ def test_spectral_norms_stay_at_most_one_while_training():
     real, fake = torch.rand(8, 3, 32, 32), -torch.rand(8, 3, 32, 32)
     before = discriminator.layers[0].weight.detach().clone()
     for _ in range(30):
-        loss = train_gan.discriminator_loss(config, discriminator(real), discriminator(fake)).mean()
+        loss = game.discriminator_loss(config, discriminator(real), discriminator(fake)).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -215,14 +215,14 @@ def test_the_discriminator_is_told_how_much_images_differ():
 def test_spectral_normalisation_is_computed_once_for_real_and_fake():
     discriminator = networks.DCGANDiscriminator(32, 0.125, normalisation="spectral")
     images = torch.randn(4, 3, 32, 32)
-    real, fake = train_gan.Judgement(discriminator)(images, images)
+    real, fake = game.Judgement(discriminator)(images, images)
     assert torch.equal(real, fake)  # the power iteration did not move in between
 
 
 def test_judging_real_and_fake_together_is_judging_each():
     discriminator = networks.DCGANDiscriminator(32, 0.125)
     real, fake = torch.randn(2, 4, 3, 32, 32)
-    both = train_gan.Judgement(discriminator)(real, fake)
+    both = game.Judgement(discriminator)(real, fake)
     alone = discriminator(real), discriminator(fake)
     assert torch.equal(both[0], alone[0]) and torch.equal(both[1], alone[1])
     mixed = discriminator(torch.cat([real, fake]))

@@ -17,7 +17,7 @@ import torch.distributed as dist
 from common import checkpoints, command_line, devices, figures
 from common.data import creatures
 from common.errors import InputError
-from hw2_gan import compare_hypotheses, eval_gan, gan_measures, networks, train_gan
+from hw2_gan import compare_hypotheses, eval_gan, game, gan_measures, networks, train_gan
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "hw2_gan"
 COUNTS = {"train": 96, "val": 24, "test": 24}
@@ -99,7 +99,7 @@ def test_training_leaves_its_numbers_and_pictures(trained):
 @pytest.mark.parametrize(
     "changes",
     [
-        *({"loss": loss} for loss in train_gan.GENERATOR_LOSSES),
+        *({"loss": loss} for loss in game.GENERATOR_LOSSES),
         {"discriminator_normalisation": "spectral", "loss": "hinge"},
         {"discriminator_normalisation": "none", "r1_gamma": 1.0, "penalty_every": 1},
         {"discriminator_normalisation": "none", "loss": "wasserstein", "gradient_penalty": 10.0},
@@ -230,7 +230,7 @@ def test_batch_normalisation_on_two_processes_says_that_results_differ(capsys):
         place = devices.Device(torch.device("cpu"), "fp32", 0, 2)
         for name, warned in (("3", True), ("5", False)):
             preset = dataclasses.replace(train_gan.Config(hypothesis=name).preset(), size=32, width=0.125)
-            place.parallel(train_gan.Judgement(train_gan.build_discriminator(preset)))
+            place.parallel(game.Judgement(train_gan.build_discriminator(preset)))
             assert ("results differ from a single process" in capsys.readouterr().err) == warned
     finally:
         dist.destroy_process_group()
@@ -247,7 +247,7 @@ def test_a_nan_stops_the_run_and_the_last_good_checkpoint_stays(pets, tmp_path, 
         calls.append(fake)
         return torch.sqrt(fake - fake.detach()) * fake if len(calls) == 3 else fake.square()
 
-    monkeypatch.setitem(train_gan.GENERATOR_LOSSES, "non-saturating", loss)
+    monkeypatch.setitem(game.GENERATOR_LOSSES, "non-saturating", loss)
     with pytest.raises(InputError, match=r"loss became nan at step 3; .* keeps last.pt, previous.pt; try"):
         train_gan.main(config(pets, tmp_path, epochs=2, checkpoint_seconds=0))
     (run_dir,) = (tmp_path / "hw2").iterdir()
