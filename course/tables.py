@@ -18,7 +18,8 @@ class Column:
     digits: int = 3
 
     def cell(self, row: dict, language: str) -> str:
-        """A word, or a number with its standard deviation where the row has one under KEY_sd."""
+        """A word, or a number with its standard deviation where the row has one under KEY_sd; Russian writes
+        decimal commas."""
         value = row.get(self.key)
         if isinstance(value, dict):
             return value[language]
@@ -27,7 +28,8 @@ class Column:
         if isinstance(value, str):
             return value
         spread = row.get(f"{self.key}_sd")
-        return f"{value:.{self.digits}f}" + ("" if spread is None else f" ± {spread:.{self.digits}f}")
+        text = f"{value:.{self.digits}f}" + ("" if spread is None else f" ± {spread:.{self.digits}f}")
+        return text.replace(".", ",") if language == "ru" else text
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,15 @@
 """Adversarial losses and penalties against closed forms and torch, differentiable augmentation."""
 
+import dataclasses
 import math
 from collections.abc import Callable
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from common import adversarial, augmentation
+from common import adversarial, augmentation, devices
 from common.data import Batches, ImageSet
 from hw2_gan import game, train_gan
 
@@ -162,6 +163,18 @@ def test_lazy_penalties_weigh_as_much_on_average():
     once = once + 10 * adversarial.gradient_penalty(discriminator, real, fake).mean()
     assert values[:3] == [0, 0, 0] and values[3].item() == pytest.approx(4 * once.item(), rel=1e-12)
     assert game.penalties(train_gan.Config(), judge, real, fake, None, 4) == 0
+
+
+def test_learning_rates_fall_along_half_a_cosine():
+    generator, discriminator = nn.Linear(2, 2), nn.Linear(2, 2)
+    config = train_gan.Config(lr_generator=8e-4, lr_discriminator=3e-4, lr_decay="cosine")
+    both = train_gan.optimizers(config, generator, discriminator, devices.Device(torch.device("cpu")))
+    rates = lambda: [optimizer.param_groups[0]["lr"] for optimizer in both]
+    for share_done, share in ((0.0, 1.0), (0.5, 0.5), (0.75, (1 - 0.5**0.5) / 2), (1.0, 0.0)):
+        train_gan.set_learning_rates(config, *both, share_done)
+        assert rates() == pytest.approx([share * 8e-4, share * 3e-4], abs=1e-18)
+    train_gan.set_learning_rates(dataclasses.replace(config, lr_decay="none"), *both, 0.9)
+    assert rates() == [8e-4, 3e-4]
 
 
 # ---- what D sees
