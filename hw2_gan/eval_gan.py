@@ -9,6 +9,7 @@ samples, an interpolation (figure and looping GIF), the discriminator's opinions
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -23,6 +24,7 @@ from common.errors import InputError
 from common.metrics import extractors, frechet, kernel, precision_recall, spread
 from hw2_gan import gan_figures, gan_measures
 from hw2_gan import train_gan as training
+from hw2_gan.gan_flags import TOLD
 
 
 @dataclass(frozen=True)
@@ -152,11 +154,22 @@ def save_interpolation(folder: Path, generator: nn.Module, frames: int, seed: in
 
 @torch.inference_mode()
 def opinions(discriminator: nn.Module, images: Tensor, choices: Tensor | None) -> Tensor:
-    """The discriminator's logits (N,) of uint8 images (N, 3, S, S), told their options (N, A) if it is
-    conditional."""
-    rows = torch.arange(len(images)).split(gan_measures.CHUNK)
+    """The discriminator's logits (N,) of the first 2,000 uint8 images (N, 3, S, S), told their options (N, A)
+    if it is conditional."""
+    rows = torch.arange(min(len(images), 2000)).split(gan_measures.CHUNK)
     told = lambda index: None if choices is None else choices[index]
     return torch.cat([discriminator(to_model_range(images[index]), told(index)) for index in rows])
+
+
+def obeyed(
+    names: Sequence[str], choices: Tensor, images: Tensor, extractor: extractors.Extractor
+) -> dict[str, float]:
+    """Share of images (N, 3, S, S) that show what was ordered: for each attribute of `choices` (N, A), called
+    `names`, that the extractor knows, and for all of these at once."""
+    found = extractors.predictions_of(images, extractor)
+    right = {name: found[name] == choices[:, i] for i, name in enumerate(names) if name in found}
+    right["all"] = torch.stack(list(right.values())).all(0)
+    return {f"obeyed_{name}": hits.double().mean().item() for name, hits in right.items()}
 
 
 def main(config: Config) -> Path:
@@ -179,15 +192,15 @@ def main(config: Config) -> Path:
         save_neighbours(run.folder / "neighbours.png", images[:8], train, real.extractor)
         generator, discriminator = generator.cpu(), discriminator.cpu()
         save_interpolation(run.folder, generator, config.frames, config.seed)
-        first = slice(0, 2000)
-        choices = training.chosen(generator, gan_measures.latents(generator, len(test), config.seed)[first])
-        logits = {
-            **{
-                name: opinions(discriminator, of.images[first], training.attributes(trained, of, first))
-                for name, of in (("training", train), ("test", test))
-            },
-            "generated": opinions(discriminator, images[first], choices),
+        choices = training.chosen(generator, gan_measures.latents(generator, len(test), config.seed))
+        if choices is not None and real.extractor is not None:
+            numbers |= obeyed(list(TOLD[trained.data]), choices, images, real.extractor)
+        shown = {
+            "training": (train.images, training.attributes(trained, train)),
+            "test": (test.images, training.attributes(trained, test)),
+            "generated": (images, choices),
         }
+        logits = {name: opinions(discriminator, of, told) for name, (of, told) in shown.items()}
         gan_figures.save_opinions(run.folder / "discriminator.png", logits, title)
         run.summary(
             {f"eval/{name}": value for name, value in numbers.items()}

@@ -10,6 +10,7 @@ import torch
 from common import checkpoints, data
 from common.data import avatars, to_model_range
 from common.errors import InputError
+from common.metrics import extractors
 from hw2_gan import compare_hypotheses, eval_gan, networks, train_gan
 
 SMALL = {"size": 32, "width": 0.125, "epochs": 1, "batch_size": 8, "measure_images": 8, "device": "cpu"}
@@ -80,9 +81,24 @@ def test_training_and_evaluation(tmp_path):
     found = eval_gan.opinions(discriminator, test.images, train_gan.attributes(one, test))
     assert found.mean().item() == pytest.approx(logits["eval/d_test_mean_logit"], abs=1e-4)
     assert not torch.allclose(found, eval_gan.opinions(discriminator, test.images, None))
+    assert "eval/obeyed_all" not in summary["metrics"]  # no extractor reads images of 32 pixels
     z = torch.randn(3, generator.latent)
     assert torch.equal(train_gan.chosen(generator, z), generator.choices(z))
     assert train_gan.chosen(generator.generator, z) is None
+
+
+def test_obedience_is_the_share_of_images_that_show_what_was_ordered():
+    images = avatars.draw_set("test", 64, 60, 0)
+    choices = torch.stack([images.attributes[name] for name in avatars.CHOICES], 1)
+    extractor = extractors.load_extractor("avatars")
+    exact = eval_gan.obeyed(list(avatars.CHOICES), choices, images.images, extractor)
+    styles = {*avatars.STYLE_OPTIONS, "expression", "all"}  # of the background the extractor knows nothing
+    assert exact.keys() == {f"obeyed_{name}" for name in styles} and min(exact.values()) > 0.95
+    other = choices.clone()
+    other[:15, 0] = (other[:15, 0] + 1) % 7  # a quarter of the orders for another hair
+    wrong = eval_gan.obeyed(list(avatars.CHOICES), other, images.images, extractor)
+    assert wrong["obeyed_hair"] == pytest.approx(exact["obeyed_hair"] - 0.25, abs=0.02)
+    assert wrong["obeyed_clothes"] == exact["obeyed_clothes"] and wrong["obeyed_all"] <= 0.75
 
 
 @pytest.mark.parametrize("name", ["celeba", "some/folder"])
