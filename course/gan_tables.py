@@ -10,6 +10,27 @@ STUDY = "hw2_gan/results/study"
 LATER = "hw2_gan/results/study_7"
 """The hypothesis that came later, in a study of its own on another machine."""
 EVALUATION = "hw2_gan/results/eval_gan"
+ATTRIBUTES = {
+    "en": {
+        "hair": "hair",
+        "hair_color": "its colour",
+        "accessory": "glasses or none",
+        "clothes": "clothes",
+        "clothes_color": "their colour",
+        "expression": "expression",
+        "all": "all six at once",
+    },
+    "ru": {
+        "hair": "волосы",
+        "hair_color": "их цвет",
+        "accessory": "очки или их отсутствие",
+        "clothes": "одежда",
+        "clothes_color": "её цвет",
+        "expression": "выражение лица",
+        "all": "все шесть сразу",
+    },
+}
+"""What the extractor tells apart, in the order of the style table."""
 
 
 def models(root: Path) -> tuple[list[dict], str]:
@@ -78,6 +99,8 @@ def eval_sentence(root: Path, language: str) -> str:
         show(f"d_{name}_mean_logit", "+.1f") for name in ("training", "test", "generated")
     )
     n = kept["n_test"]
+    ordered = [(name.removeprefix("obeyed_"), value[name]) for name in value if name.startswith("obeyed_")]
+    shares = ", ".join(f"{ATTRIBUTES[language][name]} {100 * share:.0f} %" for name, share in ordered)
     if language == "ru":
         return (
             f"Гипотеза {hypothesis}, первый из запусков ({steps} шагов), усреднённые веса, {n} картинок "
@@ -85,14 +108,16 @@ def eval_sentence(root: Path, language: str) -> str:
             f"(precision) {precision}, полнота (recall) {recall}. Расстояние до ближайшей обучающей "
             f"картинки — {nearest} от такого же для тестовой; намного меньше единицы значило бы, что "
             f"генератор копирует. Средний логит дискриминатора: {known} на обучающих, {held_out} на "
-            f"тестовых, {drawn} на сгенерированных картинках.\n"
+            f"тестовых, {drawn} на сгенерированных картинках. Нарисовано то, что заказано (по мнению "
+            f"экстрактора): {shares}.\n"
         )
     return (
         f"Hypothesis {hypothesis}, the first of its runs ({steps} steps), averaged weights, {n} images "
         f"against {n} test images: Fréchet distance {distance} (error over images), precision {precision}, "
         f"recall {recall}. The distance to the nearest training image is {nearest} of that of a test image; "
         f"far below one, the generator would copy. Mean logit of the discriminator: {known} for training, "
-        f"{held_out} for test, {drawn} for generated images.\n"
+        f"{held_out} for test, {drawn} for generated images. Drawn as ordered, by what the extractor sees: "
+        f"{shares}.\n"
     )
 
 

@@ -265,10 +265,11 @@ SCRIPTS = (
             short=None,
             full=f"--hypotheses {hypotheses} --budget 0.4 --measure-images 1000",
             shows=(),
+            keeps_figures=figures,
         )
-        for name, what, hypotheses in (
-            ("study", "hypotheses of convergence", "base 0 1 2 3 4 5 6"),
-            ("study_7", "the hypothesis that needs labels", "7 --precision fp32"),
+        for name, what, hypotheses, figures in (
+            ("study", "hypotheses of convergence", "base 0 1 2 3 4 5 6", ("curves.png", "samples.png")),
+            ("study_7", "the hypothesis that needs labels", "7 --precision fp32", ("curves.png",)),
         )
     ),
     Script(
