@@ -70,7 +70,7 @@ def test_a_stale_page_is_named_by_check_and_mended_without(tmp_path, monkeypatch
     assert "old" in page.read_text(encoding="utf-8")
     assert results.main([]) == 0 == results.main(["--check"])
     text = page.read_text(encoding="utf-8")
-    assert "| **слово** | **0.91 ± 0.02** |\n| b | не запускалось |\n\nN = 3.\n" in text and text.endswith(
+    assert "| **слово** | **0,91 ± 0,02** |\n| b | не запускалось |\n\nN = 3.\n" in text and text.endswith(
         "\nдальше\n"
     )
     page.write_text("<!-- table: nothing -->\n<!-- end of table -->\n")
