@@ -1,6 +1,7 @@
 """Shared by all tests: one thread per worker, no real data set or home folder touched."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ import torch
 import common  # noqa: F401  makes torchvision importable
 
 torch.set_num_threads(1)
+# a shell starts its background jobs deaf to Ctrl-C, and what they start inherits that: tests send it
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parent.parent
 
