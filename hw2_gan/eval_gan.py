@@ -82,20 +82,14 @@ def test_images(trained: training.Config, count: int) -> ImageSet:
 
 
 @torch.inference_mode()
-def distances(images: Tensor, real: gan_measures.Reference, test: ImageSet, train: ImageSet) -> dict:
+def distances(fake: Tensor, real: gan_measures.Reference, test: ImageSet, train: ImageSet) -> dict:
     """Fréchet distance with its standard error, KID, precision and recall, and how near samples are to
-    training images, on the features of the shipped extractor; nothing where there is none.
+    training images, on the features (N, D) of the shipped extractor; `fake`: those of the samples.
 
     nearest_training_ratio   median distance of a sample to its nearest training image, as a share of the same
                              for test images: far below 1, the generator copies
     """
-    if real.extractor is None:
-        return {}
-    features = {
-        name: extractors.features_of(of, real.extractor)
-        for name, of in (("fake", images), ("test", test), ("train", train))
-    }
-    fake, held_out, known = features["fake"], features["test"], features["train"]
+    held_out, known = (extractors.features_of(of, real.extractor) for of in (test, train))
     distance = spread.jackknife(frechet.frechet_distance_from_features, fake, held_out)
     kid = kernel.kernel_distance(fake, held_out)
     both = precision_recall.precision_recall(held_out, fake)
@@ -162,12 +156,12 @@ def opinions(discriminator: nn.Module, images: Tensor, choices: Tensor | None) -
 
 
 def obeyed(
-    names: Sequence[str], choices: Tensor, images: Tensor, extractor: extractors.Extractor
+    names: Sequence[str], choices: Tensor, features: Tensor, extractor: extractors.Extractor
 ) -> dict[str, float]:
-    """Share of images (N, 3, S, S) that show what was ordered: for each attribute of `choices` (N, A), called
-    `names`, that the extractor knows, and for all of these at once."""
-    found = extractors.predictions_of(images, extractor)
-    right = {name: found[name] == choices[:, i] for i, name in enumerate(names) if name in found}
+    """Share of images, with `features` (N, D), that show what was ordered: for each attribute of `choices`
+    (N, A), called `names`, that the extractor knows, and for all of these at once."""
+    found = extractor.answers(features)
+    right = {name: found[name].cpu() == choices[:, i] for i, name in enumerate(names) if name in found}
     right["all"] = torch.stack(list(right.values())).all(0)
     return {f"obeyed_{name}": hits.double().mean().item() for name, hits in right.items()}
 
@@ -186,15 +180,18 @@ def main(config: Config) -> Path:
     with runs.start("hw2", name, config, device, outdir=config.outdir) as run:
         real = gan_measures.reference(test, device.device)
         images = gan_measures.sample(generator, len(test), config.seed, device.device)
-        numbers = gan_measures.measure(images, real) | distances(images, real, test, train)
+        numbers = gan_measures.measure(images, real)
+        choices = training.chosen(generator, gan_measures.latents(generator, len(test), config.seed))
+        if real.extractor is not None:
+            features = extractors.features_of(images, real.extractor)
+            numbers |= distances(features, real, test, train)
+            if choices is not None:
+                numbers |= obeyed(list(TOLD[trained.data]), choices, features, real.extractor)
         title = f"hypothesis {trained.hypothesis}, {config.weights} weights"
         figures.save_grid(run.folder / "samples.png", images[:80], 10, title=f"Samples: {title}")
         save_neighbours(run.folder / "neighbours.png", images[:8], train, real.extractor)
         generator, discriminator = generator.cpu(), discriminator.cpu()
         save_interpolation(run.folder, generator, config.frames, config.seed)
-        choices = training.chosen(generator, gan_measures.latents(generator, len(test), config.seed))
-        if choices is not None and real.extractor is not None:
-            numbers |= obeyed(list(TOLD[trained.data]), choices, images, real.extractor)
         shown = {
             "training": (train.images, training.attributes(trained, train)),
             "test": (test.images, training.attributes(trained, test)),

@@ -91,12 +91,13 @@ def test_obedience_is_the_share_of_images_that_show_what_was_ordered():
     images = avatars.draw_set("test", 64, 60, 0)
     choices = torch.stack([images.attributes[name] for name in avatars.CHOICES], 1)
     extractor = extractors.load_extractor("avatars")
-    exact = eval_gan.obeyed(list(avatars.CHOICES), choices, images.images, extractor)
+    features = extractors.features_of(images, extractor)
+    exact = eval_gan.obeyed(list(avatars.CHOICES), choices, features, extractor)
     styles = {*avatars.STYLE_OPTIONS, "expression", "all"}  # of the background the extractor knows nothing
     assert exact.keys() == {f"obeyed_{name}" for name in styles} and min(exact.values()) > 0.95
     other = choices.clone()
     other[:15, 0] = (other[:15, 0] + 1) % 7  # a quarter of the orders for another hair
-    wrong = eval_gan.obeyed(list(avatars.CHOICES), other, images.images, extractor)
+    wrong = eval_gan.obeyed(list(avatars.CHOICES), other, features, extractor)
     assert wrong["obeyed_hair"] == pytest.approx(exact["obeyed_hair"] - 0.25, abs=0.02)
     assert wrong["obeyed_clothes"] == exact["obeyed_clothes"] and wrong["obeyed_all"] <= 0.75
 

@@ -127,8 +127,9 @@ def test_copies_are_their_own_nearest_neighbours(tmp_path, monkeypatch, by):
 def test_a_generator_that_copies_is_told_from_one_that_learns():
     train, test = (avatars.draw_set(split, 64, 60, 0) for split in ("train", "test"))
     real = gan_measures.reference(test)
-    copies = eval_gan.distances(train.images, real, test, train)
-    as_good = eval_gan.distances(test.images, real, test, train)
+    features = lambda images: extractors.features_of(images, real.extractor)
+    copies = eval_gan.distances(features(train), real, test, train)
+    as_good = eval_gan.distances(features(test), real, test, train)
     assert copies["nearest_training_ratio"] < 0.01 and as_good["nearest_training_ratio"] == 1
     assert as_good["precision"] == as_good["recall"] == 1
     assert {"fd_avatars_60_standard_error", "kid_avatars_60"} <= copies.keys()
