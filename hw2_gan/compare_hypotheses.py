@@ -245,7 +245,7 @@ def check(config: Config) -> None:
         try:
             training.check(replace(training.Config(hypothesis=name).preset(), **shared_flags(config)))
         except InputError as error:
-            raise InputError(f"--hypotheses {name}: {error}") from error
+            raise InputError(f"--hypotheses {name}: {error}, or name other hypotheses") from error
     if config.budget <= 0 or config.jobs < 1 or config.samples < 2:
         raise InputError(
             f"--budget {config.budget:g} --jobs {config.jobs} --samples {config.samples}: above 0, at least "
