@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
+import json
+import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
+import pydantic
+import torch
 import tyro
 
 from common import checkpoints, devices, runs
@@ -15,31 +21,12 @@ from common.errors import InputError
 
 Config = TypeVar("Config")
 
-
-@dataclasses.dataclass(frozen=True)
-class TrainingFlags:
-    """The flags that every training script has; a script's Config adds its own."""
-
-    seed: int = 0
-    """Of weights, order and noise."""
-    device: str = "auto"
-    """auto, cpu, mps, cuda or cuda:N."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """Number format of the forward pass while training; losses, weights and evaluation stay float32."""
-    checkpoint_seconds: float = 60
-    """Time between checkpoints."""
-    wandb: Literal["off", "offline", "online"] = "off"
-    """Also log to Weights & Biases."""
-    data_dir: Path | None = None
-    """Where image sets lie or are put; default `data/` of the repository."""
-    outdir: Path = Path("runs")
-    """Parent of the run directories."""
-    resume: Path | None = None
-    """Run directory to go on with; its config.json gives all other flags."""
-
-
-CHANGEABLE_ON_RESUME = {"epochs", "steps", "device", "wandb", "resume", "outdir", "data_dir", "jobs"}
-"""Flags that a resumed run may be given anew; every other one would make it another run."""
+CHANGEABLE_ON_RESUME = {
+    *("epochs", "steps", "device", "wandb", "resume", "outdir", "data", "data_dir", "jobs"),
+    "checkpoint_seconds",
+}
+"""Flags that a resumed run may be given anew; every other one would make it another run.  Whether `data` are
+the same images in another place, the checkpoint knows."""
 
 
 def run(
@@ -53,27 +40,40 @@ def run(
     config.json.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
+    _open_streams()
     try:
         main(parse(config_class, arguments, _description(main.__globals__.get("__doc__") or "")))
         devices.leave()
+        sys.stdout.flush()
     except InputError as error:
         sys.exit(f"error: {error}")
     except checkpoints.Stopped as stop:  # SIGINT or SIGTERM, after the checkpoint was written
         print(stop, file=sys.stderr)
         sys.exit(128 + stop.signal_number)
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # asked again while Python ends: it does end
         sys.exit(130)
     except BrokenPipeError:  # the reader of a pipe went away: `script | head`
-        sys.stderr.close()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left has nowhere to go
         sys.exit(1)
+    except (MemoryError, RuntimeError) as error:
+        if not _out_of_memory(error):
+            raise
+        sys.exit(
+            f"error: not enough memory ({str(error).splitlines()[0] if str(error) else 'MemoryError'}); make "
+            "--batch-size, the images or the network smaller, or ask for fewer images"
+        )
 
 
 def parse(config_class: type[Config], arguments: list[str], description: str = "") -> Config:
-    """The configuration that `arguments` ask for.
+    """The configuration that `arguments` ask for, every flag in the range it was declared with.
 
     A class with a method `preset` chooses its own defaults: the configuration it returns holds what one flag
     implies for the others, and flags that were given win over it."""
-    read = lambda default: tyro.cli(config_class, args=arguments, description=description, default=default)
+    _plumbing_last(config_class)
+    read = lambda default: checked(
+        tyro.cli(config_class, args=arguments, description=description, default=default)
+    )
     config = read(None)
     if getattr(config, "resume", None) is None:
         return read(config.preset()) if hasattr(config, "preset") else config
@@ -82,12 +82,63 @@ def parse(config_class: type[Config], arguments: list[str], description: str = "
     for field in dataclasses.fields(config_class):
         was, now = getattr(saved, field.name), getattr(resumed, field.name)
         if was != now and field.name not in CHANGEABLE_ON_RESUME:
-            flag = "--" + field.name.replace("_", "-")
             raise InputError(
-                f"{flag}: {config.resume} was started with {was}, not {now}; "
+                f"{flag(field.name)}: {config.resume} was started with {was}, not {now}; "
                 "leave the flag out to resume it, or start a new run"
             )
     return resumed
+
+
+def checked(config: Config) -> Config:
+    """The same configuration with `~` in its paths expanded; InputError naming the first flag that is out of
+    its range."""
+    try:
+        sound = _adapter(type(config)).validate_python(vars(config))
+    except pydantic.ValidationError as error:
+        raise InputError(_first_problem(error)) from None
+    paths = {name: path.expanduser() for name, path in vars(sound).items() if isinstance(path, Path)}
+    return dataclasses.replace(sound, **paths)
+
+
+def flag(name: str) -> str:
+    """`--batch-size` for batch_size."""
+    return "--" + name.replace("_", "-")
+
+
+def config_from_run(config_class: type[Config], run_dir: Path) -> Config:
+    """The configuration a run was started with, from its config.json."""
+    values = runs.read_json(Path(run_dir) / "config.json")
+    names = {field.name for field in dataclasses.fields(config_class)}
+    unknown, missing = values.keys() - names, names - values.keys()
+    if unknown or missing:
+        raise InputError(
+            f"{run_dir}/config.json: not a run of this script "
+            f"(unknown: {sorted(unknown) or 'none'}, missing: {sorted(missing) or 'none'}); "
+            "give a run directory that this script made"
+        )
+    try:  # strict: a number in quotes is a file that was edited
+        return _adapter(config_class).validate_json(json.dumps(values), strict=True)
+    except pydantic.ValidationError as error:
+        raise InputError(f"{run_dir}/config.json: {_first_problem(error)}") from None
+
+
+def _adapter(config_class: type) -> pydantic.TypeAdapter:
+    """What checks values against the annotations of a Config."""
+    return pydantic.TypeAdapter(config_class)
+
+
+def _first_problem(error: pydantic.ValidationError) -> str:
+    problem = error.errors()[0]
+    said = problem["msg"].removeprefix("Value error, ").replace("Input should", "must")
+    given = "" if problem["input"] is None else f" {problem['input']}"
+    return f"{flag(str(problem['loc'][0]))}{given}: {said}"
+
+
+def _plumbing_last(config_class: type) -> None:
+    """--help shows a script's own flags before the inherited ones."""
+    fields, own = config_class.__dataclass_fields__, inspect.get_annotations(config_class)
+    for name in [name for name in fields if name not in own]:
+        fields[name] = fields.pop(name)
 
 
 def _description(module_docstring: str) -> str:
@@ -96,22 +147,18 @@ def _description(module_docstring: str) -> str:
     return "\n\n".join(text for text in paragraphs if not text.startswith(("python ", "torchrun ")))
 
 
-def config_from_run(config_class: type[Config], run_dir: Path) -> Config:
-    """The configuration a run was started with, from its config.json."""
-    values = runs.read_json(Path(run_dir) / "config.json")
-    types = {field.name: field.type for field in dataclasses.fields(config_class)}
-    unknown, missing = values.keys() - types.keys(), types.keys() - values.keys()
-    if unknown or missing:
-        raise InputError(
-            f"{run_dir}/config.json: not a run of this script "
-            f"(unknown: {sorted(unknown) or 'none'}, missing: {sorted(missing) or 'none'}); "
-            "give a run directory that this script made"
-        )
-    return config_class(**{name: _from_json(value, types[name]) for name, value in values.items()})
+def _open_streams() -> None:
+    """A closed stdout or stderr swallows what is printed; letters its encoding lacks come as \\uXXXX."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  open to the end
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
 
 
-def _from_json(value, annotation):
-    """JSON has no paths and no tuples: put them back where the field's annotation asks for them."""
-    if isinstance(value, list):
-        return tuple(value)
-    return Path(value) if isinstance(value, str) and "Path" in str(annotation) else value
+def _out_of_memory(error: Exception) -> bool:
+    text = str(error)
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(
+        sign in text for sign in ("not enough memory", "can't allocate memory", "storage size calculation")
+    )

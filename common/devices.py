@@ -7,6 +7,7 @@ import random
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -20,7 +21,8 @@ from common.errors import InputError
 class Device:
     """The device and number format of this process, and its place among the processes of the run."""
 
-    device: torch.device
+    torch: torch.device
+    """Where tensors live."""
     precision: str = "fp32"
     """`fp32`, or `bf16` for autocast to bfloat16 (weights, optimiser and losses stay float32)."""
     rank: int = 0
@@ -33,11 +35,11 @@ class Device:
 
     def autocast(self) -> AbstractContextManager:
         """The number format of forward passes."""
-        return torch.autocast(self.device.type, torch.bfloat16) if self.precision == "bf16" else nullcontext()
+        return torch.autocast(self.torch.type, torch.bfloat16) if self.precision == "bf16" else nullcontext()
 
     def prepare(self, model: nn.Module, *, channels_last: bool = False) -> nn.Module:
         """Move `model` here; `channels_last` suits convolutions on CPUs and tensor cores."""
-        model = model.to(self.device)
+        model = model.to(self.torch)
         return model.to(memory_format=torch.channels_last) if channels_last else model
 
     def parallel(self, model: nn.Module) -> nn.Module:
@@ -48,9 +50,9 @@ class Device:
         """
         if self.world_size == 1:
             return model
-        if self.device.type == "cuda":  # replaces the layers inside `model`
+        if self.torch.type == "cuda":  # replaces the layers inside `model`
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
-            return nn.parallel.DistributedDataParallel(model, device_ids=[self.device.index])
+            return nn.parallel.DistributedDataParallel(model, device_ids=[self.torch.index])
         if self.is_main and any(
             isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()
         ):
@@ -91,16 +93,24 @@ class Device:
         return box
 
 
-def start(name: str = "auto", *, precision: str = "fp32", seed: int = 0) -> Device:
+def start(
+    name: str = "auto",
+    *,
+    precision: str = "fp32",
+    seed: int = 0,
+    processes: Literal["any", "one"] = "any",
+) -> Device:
     """Choose the device, join torchrun's processes if there are any, and seed every generator.
 
     `name` is `auto` (CUDA, then Apple's MPS, then the CPU), `cpu`, `mps`, `cuda` or `cuda:N`.  Under torchrun
     each process takes the GPU of its LOCAL_RANK over NCCL, or the CPU over Gloo.  Each process draws its own
     random numbers: its seed is `seed + 1000003 * rank`.  On a CPU without bfloat16 instructions `bf16`
-    becomes `fp32`, which is said on stderr.
+    becomes `fp32`, which is said on stderr.  `processes`: `one` refuses torchrun, for what trains in minutes.
     """
-    rank, world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    device = _choose(name, int(os.environ.get("LOCAL_RANK", "0")))
+    rank, world_size, local_rank = _place()
+    if world_size > 1 and processes == "one":
+        raise InputError("torchrun: these networks train in minutes; start the script with python")
+    device = _choose(name, local_rank)
     if device.type == "cuda":
         torch.cuda.set_device(device)
         torch.backends.cudnn.benchmark = True
@@ -140,6 +150,25 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
+
+
+def _place() -> tuple[int, int, int]:
+    """Rank, number of processes and local rank, as torchrun says them; a process alone where nothing is said.
+
+    InputError where the environment says only a part of it: schedulers leave such variables behind."""
+    said = {name: os.environ.get(name, "").strip() for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
+    if said["WORLD_SIZE"] in ("", "1"):
+        return 0, 1, 0
+    needed = {**said, **{name: os.environ.get(name, "") for name in ("MASTER_ADDR", "MASTER_PORT")}}
+    missing = [name for name, value in needed.items() if not value]
+    numbers = [value for value in said.values() if value]
+    if missing or not all(value.isdecimal() for value in numbers):
+        raise InputError(
+            f"WORLD_SIZE={said['WORLD_SIZE']} is set in the environment, but "
+            + (f"{', '.join(missing)} not" if missing else f"not all of {', '.join(said)} are numbers")
+            + "; start several processes with torchrun, or unset WORLD_SIZE for one"
+        )
+    return int(said["RANK"]), int(said["WORLD_SIZE"]), int(said["LOCAL_RANK"])
 
 
 def _choose(name: str, local_rank: int) -> torch.device:

@@ -178,9 +178,9 @@ class Averages:
             self.sums[name] = self.sums[name] + total if name in self.sums else total
         self.count += len(next(iter(values.values())))
 
-    def take(self, device: Device) -> dict[str, float]:
-        """The means over all processes since the last call."""
-        means = {name: device.mean(total / self.count).item() for name, total in self.sums.items()}
+    def take(self, device: Device, prefix: str = "train/") -> dict[str, float]:
+        """The means over all processes since the last call, their names after `prefix`."""
+        means = {prefix + name: device.mean(total / self.count).item() for name, total in self.sums.items()}
         self.sums, self.count = {}, 0
         return means
 
@@ -191,28 +191,21 @@ class Averages:
         self.sums, self.count = state["sums"], state["count"]
 
 
-def start(
-    homework: str,
-    name: str,
-    config: Any,
-    device: Device,
-    *,
-    outdir: Path | str = "runs",
-    resume: Path | None = None,
-    wandb: str = "off",
-) -> Run:
+def start(homework: str, name: str, config: Any, device: Device) -> Run:
     """Make `OUTDIR/HOMEWORK/NNNN-NAME` (the next number) with config.json and env.json, or open the one to
     resume.
 
-    Raises InputError when the directory cannot be written or `resume` is not a run.
+    `config`: the script's flags; `outdir`, `resume` and `wandb` are read from it where it has them.  Raises
+    InputError when the directory cannot be written or `resume` is not a run.
     """
+    wandb, resume = getattr(config, "wandb", "off"), getattr(config, "resume", None)
     if resume is not None:
         if not (Path(resume) / "config.json").is_file():
             raise InputError(f"--resume {resume}: no config.json there; name a run directory")
         if device.is_main:  # flags that may change on resume: --epochs, --device, ...
             write_json(Path(resume) / "config.json", {**dataclasses.asdict(config), "resume": None})
         return Run(resume, device, wandb)
-    folder = device.broadcast(_next_folder(Path(outdir) / homework, name) if device.is_main else None)
+    folder = device.broadcast(_next_folder(Path(config.outdir) / homework, name) if device.is_main else None)
     run = Run(folder, device, wandb)
     if device.is_main:
         write_json(folder / "config.json", dataclasses.asdict(config))
@@ -282,9 +275,9 @@ def _script() -> str:
 
 def device_name(device: Device) -> str:
     """For people: the GPU's name, or the number of CPU threads."""
-    if device.device.type == "cuda":
-        return torch.cuda.get_device_name(device.device)
-    return f"{device.device.type}, {torch.get_num_threads()} threads"
+    if device.torch.type == "cuda":
+        return torch.cuda.get_device_name(device.torch)
+    return f"{device.torch.type}, {torch.get_num_threads()} threads"
 
 
 def read_json(path: Path) -> dict:

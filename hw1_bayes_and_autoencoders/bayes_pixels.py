@@ -228,7 +228,7 @@ def main(config: Config) -> None:
         )
     judged = {"train": train[: max(config.held_out_count, 1)], "val": held_out}
     judged = {split: images for split, images in judged.items() if len(images)}
-    with runs.start("hw1", "bayes-pixels", config, device, outdir=config.outdir) as run:
+    with runs.start("hw1", "bayes-pixels", config, device) as run:
         shape = "x".join(map(str, train.shape[1:]))
         run.say(f"{len(train)} training and {len(held_out)} held-out images of {shape}")
         generator = torch.Generator().manual_seed(config.seed)

@@ -276,7 +276,7 @@ def main(config: Config) -> None:
     models = {"MLE": mle, f"α = {config.alpha:g}": smoothed}
     asked = resolve(attributes, config.ask)
     device = devices.start("cpu", seed=config.seed)
-    with runs.start("hw1", "bayes-styles", config, device, outdir=config.outdir) as run:
+    with runs.start("hw1", "bayes-styles", config, device) as run:
         run.say(style_figures.theta_table(attributes, mle.theta, smoothed.theta))
         generator = torch.Generator().manual_seed(config.seed)
         drawn = {name: model.sample(config.count, generator) for name, model in models.items()}

@@ -263,7 +263,7 @@ def main(config: Config) -> Path:
     rows = averaged([row for one in scored for row in rows_of(one, config)])
     best = best_row(rows)
     name = f"eval-autoencoder-{Path(data.pop()).name}"
-    with runs.start("hw1", name, config, device, outdir=config.outdir) as run:
+    with runs.start("hw1", name, config, device) as run:
         table = markdown_table(rows, best)
         runs.write_text_atomic(run.folder / "table.md", table)
         run.say(table)

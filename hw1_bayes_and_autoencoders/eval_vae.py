@@ -244,7 +244,7 @@ def main(config: Config) -> Path:
     extractor = vae_measures.extractor_for(sets["test"])
     count = min(config.samples, len(sets["test"]))  # as many generated images as real ones
     distance = extractors.metric_name(first.data, count)
-    with runs.start("hw1", f"eval-vae-{Path(first.data).name}", config, device, outdir=config.outdir) as run:
+    with runs.start("hw1", f"eval-vae-{Path(first.data).name}", config, device) as run:
         rows, drawn = [], []
         for run_dir in config.run_dirs:
             trained = training_config(run_dir, config)

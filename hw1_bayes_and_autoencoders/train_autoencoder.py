@@ -20,14 +20,14 @@ from typing import Literal
 
 import torch
 
-from common import checkpoints, command_line, devices, figures, runs
+from common import checkpoints, command_line, devices, figures, flags, resumable, runs
 from common.data import Batches, ImageSet, to_model_range, to_uint8
 from common.errors import InputError
 from hw1_bayes_and_autoencoders import anomaly_data, autoencoders
 
 
 @dataclass(frozen=True)
-class Config(command_line.TrainingFlags):
+class Config(flags.TrainingFlags):
     """Flags of train_autoencoder.py."""
 
     data: str = "wells"
@@ -127,35 +127,14 @@ def main(config: Config) -> Path:
         raise InputError(
             f"--batch-size {config.batch_size}: only {len(train)} training images; use a smaller one"
         )
-    batches = Batches(
-        train,
-        config.batch_size,
-        drop_last=True,
-        seed=config.seed,
-        device=device.device,
-        rank=device.rank,
-        world_size=device.world_size,
-    )
-    val_batches = Batches(val, 256, shuffle=False, device=device.device)
+    batches = Batches(train, config.batch_size, device, drop_last=True, seed=config.seed)
+    val_batches = Batches(val, 256, device.torch, shuffle=False)
     averages = runs.Averages()
 
     name = f"{config.name}-{Path(config.data).name}"
-    with (
-        runs.start(
-            "hw1", name, config, device, outdir=config.outdir, resume=config.resume, wandb=config.wandb
-        ) as run,
-        checkpoints.Checkpoints(
-            run.checkpoints_dir,
-            device,
-            every_seconds=config.checkpoint_seconds,
-            model=model,
-            optimizer=optimizer,
-            batches=batches,
-            averages=averages,
-        ) as saver,
-    ):
-        done = saver.resume() if config.resume else 0
-        run.rewind(done)
+    with resumable.start(
+        "hw1", name, config, device, model=model, optimizer=optimizer, batches=batches, averages=averages
+    ) as (run, saver, done):
         stream = batches.forever()
         for step in run.progress(done + 1, config.epochs * len(batches)):
             with device.autocast():
@@ -170,14 +149,7 @@ def main(config: Config) -> Path:
                 val_mse = mean_squared_error(model, val_batches)
                 means = averages.take(device)
                 saver.require_finite(step, *means.values())
-                run.log(
-                    step,
-                    {
-                        "epoch": step // len(batches),
-                        "val/mse": val_mse,
-                        **{f"train/{name}": mean for name, mean in means.items()},
-                    },
-                )
+                run.log(step, {"epoch": step // len(batches), "val/mse": val_mse, **means})
                 saver.save_if_best(step, val_mse)
             saver.save_if_due(step, loss)
         saver.save(config.epochs * len(batches))

@@ -31,7 +31,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import swa_utils
 
-from common import checkpoints, command_line, data, devices, figures, runs
+from common import checkpoints, command_line, data, devices, figures, flags, resumable, runs
 from common.data import Batches, ImageSet, to_model_range, to_uint8
 from common.errors import InputError
 from hw1_bayes_and_autoencoders import vae
@@ -41,7 +41,7 @@ DEAD_NATS = 0.01
 
 
 @dataclass(frozen=True)
-class Config(command_line.TrainingFlags):
+class Config(flags.TrainingFlags):
     """Flags of train_vae.py."""
 
     data: str = "digits"
@@ -170,38 +170,24 @@ def main(config: Config) -> Path:
     model = device.prepare(build_model(config, train), channels_last=config.arch != "mlp")
     loss_terms = device.parallel(model)  # DistributedDataParallel gives every process the weights of rank 0
     ema = averaged(config, model) if config.ema else None
-    optimizer = torch.optim.Adam(model.parameters(), lr=config.lr, fused=device.device.type != "mps")
-    batches = Batches(
-        train,
-        config.batch_size,
-        drop_last=True,
-        seed=config.seed,
-        device=device.device,
-        rank=device.rank,
-        world_size=device.world_size,
-    )
-    val_batches = Batches(val, 500, shuffle=False, device=device.device)
+    optimizer = torch.optim.Adam(model.parameters(), lr=config.lr, fused=device.torch.type != "mps")
+    batches = Batches(train, config.batch_size, device, drop_last=True, seed=config.seed)
+    val_batches = Batches(val, 500, device.torch, shuffle=False)
     averages = runs.Averages()
     steps, warmup_steps = config.epochs * len(batches), config.warmup_epochs * len(batches)
 
     name = f"{config.model_name}-{Path(config.data).name}"
-    with (
-        runs.start(
-            "hw1", name, config, device, outdir=config.outdir, resume=config.resume, wandb=config.wandb
-        ) as run,
-        checkpoints.Checkpoints(
-            run.checkpoints_dir,
-            device,
-            every_seconds=config.checkpoint_seconds,
-            model=model,
-            optimizer=optimizer,
-            batches=batches,
-            averages=averages,
-            **({"ema": ema} if ema else {}),
-        ) as saver,
-    ):
-        done = saver.resume() if config.resume else 0
-        run.rewind(done)
+    with resumable.start(
+        "hw1",
+        name,
+        config,
+        device,
+        model=model,
+        optimizer=optimizer,
+        batches=batches,
+        averages=averages,
+        ema=ema,
+    ) as (run, saver, done):
         stream, dead = batches.forever(), 0
         for step in run.progress(done + 1, steps):
             beta = config.beta * min(1, step / warmup_steps) if warmup_steps else config.beta
@@ -222,8 +208,7 @@ def main(config: Config) -> Path:
                 means = averages.take(device)
                 saver.require_finite(step, *means.values())
                 values = {f"val/{name}": mean for name, mean in val_means.items()}
-                values |= {f"train/{name}": mean for name, mean in means.items()}
-                values |= {"train/beta": beta, "val/kl_per_dimension_nats": kl}
+                values |= means | {"train/beta": beta, "val/kl_per_dimension_nats": kl}
                 run.log(step, {"epoch": step // len(batches), **values})
                 dead = warn_of_dead(run, kl, dead, step // len(batches))
                 saver.save_if_best(step, val_means["loss_nats"])

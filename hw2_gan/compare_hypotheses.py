@@ -310,9 +310,9 @@ def main(config: Config) -> Path:
     one = training.Config(**shared_flags(config), data_dir=config.data_dir)
     images = len(training.load_split(one, "train"))  # drawn or decoded once, before several processes do
     training.validation_images(one)
-    real = gan_measures.reference(eval_gan.test_images(one, config.samples), device.device)
+    real = gan_measures.reference(eval_gan.test_images(one, config.samples), device.torch)
     name = f"study-{Path(config.data).name}"
-    with runs.start("hw2", name, config, device, outdir=config.outdir, resume=config.resume) as run:
+    with runs.start("hw2", name, config, device) as run:
         train_all(config, run, real)
         report(config, run, real, images)
     return run.folder

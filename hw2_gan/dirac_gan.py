@@ -213,7 +213,7 @@ def main(config: Config) -> None:
     """Train the two numbers in every game, both ways; draw."""
     check(config)
     device = devices.start("cpu")
-    with runs.start("hw2", "dirac-gan", config, device, outdir=config.outdir) as run:
+    with runs.start("hw2", "dirac-gan", config, device) as run:
         all_games, paths, metrics = games(config), {}, {}
         for name, game in all_games.items():
             paths[name] = {how: train(game, config, how == "alternating")

@@ -177,9 +177,9 @@ def main(config: Config) -> Path:
     generator, discriminator = device.prepare(generator), device.prepare(discriminator)
     train, test = training.load_split(trained, "train"), test_images(trained, config.samples)
     name = f"eval-gan-{trained.hypothesis}-{Path(trained.data).name}"
-    with runs.start("hw2", name, config, device, outdir=config.outdir) as run:
-        real = gan_measures.reference(test, device.device)
-        images = gan_measures.sample(generator, len(test), config.seed, device.device)
+    with runs.start("hw2", name, config, device) as run:
+        real = gan_measures.reference(test, device.torch)
+        images = gan_measures.sample(generator, len(test), config.seed, device.torch)
         numbers = gan_measures.measure(images, real)
         choices = training.chosen(generator, gan_measures.latents(generator, len(test), config.seed))
         if real.extractor is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from common import command_line
+from common import flags
 from common.data import avatars, creatures
 from common.errors import InputError
 from hw2_gan import hypotheses, networks
@@ -15,7 +15,7 @@ TOLD = {"avatars": avatars.CHOICES, "creatures": creatures.OPTIONS}
 
 
 @dataclass(frozen=True)
-class Config(command_line.TrainingFlags):
+class Config(flags.TrainingFlags):
     """Flags of train_gan.py.  Their defaults are the base run's; --hypothesis changes them."""
 
     hypothesis: str = "base"

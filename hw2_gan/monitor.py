@@ -20,7 +20,7 @@ class Monitor:
         started = device.is_main and (run.folder / "metrics.jsonl").is_file()
         logged = runs.read_metrics(run.folder) if started else []
         self.diversities = [line["val/raw_diversity"] for line in logged]
-        self.real = gan_measures.reference(images, device.device) if device.is_main else None
+        self.real = gan_measures.reference(images, device.torch) if device.is_main else None
 
     def epoch(self, step: int, means: dict[str, float], generator: nn.Module, ema: nn.Module) -> float | None:
         """Log everything after an epoch; returns the Fréchet distance of the averaged weights, if any."""
@@ -29,7 +29,7 @@ class Monitor:
         gan_measures.settle(ema)
         numbers = {}
         for version, network in (("raw", generator), ("ema", ema)):
-            images = gan_measures.sample(network, self.real.count, seed=1, device=self.device.device)
+            images = gan_measures.sample(network, self.real.count, seed=1, device=self.device.torch)
             measured = gan_measures.measure(images, self.real)
             numbers |= {f"val/{version}_{name}": value for name, value in measured.items()}
             self.run.save_samples(version, step, images[:SHOWN], 8)

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import swa_utils
 
-from common import checkpoints, command_line, data, devices, runs
+from common import command_line, data, devices, resumable, runs
 from common.data import Batches, ImageSet
 from common.errors import InputError
 from hw2_gan import game, networks
@@ -93,7 +93,7 @@ def optimizers(config: Config, generator: nn.Module, discriminator: nn.Module, d
         lr=lr,
         betas=(config.beta1, config.beta2),
         weight_decay=config.weight_decay,
-        fused=device.device.type != "mps",
+        fused=device.torch.type != "mps",
     )
     if config.optimizer_discriminator == "sgd":
         for_discriminator = torch.optim.SGD(
@@ -166,7 +166,7 @@ class Latents:
 
     def draw(self) -> Tensor:  # -> (B, D)
         z = torch.randn(self.shape, generator=self.generator)
-        return z[self.device.rank :: self.device.world_size].to(self.device.device)
+        return z[self.device.rank :: self.device.world_size].to(self.device.torch)
 
     def state_dict(self) -> dict:
         return {"generator": self.generator.get_state()}
@@ -191,43 +191,15 @@ def main(config: Config) -> Path:
     draw, judge = device.parallel(generator), device.parallel(game.Judgement(discriminator))
     ema = averaged(config, generator)
     for_generator, for_discriminator = optimizers(config, generator, discriminator, device)
-    batches = Batches(
-        train,
-        config.batch_size,
-        drop_last=True,
-        seed=config.seed,
-        device=device.device,
-        rank=device.rank,
-        world_size=device.world_size,
-    )
+    batches = Batches(train, config.batch_size, device, drop_last=True, seed=config.seed)
     latents, averages = Latents(config, generator.latent, device), runs.Averages()
     steps = config.epochs * (epoch_steps := len(batches) // config.discriminator_steps)
-    with (
-        runs.start(
-            "hw2",
-            f"gan-{config.hypothesis}-{Path(config.data).name}",
-            config,
-            device,
-            outdir=config.outdir,
-            resume=config.resume,
-            wandb=config.wandb,
-        ) as run,
-        checkpoints.Checkpoints(
-            run.checkpoints_dir,
-            device,
-            every_seconds=config.checkpoint_seconds,
-            generator=generator,
-            discriminator=discriminator,
-            ema=ema,
-            for_generator=for_generator,
-            for_discriminator=for_discriminator,
-            batches=batches,
-            latents=latents,
-            averages=averages,
-        ) as saver,
-    ):
-        done = saver.resume() if config.resume else 0
-        run.rewind(done)
+    name = f"gan-{config.hypothesis}-{Path(config.data).name}"
+    with resumable.start(
+        "hw2", name, config, device, batches=batches, latents=latents, averages=averages, ema=ema,
+        generator=generator, discriminator=discriminator,
+        for_generator=for_generator, for_discriminator=for_discriminator,
+    ) as (run, saver, done):  # fmt: skip
         stream, monitor = batches.forever(), Monitor(run, device, validation)
         for step in run.progress(done + 1, steps):
             share_done = step / steps
@@ -274,7 +246,7 @@ def main(config: Config) -> Path:
                 }
             )
             if step % epoch_steps == 0:
-                means = {f"train/{key}": mean for key, mean in averages.take(device).items()}
+                means = averages.take(device)
                 saver.require_finite(step, *means.values())
                 distance = device.broadcast(monitor.epoch(step, means, generator, ema.module))
                 if distance is not None:

@@ -181,7 +181,7 @@ def main(config: Config) -> None:
     """Print sizes, compare the transposed matrix with torch, draw."""
     check(config)
     device = devices.start("cpu")
-    with runs.start("hw2", "transposed-convolution", config, device, outdir=config.outdir) as run:
+    with runs.start("hw2", "transposed-convolution", config, device) as run:
         k, s, p, op, d = config.kernel, config.stride, config.padding, config.output_padding, config.dilation
         large = transposed_size(config.size, k, s, p, op, d)
         run.say(f"transposed convolution: {config.size} -> {large}; convolution back: {large} -> "

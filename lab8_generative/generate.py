@@ -137,7 +137,7 @@ def main(config: Config) -> Path:
     real = model.images(config.split, config.real_images).images[: config.real_images]
     measurable = len(real) >= FEWEST  # a folder may have too few
     name = f"generate-{model.name}-{Path(model.config.data).name}"
-    with runs.start("lab8", name, config, device, outdir=config.outdir) as run:
+    with runs.start("lab8", name, config, device) as run:
         numbers, spreads, names = {}, {}, []
         reference = lab_measures.Reference(real) if measurable else None
         if reference is None:

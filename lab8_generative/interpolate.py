@@ -199,7 +199,7 @@ def main(config: Config) -> Path:
     chosen = decoded[config.way]
     fade = cross_fade(chosen[0], chosen[-1], positions)
     name = f"interpolate-{model.name}-{Path(model.config.data).name}"
-    with runs.start("lab8", name, config, device, outdir=config.outdir) as run:
+    with runs.start("lab8", name, config, device) as run:
         numbers = smoothness(chosen)
         numbers |= {
             f"eval/{way}_{what.split('/')[1]}": value

@@ -21,7 +21,7 @@ from typing import Literal, get_args
 
 import torch
 
-from common import checkpoints, command_line, devices, figures, runs
+from common import checkpoints, command_line, devices, figures, flags, resumable, runs
 from common.data import Batches, ImageSet, to_model_range, to_uint8
 from common.errors import InputError
 from lab8_generative import lab_images, networks, reconstruction
@@ -31,7 +31,7 @@ PATIENCE = 10
 
 
 @dataclass(frozen=True)
-class Config(command_line.TrainingFlags):
+class Config(flags.TrainingFlags):
     """Flags of train_autoencoder.py."""
 
     model: Literal["ae", "vae"] = "ae"
@@ -111,38 +111,18 @@ def check(config: Config) -> None:
 def main(config: Config) -> Path:
     check(config)
     device = devices.start(config.device, precision=config.precision, seed=config.seed)
-    if device.world_size > 1:
-        raise InputError("torchrun: these networks train in minutes; start the script with python")
     model = device.prepare(build(config), channels_last=True)
     train, val = lab_images.load_for_training(config.data, config.size, config.batch_size, config.data_dir)
     train = lab_images.with_mirrored(train) if config.mirror else train
-    error_of = reconstruction.measure(config.loss, device.device)
+    error_of = reconstruction.measure(config.loss, device.torch)
     optimizer = torch.optim.Adam(model.parameters(), lr=config.lr)
-    batches = Batches(train, config.batch_size, drop_last=True, seed=config.seed, device=device.device)
-    val_batches = Batches(val, 250, shuffle=False, device=device.device)
+    batches = Batches(train, config.batch_size, device, drop_last=True, seed=config.seed)
+    val_batches = Batches(val, 250, device.torch, shuffle=False)
     averages, steps = runs.Averages(), config.epochs * len(batches)
-    with (
-        runs.start(
-            "lab8",
-            f"{config.name}-{Path(config.data).name}",
-            config,
-            device,
-            outdir=config.outdir,
-            resume=config.resume,
-            wandb=config.wandb,
-        ) as run,
-        checkpoints.Checkpoints(
-            run.checkpoints_dir,
-            device,
-            every_seconds=config.checkpoint_seconds,
-            model=model,
-            optimizer=optimizer,
-            batches=batches,
-            averages=averages,
-        ) as saver,
-    ):
-        done = saver.resume() if config.resume else 0
-        run.rewind(done)
+    name = f"{config.name}-{Path(config.data).name}"
+    with resumable.start(
+        "lab8", name, config, device, model=model, optimizer=optimizer, batches=batches, averages=averages
+    ) as (run, saver, done):
         stream = batches.forever()
         for step in run.progress(done + 1, steps):
             images = next(stream).images.contiguous(memory_format=torch.channels_last)
@@ -157,7 +137,7 @@ def main(config: Config) -> Path:
                 {"loss": losses, "error": errors} | ({"kl_nats": kl} if config.model == "vae" else {})
             )
             if step % len(batches) == 0:
-                means = {f"train/{name}": mean for name, mean in averages.take(device).items()}
+                means = averages.take(device)
                 saver.require_finite(step, *means.values())
                 held_out = validate(config, model, error_of, val_batches)
                 values = {f"val/{name}": mean for name, mean in held_out.items()}

@@ -23,7 +23,17 @@ import torch
 from torch import Tensor, nn
 from torch.optim import swa_utils
 
-from common import adversarial, augmentation, checkpoints, command_line, devices, figures, runs
+from common import (
+    adversarial,
+    augmentation,
+    checkpoints,
+    command_line,
+    devices,
+    figures,
+    flags,
+    resumable,
+    runs,
+)
 from common.data import Batches, ImageSet, to_model_range
 from common.errors import InputError
 from lab8_generative import lab_images, lab_measures, networks
@@ -35,7 +45,7 @@ MEASURED_DRAWN = 1000
 
 
 @dataclass(frozen=True)
-class Config(command_line.TrainingFlags):
+class Config(flags.TrainingFlags):
     """Flags of train_gan.py."""
 
     data: str = "creatures"
@@ -159,11 +169,11 @@ class Watch:
         numbers, images = {}, {}
         for version, network in (("raw", generator), ("ema", ema)):
             network.eval()
-            images[version] = lab_measures.decode(network, self.z, self.device.device)
+            images[version] = lab_measures.decode(network, self.z, self.device.torch)
             network.train(version == "raw")
             measured = self.reference.measure(images[version])
             numbers |= {f"val/{version}_{name}": value for name, value in measured.items()}
-        to_device = lambda part: to_model_range(part).to(self.device.device)
+        to_device = lambda part: to_model_range(part).to(self.device.torch)
         numbers["val/overfitting"] = overfitting(
             discriminator, to_device(self.train), to_device(self.val), to_device(images["raw"])
         )
@@ -203,8 +213,6 @@ def check(config: Config) -> None:
 def main(config: Config) -> Path:
     check(config)
     device = devices.start(config.device, precision=config.precision, seed=config.seed)
-    if device.world_size > 1:
-        raise InputError("torchrun: these networks train in minutes; start the script with python")
     generator, discriminator = (device.prepare(network, channels_last=True) for network in build(config))
     train, _ = lab_images.load_for_training(config.data, config.size, config.batch_size, config.data_dir)
     train = lab_images.with_mirrored(train) if config.mirror else train
@@ -212,37 +220,17 @@ def main(config: Config) -> Path:
     adam = lambda network, lr: torch.optim.Adam(network.parameters(), lr=lr, betas=(config.beta1, 0.99))
     for_generator = adam(generator, config.lr_generator)
     for_discriminator = adam(discriminator, config.lr_discriminator)
-    batches = Batches(train, config.batch_size, drop_last=True, seed=config.seed, device=device.device)
+    batches = Batches(train, config.batch_size, device, drop_last=True, seed=config.seed)
     averages = runs.Averages()
-    with (
-        runs.start(
-            "lab8",
-            f"gan-{Path(config.data).name}",
-            config,
-            device,
-            outdir=config.outdir,
-            resume=config.resume,
-            wandb=config.wandb,
-        ) as run,
-        checkpoints.Checkpoints(
-            run.checkpoints_dir,
-            device,
-            every_seconds=config.checkpoint_seconds,
-            generator=generator,
-            discriminator=discriminator,
-            ema=ema,
-            for_generator=for_generator,
-            for_discriminator=for_discriminator,
-            batches=batches,
-            averages=averages,
-        ) as saver,
-    ):
-        done = saver.resume() if config.resume else 0
-        run.rewind(done)
+    with resumable.start(
+        "lab8", f"gan-{Path(config.data).name}", config, device, batches=batches, averages=averages, ema=ema,
+        generator=generator, discriminator=discriminator,
+        for_generator=for_generator, for_discriminator=for_discriminator,
+    ) as (run, saver, done):  # fmt: skip
         stream, watch = batches.forever(), Watch(run, config, train, device)
         for step in run.progress(done + 1, config.steps):
             real = next(stream).images.contiguous(memory_format=torch.channels_last)
-            z = torch.randn(config.batch_size, config.latent).to(device.device)
+            z = torch.randn(config.batch_size, config.latent).to(device.torch)
             with device.autocast():
                 fake = generator(z)
             fake = fake.float()
@@ -269,7 +257,7 @@ def main(config: Config) -> Path:
                 }
             )
             if step % config.measure_every == 0 or step == config.steps:
-                means = {f"train/{name}": mean for name, mean in averages.take(device).items()}
+                means = averages.take(device)
                 saver.require_finite(step, *means.values())
                 distance = watch.measure(step, means, generator, ema.module, discriminator)
                 saver.save_if_best(step, distance)

@@ -256,7 +256,7 @@ def test_processes_share_the_latents_and_images_of_one():
         z = whole.draw()
         assert torch.equal(z[0::2], first.draw()) and torch.equal(z[1::2], second.draw())
     images = ImageSet(torch.randint(256, (12, 3, 4, 4), dtype=torch.uint8), "a", "train", "a test")
-    alone, half = (Batches(images, 6, seed=3, rank=1 * (of > 1), world_size=of) for of in (1, 2))
+    alone, half = (Batches(images, 6, place(*where), seed=3) for where in ((0, 1), (1, 2)))
     assert torch.equal(next(iter(alone)).images[1::2], next(iter(half)).images)
     state = whole.state_dict()
     z = whole.draw()

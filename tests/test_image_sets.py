@@ -15,6 +15,7 @@ from common.data import Batches, ImageSet, cache, to_model_range, to_uint8
 from common.data.folder import load_folder, split_of_name
 from common.data.image_set import to_grey
 from common.data.real import load_idx_set, read_idx
+from common.devices import Device
 from common.errors import InputError
 
 
@@ -106,12 +107,18 @@ def test_a_saved_state_continues_with_the_next_batch(taken):
 
 
 def test_processes_share_each_global_batch_without_overlap():
-    shards = [rows(Batches(numbered(22), 6, seed=5, rank=rank, world_size=2)) for rank in (0, 1)]
+    places = [Device(torch.device("cpu"), rank=rank, world_size=2) for rank in (0, 1)]
+    shards = [rows(Batches(numbered(22), 6, place, seed=5)) for place in places]
     whole = rows(Batches(numbered(22), 6, seed=5))
     for one, two, both in zip(*shards, whole):
         assert sorted(one + two) == sorted(both) and len(one) == len(two)
-    with pytest.raises(ValueError, match="multiple of world_size"):
-        Batches(numbered(22), 5, world_size=2)
+    with pytest.raises(InputError, match="--batch-size 5: cannot be shared by 2 processes"):
+        Batches(numbered(22), 5, places[0])
+
+
+def test_a_set_smaller_than_a_whole_batch_is_refused():
+    with pytest.raises(InputError, match=r"--batch-size 8: the train split of \w+ has only 7 images"):
+        Batches(numbered(7), 8, drop_last=True)
 
 
 # ---- folders

@@ -35,6 +35,10 @@ class Config:
     """Some sizes."""
     data_dir: Path | None = None
     """A folder."""
+    wandb: str = "off"
+    """Weights & Biases."""
+    outdir: Path = Path("runs")
+    """Parent of the run directories."""
     resume: Path | None = None
     """Run directory."""
 
@@ -50,10 +54,10 @@ def test_torchvision_imports_beside_this_torch():
 
 
 def test_run_directories_are_numbered_and_never_reused(tmp_path):
-    folders = [runs.start("hw1", name, Config(), CPU, outdir=tmp_path).folder for name in ("a", "b", "a")]
+    folders = [runs.start("hw1", name, Config(outdir=tmp_path), CPU).folder for name in ("a", "b", "a")]
     assert [folder.name for folder in folders] == ["0001-a", "0002-b", "0003-a"]
     (tmp_path / "hw1" / "0041-old").mkdir()
-    assert runs.start("hw1", "c", Config(), CPU, outdir=tmp_path).folder.name == "0042-c"
+    assert runs.start("hw1", "c", Config(outdir=tmp_path), CPU).folder.name == "0042-c"
     environment = json.loads((folders[0] / "env.json").read_text())
     assert environment["torch"] == torch.__version__ and environment["device"].startswith("cpu")
     assert runs.read_json(folders[0] / "config.json")["sizes"] == [1, 2]
@@ -64,7 +68,7 @@ def test_runs_that_start_together_have_numbers_of_their_own(tmp_path):
 
     def start(name: str) -> list[str]:
         begin.wait()
-        return [runs.start("hw1", name, Config(), CPU, outdir=tmp_path).folder.name for _ in range(5)]
+        return [runs.start("hw1", name, Config(outdir=tmp_path), CPU).folder.name for _ in range(5)]
 
     with ThreadPoolExecutor(8) as pool:
         names = [name for found in pool.map(start, "abcdefgh") for name in found]
@@ -75,11 +79,11 @@ def test_runs_that_start_together_have_numbers_of_their_own(tmp_path):
 def test_an_unwritable_outdir_is_one_clear_line(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match=r"--outdir: cannot write .*file"):
-        runs.start("hw1", "a", Config(), CPU, outdir=tmp_path / "file")
+        runs.start("hw1", "a", Config(outdir=tmp_path / "file"), CPU)
 
 
 def test_metrics_are_json_lines_and_rewind_forgets_later_steps(tmp_path):
-    with runs.start("hw1", "a", Config(), CPU, outdir=tmp_path) as run:
+    with runs.start("hw1", "a", Config(outdir=tmp_path), CPU) as run:
         for step in range(1, 6):
             run.log(step, {"train/loss": torch.tensor(1 / step), "train/kl_per_dimension": torch.ones(3)})
     assert [line["step"] for line in runs.read_metrics(run.folder)] == [1, 2, 3, 4, 5]
@@ -92,13 +96,13 @@ def test_metrics_are_json_lines_and_rewind_forgets_later_steps(tmp_path):
 
 
 def test_the_clock_of_a_resumed_run_counts_earlier_sittings(tmp_path):
-    config = Config()
-    with runs.start("hw1", "clock", config, CPU, outdir=tmp_path) as run:
+    config = Config(outdir=tmp_path)
+    with runs.start("hw1", "clock", config, CPU) as run:
         run.started -= 100  # as if it had been open for that long
         run.log(1, {"train/loss": 1.0})
         run.started -= 50
         run.log(2, {"train/loss": 1.0})
-    with runs.start("hw1", "clock", config, CPU, outdir=tmp_path, resume=run.folder) as again:
+    with runs.start("hw1", "clock", dataclasses.replace(config, resume=run.folder), CPU) as again:
         again.rewind(1)
         again.log(2, {"train/loss": 1.0})
         again.summary({})
@@ -117,7 +121,7 @@ def test_a_line_cut_off_by_a_crash_is_left_out_and_other_damage_named(tmp_path):
 def test_tensorboard_holds_the_same_numbers(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    with runs.start("hw1", "a", Config(), CPU, outdir=tmp_path) as run:
+    with runs.start("hw1", "a", Config(outdir=tmp_path), CPU) as run:
         run.log(1, {"train/loss": 0.5})
         run.save_samples("samples", 1, torch.zeros(4, 3, 8, 8, dtype=torch.uint8), 2)
     events = EventAccumulator(str(run.folder / "tb"))
@@ -132,9 +136,11 @@ import dataclasses, sys, torch
 from common import devices, runs
 from common.errors import InputError
 @dataclasses.dataclass(frozen=True)
-class Config: pass
+class Config:
+    outdir: str
+    wandb: str
 try:
-    with runs.start("hw1", "a", Config(), devices.start("cpu"), outdir=sys.argv[1], wandb=sys.argv[2]) as run:
+    with runs.start("hw1", "a", Config(*sys.argv[1:]), devices.start("cpu")) as run:
         run.log(1, {"train/loss": 0.5})
 except InputError as error:
     sys.exit(str(error))
@@ -175,9 +181,10 @@ def test_dashes_and_underscores_are_the_same_flag():
 
 
 def test_resume_takes_the_flags_of_the_run(tmp_path):
-    run = runs.start("hw1", "a", Config(batch_size=5, sizes=(7,), data_dir=Path("d")), CPU, outdir=tmp_path)
+    config = Config(batch_size=5, sizes=(7,), data_dir=Path("d"), outdir=tmp_path)
+    run = runs.start("hw1", "a", config, CPU)
     resumed = command_line.parse(Config, ["--resume", str(run.folder), "--epochs", "9"])
-    assert resumed == Config(batch_size=5, sizes=(7,), data_dir=Path("d"), epochs=9, resume=run.folder)
+    assert resumed == dataclasses.replace(config, epochs=9, resume=run.folder)
     with pytest.raises(InputError, match=r"--batch-size: .* was started with 5, not 6"):
         command_line.parse(Config, ["--resume", str(run.folder), "--batch-size", "6"])
     with pytest.raises(InputError, match=r"config.json: no such file"):
@@ -213,7 +220,7 @@ def test_unusable_devices_are_refused(name, message):
 def test_bfloat16_is_used_only_where_the_cpu_has_it(monkeypatch, capsys, tmp_path, able):
     monkeypatch.setattr(devices, "cpu_has_bfloat16", lambda: able)
     device = devices.start("cpu", precision="bf16")
-    folder = runs.start("hw1", "a", Config(), device, outdir=tmp_path).folder
+    folder = runs.start("hw1", "a", Config(outdir=tmp_path), device).folder
     assert runs.read_json(folder / "env.json")["precision"] == ("bf16" if able else "fp32")
     with device.autocast():
         product = torch.ones(2, 2) @ torch.ones(2, 2)

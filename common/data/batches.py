@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from common.data.image_set import ImageSet, to_model_range
+from common.devices import Device
+from common.errors import InputError
 
 
 class Batch(NamedTuple):
@@ -27,31 +29,38 @@ class Batches:
     random numbers moves it.  `state_dict()` taken after a batch continues with the next one: it holds the
     generator as it was when the epoch began, the epoch, and how many batches were handed out.
 
-    Under torchrun every process makes the same permutation and takes rows rank, rank + world_size, ... of
-    each global batch; `batch_size` is the global one and world_size must divide it.  An incomplete last batch
-    is split the same way, so a process may hand out one row fewer, and none if fewer rows than processes are
-    left: that batch is then dropped on every process, to keep them in step.
+    `device`: a `Device` of torchrun shares every batch among its processes, rows rank, rank + world_size, ...
+    of the same permutation to each; a torch device gives all rows to whoever iterates.  `batch_size` is that
+    of all processes together.  An incomplete last batch is split the same way, so a process may hand out one
+    row fewer, and none if fewer rows than processes are left: that batch is then dropped on every process, to
+    keep them in step.
     """
 
     def __init__(
         self,
         image_set: ImageSet,
         batch_size: int,
+        device: Device | torch.device | str = "cpu",
         *,
         shuffle: bool = True,
         drop_last: bool = False,
         seed: int = 0,
-        device: torch.device | str = "cpu",
-        rank: int = 0,
-        world_size: int = 1,
     ):
-        if batch_size < 1 or batch_size % world_size:
-            raise ValueError(
-                f"batch_size {batch_size} must be a positive multiple of world_size {world_size}"
+        shared = device if isinstance(device, Device) else Device(torch.device(device))
+        self.device, self.rank, self.world_size = shared.torch, shared.rank, shared.world_size
+        if batch_size < 1:
+            raise ValueError(f"batch_size {batch_size} must be positive")
+        if batch_size % self.world_size:
+            raise InputError(
+                f"--batch-size {batch_size}: cannot be shared by {self.world_size} processes; use a multiple"
+            )
+        if drop_last and len(image_set) < batch_size:
+            raise InputError(
+                f"--batch-size {batch_size}: the {image_set.split} split of {image_set.name} has only "
+                f"{len(image_set)} images; use a smaller batch or add images"
             )
         self.image_set, self.batch_size = image_set, batch_size
         self.shuffle, self.drop_last = shuffle, drop_last
-        self.device, self.rank, self.world_size = torch.device(device), rank, world_size
         self.generator = torch.Generator().manual_seed(seed)
         self.epoch, self.position = 0, 0
         self._epoch_start = self.generator.get_state()

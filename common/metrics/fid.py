@@ -117,7 +117,7 @@ def open_inception(config: Config) -> inception.Inception:
     """The network the flags ask for, with a word where its weights are not the published ones."""
     weights = inception.weights_file(config.weights, download=config.download)
     device = devices.start(config.device, precision=config.precision)
-    extractor = inception.Inception(weights, config.dims, device.device, device.precision)
+    extractor = inception.Inception(weights, config.dims, device.torch, device.precision)
     if not inception.is_published(weights):
         print(f"warning: {weights}: not the published weights; this is no FID", file=sys.stderr)
     return extractor

@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from common import checkpoints, command_line, data, devices, runs
+from common import checkpoints, command_line, data, devices, flags, resumable, runs
 from common.data import Batches, ImageSet, avatars
 from common.errors import InputError
 from common.metrics import extractor_card, extractors
@@ -38,7 +38,7 @@ COUNTS = {"creatures": {"train": 10_000, "val": 1_000, "test": 2_000}}
 
 
 @dataclass(frozen=True)
-class Config(command_line.TrainingFlags):
+class Config(flags.TrainingFlags):
     """Flags of train_extractor.py."""
 
     data: Literal["digits", "mnist", "fashion-mnist", "avatars", "creatures"] = "digits"
@@ -118,7 +118,7 @@ def error_rates(network: Network, image_set: ImageSet, device: devices.Device) -
     """Share of wrong answers of each head."""
     network.eval()
     answers, wrong = truth(network.architecture.heads, image_set), {}
-    for batch in Batches(image_set, 500, shuffle=False, device=device.device):
+    for batch in Batches(image_set, 500, device.torch, shuffle=False):
         with device.autocast():
             logits = network.logits(network(batch.images.contiguous(memory_format=torch.channels_last)))
         for name, values in logits.items():
@@ -131,54 +131,40 @@ def error_rates(network: Network, image_set: ImageSet, device: devices.Device) -
 def main(config: Config) -> Path:
     check(config)
     device = devices.start(config.device, precision=config.precision, seed=config.seed)
-    if device.world_size > 1:
-        raise InputError("torchrun: these networks train in minutes; start the script with python")
     counts = COUNTS.get(config.data, {})
     load = lambda split: data.load(config.data, split, count=counts.get(split), data_dir=config.data_dir)
     train, val = load("train"), load("val")
     network = device.prepare(build_network(config, train), channels_last=True)
     answers = {
-        name: values.to(device.device) for name, values in truth(questions(config, train), train).items()
+        name: values.to(device.torch) for name, values in truth(questions(config, train), train).items()
     }
-    batches = Batches(train, config.batch_size, drop_last=True, seed=config.seed, device=device.device)
+    batches = Batches(train, config.batch_size, device, drop_last=True, seed=config.seed)
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=config.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, config.lr, total_steps=config.epochs * len(batches), pct_start=0.2
     )
     dropout, averages = nn.Dropout(config.dropout), runs.Averages()
-    with (
-        runs.start(
-            "metrics",
-            config.data,
-            config,
-            device,
-            outdir=config.outdir,
-            resume=config.resume,
-            wandb=config.wandb,
-        ) as run,
-        checkpoints.Checkpoints(
-            run.checkpoints_dir,
-            device,
-            every_seconds=config.checkpoint_seconds,
-            network=network,
-            optimizer=optimizer,
-            schedule=schedule,
-            batches=batches,
-            averages=averages,
-        ) as saver,
-    ):
-        done = saver.resume() if config.resume else 0
+    with resumable.start(
+        "metrics",
+        config.data,
+        config,
+        device,
+        network=network,
+        optimizer=optimizer,
+        schedule=schedule,
+        batches=batches,
+        averages=averages,
+    ) as (run, saver, done):
         if schedule.total_steps != config.epochs * len(batches):
             epochs = schedule.total_steps // len(batches)
             raise InputError(f"--epochs {config.epochs}: the schedule of this run is laid out for {epochs}")
-        run.rewind(done)
         stream = batches.forever()
         for step in run.progress(done + 1, config.epochs * len(batches)):
             batch = next(stream)
             with device.autocast():
                 features = network(augmented(batch.images, config.shift, config.mirror))
                 logits = network.logits(dropout(features))
-            index = batch.index.to(device.device)
+            index = batch.index.to(device.torch)
             losses = cross_entropy(logits, {name: values[index] for name, values in answers.items()})
             loss = losses.mean()
             optimizer.zero_grad()
@@ -189,7 +175,7 @@ def main(config: Config) -> Path:
             if step % len(batches) == 0:
                 errors = error_rates(network, val, device)
                 numbers = {f"val/error_{name}": error for name, error in errors.items()}
-                numbers |= {f"train/{name}": mean for name, mean in averages.take(device).items()}
+                numbers |= averages.take(device)
                 run.log(step, {"epoch": step // len(batches), **numbers})
                 run.say(
                     f"epoch {step // len(batches)}: " + ", ".join(f"{k} {v:.4f}" for k, v in numbers.items())

@@ -1,0 +1,76 @@
+"""Kinds of flags, each with the range it may have, and the flags that every training script has.
+
+    epochs: Count = 20
+    \"\"\"Passes over the training images.\"\"\"
+
+A range stands once, where the flag is declared; `command_line.parse` checks all of them (pydantic reads the
+annotations) and names the flag that is out of its range.  Not-a-number and infinity are never accepted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from annotated_types import Interval
+from pydantic import AfterValidator, ConfigDict
+
+from common.data import NAMES
+
+Count = Annotated[int, Interval(ge=1, le=10**9)]
+"""How many: at least one."""
+CountOrZero = Annotated[int, Interval(ge=0, le=10**9)]
+Pixels = Annotated[int, Interval(ge=1, le=4096)]
+"""Side of an image."""
+Channels = Annotated[int, Interval(ge=1, le=65536)]
+"""Width of a layer, dimensions of a latent vector."""
+Seed = Annotated[int, Interval(ge=0, lt=2**63)]
+Positive = Annotated[float, Interval(gt=0, le=1e9)]
+NonNegative = Annotated[float, Interval(ge=0, le=1e9)]
+Share = Annotated[float, Interval(ge=0, le=1)]
+Decay = Annotated[float, Interval(ge=0, lt=1)]
+"""What an average keeps of its past at every step."""
+
+
+def _set_or_folder(value: str) -> str:
+    """A set's name as it is, a folder as an absolute path: a run can be resumed from anywhere."""
+    if not value.strip():
+        raise ValueError("name an image set or a folder of images")
+    folder = Path(value).expanduser()
+    return str(folder.absolute()) if value not in NAMES and folder.is_dir() else value
+
+
+Data = Annotated[str, AfterValidator(_set_or_folder)]
+"""An image set by name, or a folder."""
+Folder = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
+"""A place that stays what it is when a run is resumed from another working folder."""
+
+
+@dataclass(frozen=True)
+class Flags:
+    """The base of every script's Config."""
+
+    __pydantic_config__ = ConfigDict(allow_inf_nan=False)
+
+
+@dataclass(frozen=True)
+class TrainingFlags(Flags):
+    """The flags that every training script has; a script's Config adds its own, which --help shows first."""
+
+    seed: Seed = 0
+    """Seed of weights, order and noise."""
+    device: str = "auto"
+    """Device to train on: auto, cpu, mps, cuda or cuda:N."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Number format of the forward pass while training; losses, weights and evaluation stay float32."""
+    checkpoint_seconds: NonNegative = 60
+    """Seconds between checkpoints."""
+    wandb: Literal["off", "offline", "online"] = "off"
+    """Log to Weights & Biases too."""
+    data_dir: Folder | None = None
+    """Folder of the image sets; default: data/ in the repository."""
+    outdir: Path = Path("runs")
+    """Parent folder of the run directories."""
+    resume: Path | None = None
+    """Run directory to continue; its config.json then gives the other flags' defaults."""

@@ -1,0 +1,42 @@
+"""The nearest training images: whoever repeats the training set is found out here, not by a distance of
+distributions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Nearest(NamedTuple):
+    """Of each of N points, the nearest of the known ones."""
+
+    distance: Tensor
+    """(N, count), the nearest first."""
+    row: Tensor
+    """int64 (N, count): rows of the known points."""
+
+
+def nearest(points: Tensor, known: Iterable[Tensor], count: int = 1, chunk: int = 1000) -> Nearest:
+    """The `count` nearest by Euclidean distance of each point (N, D) among `known`: parts (M, D), one after
+    another, so that they need never be in memory together."""
+    distance = points.new_empty(len(points), 0)
+    row = torch.empty(len(points), 0, dtype=torch.int64)
+    before = 0
+    for part in known:
+        apart = torch.cat([torch.cdist(some, part) for some in points.split(chunk)])  # (N, M)
+        closest = apart.topk(min(count, len(part)), largest=False)
+        row = torch.cat([row, closest.indices + before], 1)
+        distance, order = torch.cat([distance, closest.values], 1).sort(1, stable=True)
+        distance, row = distance[:, :count], row.gather(1, order)[:, :count]
+        before += len(part)
+    return Nearest(distance, row)
+
+
+def pixels(images: Tensor) -> Tensor:
+    """uint8 images (N, C, H, W) as points (N, C H W) whose Euclidean distance is the root mean squared
+    difference of two images, in [0, 1]."""
+    flat = images.flatten(1).float()
+    return flat / (255 * flat.shape[1] ** 0.5)

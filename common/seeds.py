@@ -1,0 +1,47 @@
+"""Numbers of several seeds: their mean and spread, and whether two of them differ.
+
+A row is a dict with what was trained, `seed`, and numbers; rows of one model become one row with the mean of
+every number under its name, its sample standard deviation under NAME_sd, and `seeds`, how many there were.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+
+
+def over_seeds(rows: Sequence[dict], by: Sequence[str]) -> list[dict]:
+    """One row for each combination of the values under `by`, in order of appearance.
+
+    Whatever is not a number is that of the first seed; of a single seed there is no NAME_sd.
+    """
+    groups: dict[tuple, list[dict]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[name] for name in by), []).append(row)
+    merged = []
+    for group in groups.values():
+        row = {**{name: group[0][name] for name in by}, "seeds": len(group)}
+        for name, first in group[0].items():
+            if name in by or name == "seed":
+                continue
+            row[name] = first
+            if isinstance(first, (int, float)) and not isinstance(first, bool):
+                values = [each[name] for each in group]
+                row[name] = statistics.fmean(values)
+                if len(values) > 1:
+                    row[f"{name}_sd"] = statistics.stdev(values)
+        merged.append(row)
+    return merged
+
+
+def differ(one: dict, key: str, other: dict, other_key: str | None = None) -> bool | None:
+    """Whether the means one[key] and other[other_key] of `over_seeds` are more than two standard errors of
+    their difference apart; None where one of them has a single seed."""
+    other_key = key if other_key is None else other_key
+    if min(one["seeds"], other["seeds"]) < 2:
+        return None
+    error = math.hypot(
+        one[f"{key}_sd"] / math.sqrt(one["seeds"]), other[f"{other_key}_sd"] / math.sqrt(other["seeds"])
+    )
+    return abs(one[key] - other[other_key]) > 2 * error
