@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import random
 import signal
@@ -16,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from common import atomic
 from common.devices import Device
 from common.errors import InputError
 
@@ -26,6 +26,10 @@ class Stateful(Protocol):
     def state_dict(self) -> dict: ...
 
     def load_state_dict(self, state: dict) -> Any: ...
+
+
+class UnfitCheckpoint(InputError):
+    """A checkpoint that is damaged, or of another content than is asked of it."""
 
 
 class Stopped(Exception):
@@ -64,12 +68,17 @@ class Checkpoints:
 
         A run resumed with fewer steps than it has done keeps its count: the weights are those of then."""
         step = max(step, self.resumed_at)
+        if self.device.is_main and not self.folder.parent.is_dir():
+            raise InputError(
+                f"{self.folder.parent}: the run directory is gone, deleted or moved during the run; nothing "
+                "can be saved; start a new run"
+            )
         states = {part: stateful.state_dict() for part, stateful in self.parts.items()}
         random_states = self.device.gather(_random_states())
         if self.device.is_main:
             content = {"step": step, "best": self.best, "parts": states, "random_states": random_states}
             keep = self.folder / "previous.pt" if name == "last" else None
-            write_atomic(self.folder / f"{name}.pt", content, keep_old_as=keep)
+            write(self.folder / f"{name}.pt", content, keep_old_as=keep)
         self._saved_at = time.monotonic()
 
     def save_if_due(self, step: int, loss: Tensor) -> None:
@@ -113,38 +122,40 @@ class Checkpoints:
     def resume(self) -> int:
         """Restore everything from `last.pt`, or `previous.pt` if that is damaged; returns the step to go on
         from."""
-        candidates = [
-            path for path in (self.folder / "last.pt", self.folder / "previous.pt") if path.exists()
-        ]
+        candidates = [path for name in ("last", "previous") if (path := self.folder / f"{name}.pt").exists()]
         if not candidates:
             raise InputError(f"--resume: no checkpoint in {self.folder}; start a new run")
+        problems = []
         for path in candidates:
             try:
-                content = read(path)
-            except InputError as error:
-                print(f"warning: {error}", file=sys.stderr)
-                continue
-            self._restore(content, path)
-            self.resumed_at = content["step"]
-            return self.resumed_at
-        raise InputError(f"--resume: no readable checkpoint in {self.folder}; start a new run")
+                return self._restore(path)
+            except UnfitCheckpoint as error:
+                problems.append(str(error))
+                if path is not candidates[-1]:
+                    print(f"warning: {error}; {candidates[-1].name} is used instead", file=sys.stderr)
+        raise InputError(f"--resume: {'; '.join(problems)}; start a new run")
 
-    def _restore(self, content: dict, path: Path) -> None:
-        if len(content["random_states"]) != self.device.world_size:
+    def _restore(self, path: Path) -> int:
+        """Everything from one checkpoint; UnfitCheckpoint where it is damaged or of another content."""
+        content = read(path)
+        self._check_processes(content, path)
+        load_parts(path, content, **self.parts)
+        if more := content["parts"].keys() - self.parts.keys():
+            raise UnfitCheckpoint(f"{path}: does not fit this script (it also holds {', '.join(more)})")
+        try:
+            self.best, self.resumed_at = float(content["best"]), int(content["step"])
+            _set_random_states(content["random_states"][self.device.rank])
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise UnfitCheckpoint(f"{path}: no checkpoint of a run ({_reason(error)})") from error
+        return self.resumed_at
+
+    def _check_processes(self, content: Any, path: Path) -> None:
+        states = content.get("random_states") if isinstance(content, dict) else None
+        if isinstance(states, list) and len(states) != self.device.world_size:
             raise InputError(
-                f"--resume: {path} was saved by {len(content['random_states'])} processes, this run has "
+                f"--resume: {path} was saved by {len(states)} processes, this run has "
                 f"{self.device.world_size}; start torchrun with the same number"
             )
-        missing = self.parts.keys() ^ content["parts"].keys()
-        if missing:
-            raise InputError(
-                f"--resume: {path} does not fit this script (differs in: {', '.join(sorted(missing))}); "
-                "start a new run"
-            )
-        for name, part in self.parts.items():
-            part.load_state_dict(content["parts"][name])
-        self.best = content["best"]
-        _set_random_states(content["random_states"][self.device.rank])
 
     # ---- signals
 
@@ -163,39 +174,22 @@ class Checkpoints:
         self._signal = number
 
 
-def write_atomic(path: Path, content: Any, keep_old_as: Path | None = None) -> None:
-    """torch.save `content` beside `path` and rename it there; a failure leaves the old file as it was.
-
-    Raises InputError when the disk is full or the folder cannot be written.
-    """
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with beside.open("wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        if keep_old_as is not None and path.exists():
-            path.replace(keep_old_as)
-        beside.replace(path)
-    except (OSError, RuntimeError) as error:  # torch wraps a failed write in a RuntimeError
-        beside.unlink(missing_ok=True)
-        reason = (
-            error.strerror
-            if isinstance(error, OSError) and error.strerror
-            else "the file could not be written"
-        )
-        raise InputError(
-            f"{path}: {reason}; free some space or choose another --outdir "
-            "(the checkpoint before it is untouched)"
-        ) from error
+def write(path: Path, content: Any, keep_old_as: Path | None = None) -> None:
+    """torch.save `content` as `path`, whole or not at all; InputError when the disk is full or the folder
+    cannot be written."""
+    advice = "free some space or choose another --outdir (the checkpoint before it is untouched)"
+    with (
+        atomic.replacing(path, advice=advice, keep_old_as=keep_old_as) as beside,
+        beside.open("wb") as file,  # torch.save would write a path's own name into the file
+    ):
+        torch.save(content, file)
 
 
 def read(path: Path) -> Any:
     """Load a checkpoint onto the CPU as data, never as code, after checking every byte against the checksums
     inside it.
 
-    Raises InputError naming the file when it is missing, cut off or damaged.
+    Raises InputError naming the file when it is missing, UnfitCheckpoint when it is cut off or damaged.
     """
     if not Path(path).is_file():
         raise InputError(f"{path}: no such checkpoint; name a run directory that holds one")
@@ -206,11 +200,35 @@ def read(path: Path) -> Any:
             raise zipfile.BadZipFile(f"wrong checksum in {damaged}")
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise InputError(f"{path}: holds something other than numbers and names; it is not used") from error
+        raise UnfitCheckpoint(f"{path}: holds something other than numbers and names") from error
     except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, ValueError, KeyError) as error:
-        raise InputError(
-            f"{path}: damaged checkpoint ({str(error).splitlines()[0]}); it is not used"
-        ) from error
+        raise UnfitCheckpoint(f"{path}: damaged checkpoint ({_reason(error)})") from error
+
+
+def load_parts(path: Path, content: Any = None, **parts: Stateful) -> None:
+    """Give `parts` their states from the checkpoint `path` (or from its `content`, read already).
+
+    UnfitCheckpoint naming the part when the file is readable and holds something else: other names, other
+    shapes, no states at all.
+    """
+    content = read(path) if content is None else content
+    states = content.get("parts") if isinstance(content, dict) else None
+    if not isinstance(states, dict):
+        raise UnfitCheckpoint(f"{path}: a readable file, but no checkpoint of a run")
+    for name, part in parts.items():
+        if name not in states:
+            raise UnfitCheckpoint(
+                f"{path}: does not fit this script (no {name}; it holds {', '.join(map(str, states))})"
+            )
+        try:
+            part.load_state_dict(states[name])
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
+            raise UnfitCheckpoint(f"{path}: its {name} does not fit this run ({_reason(error)})") from error
+
+
+def _reason(error: Exception) -> str:
+    """An error's words in one line."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _random_states() -> dict:

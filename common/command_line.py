@@ -48,10 +48,11 @@ def run(
     except InputError as error:
         sys.exit(f"error: {error}")
     except checkpoints.Stopped as stop:  # SIGINT or SIGTERM, after the checkpoint was written
+        _no_more_interrupts()
         print(stop, file=sys.stderr)
         sys.exit(128 + stop.signal_number)
     except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # asked again while Python ends: it does end
+        _no_more_interrupts()
         sys.exit(130)
     except BrokenPipeError:  # the reader of a pipe went away: `script | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left has nowhere to go
@@ -60,8 +61,8 @@ def run(
         if not _out_of_memory(error):
             raise
         sys.exit(
-            f"error: not enough memory ({str(error).splitlines()[0] if str(error) else 'MemoryError'}); make "
-            "--batch-size, the images or the network smaller, or ask for fewer images"
+            "error: not enough memory: make the batch, the images or the network smaller, or ask for fewer "
+            "images (--batch-size, --size, --width, --latent, --count: those that this script has)"
         )
 
 
@@ -147,6 +148,11 @@ def _description(module_docstring: str) -> str:
     return "\n\n".join(text for text in paragraphs if not text.startswith(("python ", "torchrun ")))
 
 
+def _no_more_interrupts() -> None:
+    """Ctrl-C once more while Python ends: it does end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def _open_streams() -> None:
     """A closed stdout or stderr swallows what is printed; letters its encoding lacks come as \\uXXXX."""
     for name in ("stdout", "stderr"):
@@ -158,7 +164,7 @@ def _open_streams() -> None:
 
 
 def _out_of_memory(error: Exception) -> bool:
-    text = str(error)
+    text = str(error).lower()
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(
         sign in text for sign in ("not enough memory", "can't allocate memory", "storage size calculation")
     )

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import platform
 import random
 import re
@@ -23,13 +22,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import filelock
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from common import figures, wandb_tracking
+from common import atomic, figures, wandb_tracking
 from common.devices import Device
 from common.errors import InputError
+from common.tensorboard_tracking import TensorBoard
 
 ROOT = Path(__file__).resolve().parent.parent
 """The repository."""
@@ -42,7 +43,9 @@ class Run:
         self.folder, self.device = Path(folder), device
         self.samples_dir, self.checkpoints_dir = self.folder / "samples", self.folder / "checkpoints"
         self.started = time.monotonic()
+        self._metrics = self.folder / "metrics.jsonl"
         self._wandb_mode, self._tensorboard, self._wandb, self._file = wandb, None, None, None
+        self._lock = _lock(self.folder) if device.is_main else None
 
     # ---- numbers
 
@@ -57,6 +60,11 @@ class Run:
         values = {name: _number(value) for name, value in values.items()}
         line = {"step": step, "seconds": round(time.monotonic() - self.started, 3), **values}
         self._open_trackers(step)
+        if not self._metrics.exists():
+            raise InputError(
+                f"{self._metrics}: gone, deleted or moved during the run; nothing more can be kept; start a "
+                "new run"
+            )
         self._write(lambda: (self._file.write(json.dumps(line) + "\n"), self._file.flush()))
         scalars = {name: value for name, value in values.items() if not isinstance(value, list)}
         for name, value in scalars.items():
@@ -71,12 +79,15 @@ class Run:
         sittings, though not the steps between that line and the end of a sitting."""
         if not self.device.is_main:
             return
-        path = self.folder / "metrics.jsonl"
-        if path.exists():
-            kept = [line for line in read_metrics(self.folder) if line["step"] <= step]
-            write_text_atomic(path, "".join(json.dumps(line) + "\n" for line in kept))
+        if self._metrics.exists():
+            kept = [line for line in self.lines() if line["step"] <= step]
+            write_text_atomic(self._metrics, "".join(json.dumps(line) + "\n" for line in kept))
             if kept:
                 self.started = time.monotonic() - kept[-1]["seconds"]
+
+    def lines(self) -> list[dict]:
+        """What has been logged so far, which may be nothing."""
+        return _parse_metrics(self._metrics) if self._metrics.exists() else []
 
     def summary(self, metrics: dict[str, Any], **more: Any) -> None:
         """Write summary.json: `metrics` (name -> number), minutes, device, and whatever else is told."""
@@ -137,6 +148,8 @@ class Run:
         if self._wandb is not None:
             self._wandb.finish()
         self._tensorboard = self._wandb = self._file = None
+        if self._lock is not None:
+            self._lock.release()
 
     def __enter__(self) -> Run:
         return self
@@ -147,10 +160,8 @@ class Run:
     def _open_trackers(self, step: int) -> None:
         if self._file is not None:
             return
-        from torch.utils.tensorboard import SummaryWriter
-
-        self._file = self._write(lambda: (self.folder / "metrics.jsonl").open("a", encoding="utf-8"))
-        self._tensorboard = SummaryWriter(str(self.folder / "tb"), purge_step=step)
+        self._file = self._write(lambda: self._metrics.open("a", encoding="utf-8"))
+        self._tensorboard = TensorBoard(self.folder / "tb", step, self.say)
         if self._wandb_mode != "off":
             self._wandb = wandb_tracking.start(self.folder, self._wandb_mode)
 
@@ -202,9 +213,12 @@ def start(homework: str, name: str, config: Any, device: Device) -> Run:
     if resume is not None:
         if not (Path(resume) / "config.json").is_file():
             raise InputError(f"--resume {resume}: no config.json there; name a run directory")
-        if device.is_main:  # flags that may change on resume: --epochs, --device, ...
-            write_json(Path(resume) / "config.json", {**dataclasses.asdict(config), "resume": None})
-        return Run(resume, device, wandb)
+        run = Run(resume, device, wandb)
+        if device.is_main:
+            atomic.remove_partial(run.folder)  # of a run that was killed: nobody else writes here now
+            # flags that may change on resume: --epochs, --device, ...
+            write_json(run.folder / "config.json", {**dataclasses.asdict(config), "resume": None})
+        return run
     folder = device.broadcast(_next_folder(Path(config.outdir) / homework, name) if device.is_main else None)
     run = Run(folder, device, wandb)
     if device.is_main:
@@ -212,6 +226,21 @@ def start(homework: str, name: str, config: Any, device: Device) -> Run:
         write_json(folder / "env.json", environment(device))
     run.say(f"run directory: {folder}")
     return run
+
+
+def _lock(folder: Path) -> filelock.BaseFileLock:
+    """Keeps a second process from writing into the same run directory; the lock goes with the process, also
+    when it is killed."""
+    lock = filelock.FileLock(folder / ".lock")
+    try:
+        lock.acquire(blocking=False)
+    except filelock.Timeout:
+        raise InputError(
+            f"{folder}: another process is writing in this run directory; wait until it ends, or stop it"
+        ) from None
+    except OSError as error:
+        raise InputError(f"{folder}: {error.strerror}; choose another --outdir") from error
+    return lock
 
 
 def _next_folder(parent: Path, name: str) -> Path:
@@ -293,21 +322,40 @@ def read_json(path: Path) -> dict:
     return value
 
 
-def read_metrics(run_dir: Path) -> list[dict]:
-    """The lines of metrics.jsonl; a last line cut off by a crash is left out."""
+def read_metrics(run_dir: Path, *names: str) -> list[dict]:
+    """The lines of metrics.jsonl that hold all of `names`; a last line cut off by a crash is left out.
+
+    InputError when there is no such file or no such line."""
     path = Path(run_dir) / "metrics.jsonl"
     if not path.is_file():
         raise InputError(f"{path}: no such file; name a run directory that a training script made")
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = [line for line in _parse_metrics(path) if all(name in line for name in names)]
+    if not lines:
+        raise InputError(
+            f"{path}: no line with {' and '.join(names) or 'numbers'}: the run stopped before its first "
+            "measurement, or another script made it; go on with --resume, or name another run"
+        )
+    return lines
+
+
+def _parse_metrics(path: Path) -> list[dict]:
+    """The lines of a metrics.jsonl."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not readable as text ({error}); the file was edited or damaged") from error
     parsed = []
     for number, line in enumerate(lines, 1):
         try:
             parsed.append(json.loads(line))
-        except ValueError as error:
-            if number < len(lines):
-                raise InputError(
-                    f"{path}: line {number} is not JSON; the file was edited or damaged"
-                ) from error
+            sound = isinstance(parsed[-1], dict) and isinstance(parsed[-1].get("step"), int)
+        except ValueError:
+            if number == len(lines):
+                print(f"warning: {path}: its last line is cut off and left out", file=sys.stderr)
+                break
+            sound = False
+        if not sound:
+            raise InputError(f"{path}: line {number} is no measurement; the file was edited or damaged")
     return parsed
 
 
@@ -318,13 +366,8 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_text_atomic(path: Path, text: str) -> None:
     """Write beside and rename: a reader or a crash never sees half a file."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with atomic.replacing(path, advice="free some space or choose another --outdir") as beside:
         beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise InputError(f"{path}: {error.strerror}; free some space or choose another --outdir") from error
 
 
 def _number(value: Any) -> Any:

@@ -3,7 +3,9 @@
 import json
 import os
 import random
+import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -172,7 +174,7 @@ def test_a_damaged_checkpoint_is_named_and_the_previous_one_used(tmp_path, capsy
     assert small_saver(tmp_path, seed=9).resume() == 1
     assert f"{path}: damaged checkpoint" in capsys.readouterr().err
     (tmp_path / "previous.pt").unlink()
-    with pytest.raises(InputError, match="no readable checkpoint"):
+    with pytest.raises(InputError, match=r"last\.pt: damaged checkpoint .*; start a new run"):
         small_saver(tmp_path).resume()
 
 
@@ -193,6 +195,69 @@ def test_code_inside_a_checkpoint_is_not_run(tmp_path):
     with pytest.raises(InputError, match="something other than numbers"):
         checkpoints.read(tmp_path / "last.pt")
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        ([1, 2], "no checkpoint of a run"),
+        ({"step": 1}, "no checkpoint of a run"),
+        ({"parts": {"model": {}, "optimizer": {}}}, "its model does not fit this run .*Missing key"),
+        ({"parts": {"model": nn.Linear(4, 4).state_dict(), "optimizer": {}}}, "its model .*size mismatch"),
+        ({"parts": {"model": [1], "optimizer": 2}}, "its model does not fit this run"),
+    ],
+)
+def test_a_readable_checkpoint_of_other_content_is_named_and_the_previous_one_used(
+    tmp_path, capsys, content, message
+):
+    saver = small_saver(tmp_path)
+    saver.save(1)
+    saver.save(2)
+    torch.save(content, tmp_path / "last.pt")
+    again = small_saver(tmp_path, seed=9)
+    assert again.resume() == 1
+    said = capsys.readouterr().err
+    assert re.search(rf"warning: .*last\.pt: .*{message}.*; previous\.pt is used instead", said)
+    assert_identical(again.parts["model"].state_dict(), saver.parts["model"].state_dict())
+    with pytest.raises(checkpoints.UnfitCheckpoint, match=message):
+        checkpoints.load_parts(tmp_path / "last.pt", model=nn.Linear(3, 2))
+
+
+def test_half_written_files_of_killed_runs_are_removed_on_resume(tmp_path):
+    finish(train(tmp_path))
+    left = [run_dir(tmp_path) / name for name in (".config.json.7.partial", "checkpoints/.last.pt.7.partial")]
+    for path in left:
+        path.write_text("half")
+    finish(train(tmp_path, "--resume", run_dir(tmp_path)))
+    assert not any(path.exists() for path in left)
+
+
+def test_two_processes_do_not_write_into_one_run(tmp_path):
+    first = train(tmp_path, "--epochs", "1000")
+    wait_for_checkpoint(tmp_path, first)
+    output = finish(train(tmp_path, "--resume", run_dir(tmp_path)), 1)
+    assert output.startswith(f"error: {run_dir(tmp_path)}: another process is writing in this run directory")
+    first.send_signal(signal.SIGKILL)  # the lock goes with the process
+    first.communicate()
+    finish(train(tmp_path, "--resume", run_dir(tmp_path), "--epochs", "1"))
+
+
+def test_a_run_directory_deleted_while_it_is_written_is_said(tmp_path):
+    process = train(tmp_path, "--epochs", "1000")
+    wait_for_checkpoint(tmp_path, process)
+    shutil.move(run_dir(tmp_path), tmp_path / "elsewhere")
+    output = finish(process, 1)
+    assert "Traceback" not in output and "gone, deleted or moved during the run" in output
+
+
+def test_ten_times_ctrl_c_is_no_traceback(tmp_path):
+    process = train(tmp_path, "--epochs", "1000")
+    wait_for_checkpoint(tmp_path, process)
+    for _ in range(10):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.01)
+    output = process.communicate()[0]
+    assert process.returncode in (130, -signal.SIGINT) and "Traceback" not in output, output
 
 
 def test_every_generator_is_restored(tmp_path):
@@ -219,7 +284,7 @@ def test_the_best_value_survives_a_resume(tmp_path):
 
 def test_another_script_or_number_of_processes_is_refused(tmp_path):
     small_saver(tmp_path).save(1)
-    with pytest.raises(InputError, match="differs in: ema"):
+    with pytest.raises(InputError, match=r"does not fit this script \(no ema; it holds model, optimizer\)"):
         checkpoints.Checkpoints(tmp_path, CPU, **small_saver(tmp_path).parts, ema=nn.Linear(1, 1)).resume()
     two = devices.Device(torch.device("cpu"), world_size=2)
     with pytest.raises(InputError, match="saved by 1 processes, this run has 2"):

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 import common
-from common import command_line, devices, figures, runs
+from common import devices, figures, runs
 from common.errors import InputError
 
 CPU = devices.Device(torch.device("cpu"))
@@ -110,12 +110,56 @@ def test_the_clock_of_a_resumed_run_counts_earlier_sittings(tmp_path):
     assert runs.read_json(run.folder / "summary.json")["minutes"] == pytest.approx(100 / 60, abs=0.1)
 
 
-def test_a_line_cut_off_by_a_crash_is_left_out_and_other_damage_named(tmp_path):
+def test_a_line_cut_off_by_a_crash_is_left_out_and_other_damage_named(tmp_path, capsys):
     (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"step": 2}\n{"ste')
     assert len(runs.read_metrics(tmp_path)) == 2
+    assert "metrics.jsonl: its last line is cut off and left out" in capsys.readouterr().err
     (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"ste\n{"step": 3}\n')
     with pytest.raises(InputError, match="line 2"):
         runs.read_metrics(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (b"", "no line with val/loss"),
+        (b'{"step": 1, "train/loss": 2}\n', "no line with val/loss"),
+        (b"[1]\n", "line 1 is no measurement"),
+        (b'{"loss": 1}\n{"loss": 2}\n', "line 1 is no measurement"),
+        (b"\xff\xfe\x00", "not readable as text"),
+    ],
+)
+def test_an_empty_or_foreign_metrics_file_is_one_line(tmp_path, content, message):
+    (tmp_path / "metrics.jsonl").write_bytes(content)
+    with pytest.raises(InputError, match=rf"metrics\.jsonl: {message}"):
+        runs.read_metrics(tmp_path, "val/loss")
+
+
+def test_a_run_goes_on_where_tensorboard_cannot_be_written(tmp_path, capsys):
+    with runs.start("hw1", "a", Config(outdir=tmp_path), CPU) as run:
+        (run.folder / "tb").write_text("a file where the folder should be")
+        run.log(1, {"train/loss": 0.5})
+        run.log(2, {"train/loss": 0.4})
+    assert [line["step"] for line in runs.read_metrics(run.folder)] == [1, 2]
+    assert capsys.readouterr().out.count("going on without TensorBoard") == 1
+
+
+def test_a_clock_set_back_does_not_reorder_tensorboard(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    with runs.start("hw1", "a", Config(outdir=tmp_path), CPU) as run:
+        for step in (1, 2, 3):
+            run.log(step, {"train/loss": float(step)})
+    (events,) = (run.folder / "tb").iterdir()  # as if written an hour in the future
+    words = events.name.split(".")
+    words[3] = str(int(words[3]) + 3600)
+    events.rename(events.with_name(".".join(words)))
+    with runs.start("hw1", "a", Config(outdir=tmp_path, resume=run.folder), CPU) as again:
+        again.rewind(2)
+        again.log(3, {"train/loss": 30.0})
+    shown = EventAccumulator(str(run.folder / "tb"))
+    shown.Reload()
+    assert [(point.step, point.value) for point in shown.Scalars("train/loss")] == [(1, 1), (2, 2), (3, 30)]
 
 
 def test_tensorboard_holds_the_same_numbers(tmp_path):
@@ -170,74 +214,6 @@ def test_other_ranks_write_nothing(tmp_path):
         run.summary({"x": 1})
         run.save_samples("s", 1, torch.zeros(1, 1, 4, 4, dtype=torch.uint8), 1)
     assert not any(tmp_path.iterdir())
-
-
-# ---- command line
-
-
-def test_dashes_and_underscores_are_the_same_flag():
-    for flag in ("--batch-size", "--batch_size"):
-        assert command_line.parse(Config, [flag, "3"]).batch_size == 3
-
-
-def test_resume_takes_the_flags_of_the_run(tmp_path):
-    config = Config(batch_size=5, sizes=(7,), data_dir=Path("d"), outdir=tmp_path)
-    run = runs.start("hw1", "a", config, CPU)
-    resumed = command_line.parse(Config, ["--resume", str(run.folder), "--epochs", "9"])
-    assert resumed == dataclasses.replace(config, epochs=9, resume=run.folder)
-    with pytest.raises(InputError, match=r"--batch-size: .* was started with 5, not 6"):
-        command_line.parse(Config, ["--resume", str(run.folder), "--batch-size", "6"])
-    with pytest.raises(InputError, match=r"config.json: no such file"):
-        command_line.parse(Config, ["--resume", str(tmp_path)])
-    (run.folder / "config.json").write_text('{"other": 1}')
-    with pytest.raises(InputError, match="not a run of this script"):
-        command_line.parse(Config, ["--resume", str(run.folder)])
-
-
-def test_a_users_mistake_is_one_line_and_status_1(capsys):
-    def main(config):
-        raise InputError("--name x: no such thing; use y")
-
-    with pytest.raises(SystemExit) as stop:
-        command_line.run(main, Config, [])
-    assert stop.value.code == "error: --name x: no such thing; use y"
-
-
-# ---- devices
-
-
-@pytest.mark.parametrize(
-    "name, message", [("tpu9", "no such device"), ("cuda:7", "--device"), ("meta", "no such device")]
-)
-def test_unusable_devices_are_refused(name, message):
-    if name == "cuda:7" and torch.cuda.device_count() > 7:
-        pytest.skip("this machine has eight GPUs")
-    with pytest.raises(InputError, match=message):
-        devices.start(name)
-
-
-@pytest.mark.parametrize("able", [True, False])
-def test_bfloat16_is_used_only_where_the_cpu_has_it(monkeypatch, capsys, tmp_path, able):
-    monkeypatch.setattr(devices, "cpu_has_bfloat16", lambda: able)
-    device = devices.start("cpu", precision="bf16")
-    folder = runs.start("hw1", "a", Config(outdir=tmp_path), device).folder
-    assert runs.read_json(folder / "env.json")["precision"] == ("bf16" if able else "fp32")
-    with device.autocast():
-        product = torch.ones(2, 2) @ torch.ones(2, 2)
-    assert product.dtype == (torch.bfloat16 if able else torch.float32)
-    assert ("--precision bf16: this CPU has no bfloat16" in capsys.readouterr().err) != able
-
-
-def test_seed_sets_every_generator():
-    import random
-
-    import numpy as np
-
-    drawn = []
-    for _ in range(2):
-        devices.start("cpu", seed=7)
-        drawn.append((random.random(), np.random.rand(), torch.rand(1).item()))
-    assert drawn[0] == drawn[1]
 
 
 # ---- figures

@@ -1,0 +1,52 @@
+"""Files that are whole or not there: written beside their place, flushed to the disk, and renamed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from common.errors import InputError
+
+PARTIAL = ".partial"
+
+
+@contextmanager
+def replacing(path: Path, *, advice: str, keep_old_as: Path | None = None) -> Iterator[Path]:
+    """A place beside `path` to write to; it becomes `path` when the block ends, and goes when it fails.
+
+    A reader, a crash or a full disk never leaves half a file under `path`; what was there before is kept, as
+    `keep_old_as` if that is given.  An InputError with `advice` replaces what a failed write raises.
+    """
+    path = Path(path)
+    beside = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield beside
+        with beside.open("rb") as file:
+            os.fsync(file.fileno())
+        if keep_old_as is not None and path.exists():
+            path.replace(keep_old_as)
+        beside.replace(path)
+    except (OSError, RuntimeError, SafetensorError) as error:  # torch wraps a failed write in a RuntimeError
+        _remove(beside)
+        reason = getattr(error, "strerror", None) or "the file could not be written"
+        raise InputError(f"{path}: {reason}; {advice}") from error
+    except BaseException:
+        _remove(beside)
+        raise
+
+
+def remove_partial(folder: Path) -> None:
+    """Remove what killed processes left half-written under `folder`, which nobody else may be writing to."""
+    for path in folder.rglob(f".*{PARTIAL}"):
+        _remove(path)
+
+
+def _remove(path: Path) -> None:
+    """Without an error of its own: the first one is what its user has to see."""
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
