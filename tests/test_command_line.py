@@ -139,7 +139,7 @@ def test_too_little_memory_is_one_line(values):
 
 
 def start(folder: Path, code: str, words: str = "", **environment: str) -> subprocess.CompletedProcess:
-    """Run a script of its own in `folder` through a shell; `words` are its flags and where its output goes."""
+    """Run a script of its own in `folder` through a shell; `words`: its flags and where its output goes."""
     (folder / "script.py").write_text(code, encoding="utf-8")
     known = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
     command = f'"{sys.executable}" script.py {words}'
