@@ -9,7 +9,7 @@ import pytest
 
 from theory import tags
 from theory.math_rules import math_problems
-from theory.pages import LANGUAGES, REPOSITORY, Page, read_page
+from theory.pages import LANGUAGES, REPOSITORY, Page, dead_links, read_page
 
 NAMES = sorted(
     {path.name for language in LANGUAGES for path in (REPOSITORY / "theory" / language).glob("*.md")}
@@ -163,17 +163,36 @@ def test_the_russian_page_is_written_in_russian(path):
 # ---- what the pages point to
 
 
-def link_targets(page: Page) -> list[Path]:
-    return [
-        page.path.parent / target.split("#")[0]
-        for _, _, target in page.links
-        if not re.match(r"[a-z]+:|#", target)
-    ]
-
-
 @pytest.mark.parametrize("path", MARKDOWN, ids=name_of)
-def test_links_lead_somewhere(path):
-    assert [str(target) for target in link_targets(read_page(path)) if not target.exists()] == []
+def test_links_lead_to_a_file_and_to_a_heading_of_it(path):
+    assert dead_links(read_page(path)) == []
+
+
+def test_anchors_are_githubs():
+    text = "# Игра: 2 ln 2 — «ноль»\n## The `loop`, *first*\n## A\n## A\n## A-1\n## [MNAD](x.md) & co_1\n"
+    text += '```bash\n# no heading\n```\n<a id="here"></a>\n'
+    assert Page(Path("page.md"), text).anchors == [
+        "игра-2-ln-2--ноль", "the-loop-first", "a", "a-1", "a-1-1", "mnad--co_1", "here",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("link", "complaint"),
+    [
+        ("other.md#игра", None),
+        ("other.md#%D0%B8%D0%B3%D1%80%D0%B0", None),
+        ("#own", None),
+        ("https://example.org/#x", None),
+        ("other.md", None),
+        ("other.md#2-игра", "nearest is #игра"),
+        ("#owm", "nearest is #own"),
+        ("missing.md#игра", "no such file"),
+    ],
+)
+def test_a_dead_link_is_found_and_the_nearest_heading_named(tmp_path, link, complaint):
+    (tmp_path / "other.md").write_text("# Игра\n", "utf-8")
+    problems = dead_links(Page(tmp_path / "page.md", f"# Own\n\nSee [it]({link}).\n"))
+    assert len(problems) == bool(complaint) and all(complaint in problem for problem in problems)
 
 
 @pytest.mark.parametrize(

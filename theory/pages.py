@@ -2,8 +2,10 @@
 
 import re
 from dataclasses import dataclass
-from functools import cached_property
+from difflib import get_close_matches
+from functools import cache, cached_property
 from pathlib import Path
+from urllib.parse import unquote
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 LANGUAGES = ("en", "ru")
@@ -14,6 +16,8 @@ TEXT_IN_MATH = re.compile(r"\\text\{[^}]*\}")
 _FENCE = re.compile(r"^( *)(`{3,})([^\n`]*)\n(.*?)^ *\2 *$", re.M | re.S)
 _LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)(?:\s+\"[^\"]*\")?\)")
 _TAG = re.compile(r"\\tag\{([^}]*)\}")
+_HEADING = re.compile(r"^(#{1,6}) +(.*?)(?: +#+)? *$", re.M)
+_HTML_ANCHOR = re.compile(r"""<[^>]*\b(?:id|name)=["']([^"']+)["']""")
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,18 @@ class Page:
     @cached_property
     def headings(self) -> list[int]:
         """Levels of the headings, in order."""
-        return [len(marks) for marks in re.findall(r"^(#{1,6}) ", self.prose, re.M)]
+        return [len(marks) for marks, _ in _HEADING.findall(self.prose)]
+
+    @cached_property
+    def anchors(self) -> list[str]:
+        """What may follow ``#`` in a link to this page: the slugs of its headings, then anchors in HTML."""
+        slugs: list[str] = []
+        for _, title in _HEADING.findall(self.prose):
+            slug, copies = slug_of(title), 0
+            while (anchor := f"{slug}-{copies}" if copies else slug) in slugs:
+                copies += 1
+            slugs.append(anchor)
+        return slugs + _HTML_ANCHOR.findall(self.prose)
 
     @cached_property
     def tables(self) -> list[tuple[int, int]]:
@@ -99,6 +114,31 @@ class Page:
         return CODE_SPAN.findall(INLINE_MATH.sub("", self.prose))
 
 
+def slug_of(title: str) -> str:
+    """GitHub's anchor of a heading: lower case, letters, digits, - and _ of any alphabet, spaces as hyphens."""
+    text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", title)  # of a link, its text
+    return re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-")
+
+
+@cache
 def read_page(path: Path) -> Page:
-    """The page at ``path``."""
+    """The page at ``path``, read once."""
     return Page(path, path.read_text(encoding="utf-8"))
+
+
+def dead_links(page: Page) -> list[str]:
+    """Links of a page to a file that is not there, or to a heading that the file does not have."""
+    problems = []
+    for _, _, target in page.links:
+        if re.match(r"[a-z]+:", target):
+            continue
+        name, _, fragment = target.partition("#")
+        path = page.path.parent / unquote(name)
+        if not path.exists():
+            problems.append(f"{target}: no such file")
+        elif fragment and (not name or path.suffix == ".md"):
+            anchors = read_page(path.resolve()).anchors if name else page.anchors
+            if unquote(fragment) not in anchors:
+                near = get_close_matches(unquote(fragment), anchors, 1, 0)
+                problems.append(f"{target}: no such heading; the nearest is #{near[0] if near else ''}")
+    return problems

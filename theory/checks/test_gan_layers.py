@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from hw2_gan import networks, transposed_convolution
 from theory.tags import verifies
 
-PAGES = [Path(__file__).parents[1] / language / "gan.md" for language in ("en", "ru")]
+PAGES = [Path(__file__).parents[1] / language / "layers.md" for language in ("en", "ru")]
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
