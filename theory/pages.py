@@ -15,7 +15,7 @@ CODE_SPAN = re.compile(r"(?<![$`])`([^`\n]+)`(?!\$)")
 TEXT_IN_MATH = re.compile(r"\\text\{[^}]*\}")
 _FENCE = re.compile(r"^( *)(`{3,})([^\n`]*)\n(.*?)^ *\2 *$", re.M | re.S)
 _LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)(?:\s+\"[^\"]*\")?\)")
-_TAG = re.compile(r"\\tag\{([^}]*)\}")
+TAG = re.compile(r"\\tag\{([^}]*)\}")
 _HEADING = re.compile(r"^(#{1,6}) +(.*?)(?: +#+)? *$", re.M)
 _HTML_ANCHOR = re.compile(r"""<[^>]*\b(?:id|name)=["']([^"']+)["']""")
 
@@ -33,7 +33,7 @@ class Fence:
     @property
     def tags(self) -> list[str]:
         """The equation numbers in the block."""
-        return _TAG.findall(self.body)
+        return TAG.findall(self.body)
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,7 @@ class Page:
     def numbered(self) -> dict[str, str]:
         """LaTeX of each numbered equation, white space normalised and words (``\\text{...}``) taken out."""
         return {
-            tag: " ".join(TEXT_IN_MATH.sub(r"\\text{}", block.body).split())
-            for block in self.math_blocks
-            for tag in block.tags
+            tag: " ".join(words_out(block.body).split()) for block in self.math_blocks for tag in block.tags
         }
 
     @cached_property
@@ -114,8 +112,13 @@ class Page:
         return CODE_SPAN.findall(INLINE_MATH.sub("", self.prose))
 
 
+def words_out(latex: str) -> str:
+    """The formula with every ``\\text{...}`` emptied: what two languages share."""
+    return TEXT_IN_MATH.sub(r"\\text{}", latex)
+
+
 def slug_of(title: str) -> str:
-    """GitHub's anchor of a heading: lower case, letters, digits, - and _ of any alphabet, spaces as hyphens."""
+    """GitHub's anchor of a heading: lower case, letters of any alphabet, digits, -, _, and - for a space."""
     text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", title)  # of a link, its text
     return re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-")
 

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from hw1_bayes_and_autoencoders import anomaly_scores, autoencoders
+from theory.printed import printed
 from theory.tags import verifies
 
 Z = 4.5
@@ -26,6 +27,7 @@ def unit(*shape: int, seed: int = 0) -> torch.Tensor:
 
 @verifies("ae.1")
 def test_training_loss_is_the_squared_norm_of_the_residual_over_4_d():
+    (loss,) = printed(r"L(f, g) = «loss» \tag{ae.1}")
     torch.manual_seed(0)
     model = autoencoders.build("conv", channels=3, size=16, latent=5).double().eval()
     x = normal(3, 3, 16, 16).tanh()
@@ -33,6 +35,9 @@ def test_training_loss_is_the_squared_norm_of_the_residual_over_4_d():
     # [-1, 1] is twice as long as [0, 1], so squares there are 4 times as large
     expected = residual.square().sum(1) / (4 * residual.shape[1])
     torch.testing.assert_close(model(x, x)["mse"], expected, rtol=1e-12, atol=0)
+    through = lambda image: model.reconstruct(image.view(1, 3, 16, 16)).flatten()
+    whole = loss(N=3, x=x.flatten(1).T, f=lambda image: image, g=through)
+    torch.testing.assert_close(4 * residual.shape[1] * model(x, x)["mse"].mean(), whole)
 
 
 def data_away_from_origin() -> torch.Tensor:
@@ -53,6 +58,11 @@ def mean_error(x: torch.Tensor, reconstruction: torch.Tensor) -> torch.Tensor:
 @verifies("ae.2")
 @pytest.mark.parametrize("d", [1, 3, 6])
 def test_pca_error_is_the_sum_of_discarded_eigenvalues_and_nothing_of_that_rank_beats_it(d):
+    (discarded,) = printed(r"""
+        \min_{\mathrm{rank}\, A \le d, \; b} \; \frac{1}{N} \sum_{n=1}^{N} \lVert x_n - A x_n - b \rVert^2 =
+        «discarded»
+        \tag{ae.2}
+    """)
     x = data_away_from_origin()
     values, vectors = spectrum(x)
     bound, mean, basis = values[d:].sum(), x.mean(0), vectors[:, :d]
@@ -67,6 +77,7 @@ def test_pca_error_is_the_sum_of_discarded_eigenvalues_and_nothing_of_that_rank_
             assert mean_error(x, inputs @ torch.linalg.lstsq(inputs, x).solution) > bound
     without_bias = torch.linalg.eigvalsh(x.T @ x / len(x)).flip(0)[d:].sum()
     assert without_bias > bound
+    torch.testing.assert_close(error, discarded(d=d, D=7, lambda_=values), rtol=1e-10, atol=1e-12)
 
 
 @verifies("ae.2")
@@ -99,6 +110,7 @@ def test_a_trained_linear_autoencoder_spans_the_principal_subspace_but_not_the_a
 
 @verifies("ae.3")
 def test_squared_error_is_a_gaussian_likelihood_and_the_best_variance_is_the_mse():
+    (nats,) = printed(r"- \ln \mathcal{N}(x; \hat x, \sigma^2 I) = «nats» \tag{ae.3}")
     x, reconstruction = normal(784), normal(784, seed=1)
     log_variance = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
     variance = log_variance.exp()
@@ -110,11 +122,18 @@ def test_squared_error_is_a_gaussian_likelihood_and_the_best_variance_is_the_mse
     at_best = error / (2 * best.exp()) + 784 / 2 * best
     assert abs(torch.autograd.grad(at_best, best)[0]) < 1e-9
     assert 784 / 2 * math.log(2 * math.pi * 0.1**2) == pytest.approx(-1085, abs=0.5)
+    torch.testing.assert_close(closed, nats(x=x, xhat=reconstruction, sigma=variance.sqrt(), D=784))
 
 
 @verifies("ae.11")
 def test_the_best_denoiser_is_the_conditional_expectation():
     """Gaussian pixels in a row, the middle painted over: E[x | rest] in closed form; nothing beats it."""
+    printed(r"""
+        \mathop{\mathrm{arg\,min}}_{h} \; \mathbb{E} \, \lVert x - h(\tilde x) \rVert^2 = \mathbb{E} [ x
+        \mid \tilde x ] ,
+        \qquad \tilde x = x \text{ outside random patches, one grey level inside each}
+        \tag{ae.11}
+    """)
     d, n, hidden = 8, 40_000, slice(3, 5)
     place = torch.arange(d, dtype=torch.float64)
     covariance = torch.exp(-(place[:, None] - place).abs() / 4)
@@ -148,6 +167,7 @@ def test_patches_are_painted_with_one_level_and_leave_the_rest_alone():
 
 @verifies("ae.4")
 def test_weighted_score_is_the_likelihood_of_a_diagonal_gaussian_up_to_a_constant():
+    nats, weighted_mean = printed(r"- \ln p(r) = «nats» , \qquad s(x) = «weighted_mean» \tag{ae.4}")
     residual = (normal(40, 6, 9) * normal(6, 9, seed=1).exp())[:, None]  # (N, 1, H, W)
     variance = anomaly_scores.usual_error(residual, window=1, floor=0)
     scores = anomaly_scores.score("weighted", residual, variance, patch=1)
@@ -159,6 +179,9 @@ def test_weighted_score_is_the_likelihood_of_a_diagonal_gaussian_up_to_a_constan
     rim_and_floor = torch.tensor([[[[20.0, 20.0]]]])
     weighted = anomaly_scores.score("weighted", rim_and_floor, torch.tensor([[20.0**2, 2.0**2]]), patch=1)
     assert weighted.item() == pytest.approx((1 + 100) / 2)
+    symbols = {"D": d, "r": residual.flatten(1), "sigma": variance.sqrt().flatten()}
+    torch.testing.assert_close(scores, weighted_mean(**symbols))
+    torch.testing.assert_close(reference, nats(s=lambda x: scores, x=0, **symbols))
 
 
 @verifies("ae.4")
@@ -175,6 +198,10 @@ def test_weighted_score_of_gaussian_residuals_has_mean_1_and_variance_2_over_d()
 
 @verifies("ae.5")
 def test_largest_patch_is_the_maximum_over_all_squares():
+    printed(r"""
+        s_{\mathrm{patch}}(x) = \max_{P} \; \frac{1}{\lvert P \rvert} \sum_{j \in P} r_j^2
+        \tag{ae.5}
+    """)
     maps = normal(3, 7, 11).square()
     brute = [
         max(image[i : i + 4, j : j + 4].mean() for i in range(7 - 4 + 1) for j in range(11 - 4 + 1))
@@ -209,6 +236,7 @@ def test_a_small_spill_stands_out_in_its_patch_by_the_square_root_of_d_over_m():
 
 @verifies("ae.10")
 def test_the_signed_patch_mean_orders_patches_as_the_likelihood_ratio_does_and_finds_faint_spills_best():
+    printed(r"s_{\mathrm{bright}}(x) = \max_{P} \frac{1}{m} \sum_{j \in P} ( x_j - \hat x_j ) \tag{ae.10}")
     side, patch, a, n = 16, 5, 0.5, 2000
     clean = normal(2 * n, side, side)
     spilled, clean = clean[:n].clone(), clean[n:]
@@ -226,6 +254,12 @@ def test_the_signed_patch_mean_orders_patches_as_the_likelihood_ratio_does_and_f
 
 @verifies("ae.6")
 def test_memory_read_is_a_soft_convex_combination_that_prefers_the_nearest_item():
+    printed(r"""
+        w_{k m} = \frac{\exp (q_k^\top p_m)}{\sum_{m'=1}^{M} \exp (q_k^\top p_{m'})} ,
+        \qquad
+        \hat q_k = \sum_{m=1}^{M} w_{k m} \, p_m
+        \tag{ae.6}
+    """)
     queries, memory = unit(2, 30, 6), unit(10, 6, seed=1)
     weights = (queries @ memory.T).exp()
     weights = weights / weights.sum(-1, keepdim=True)
@@ -243,17 +277,28 @@ def test_memory_read_is_a_soft_convex_combination_that_prefers_the_nearest_item(
 
 @verifies("ae.7")
 def test_compactness_and_its_gradient():
+    (slope,) = printed(r"""
+        L_{\mathrm{compact}} = \frac{1}{K} \sum_{k=1}^{K} \lVert q_k - p_{k1} \rVert^2 ,
+        \qquad
+        \frac{\partial L_{\mathrm{compact}}}{\partial q_k} = «slope»
+        \tag{ae.7}
+    """)
     queries, memory = unit(1, 12, 5).requires_grad_(), unit(4, 5, seed=1)
     nearest = memory[torch.cdist(queries[0], memory).argmin(-1)]
     loss = autoencoders.compactness_loss(queries, memory).sum()
     assert loss.item() == pytest.approx((queries[0] - nearest).square().sum(-1).mean().item(), abs=1e-12)
-    torch.testing.assert_close(
-        torch.autograd.grad(loss, queries)[0][0], 2 / 12 * (queries[0] - nearest), rtol=1e-12, atol=1e-14
-    )
+    gradient = torch.autograd.grad(loss, queries)[0][0]
+    torch.testing.assert_close(gradient, 2 / 12 * (queries[0] - nearest), rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(gradient, slope(K=12, q_k=queries[0], p_k1=nearest).detach())
 
 
 @verifies("ae.8")
 def test_separateness_is_a_hinge_on_two_cosines_with_a_constant_gradient():
+    printed(r"""
+        L_{\mathrm{separate}} = \frac{1}{K} \sum_{k=1}^{K} \max \bigl( 0, \; \lVert q_k - p_{k1} \rVert^2 -
+        \lVert q_k - p_{k2} \rVert^2 + \gamma \bigr)
+        \tag{ae.8}
+    """)
     queries, memory, margin = unit(1, 40, 5).requires_grad_(), unit(4, 5, seed=1), 0.5
     order = torch.cdist(queries[0], memory).argsort(-1)
     first, second = memory[order[:, 0]], memory[order[:, 1]]
@@ -270,6 +315,13 @@ def test_separateness_is_a_hinge_on_two_cosines_with_a_constant_gradient():
 
 @verifies("ae.9")
 def test_memory_update_is_the_papers_softmax_ratio_and_moves_items_along_the_arc():
+    printed(r"""
+        v_{k m} = \exp \bigl( q_k^\top p_m - \max_{k' \in U_m} q_{k'}^\top p_m \bigr) ,
+        \qquad
+        p_m \leftarrow \frac{p_m + \sum_{k \in U_m} v_{k m} \, q_k}{\bigl\lVert p_m + \sum_{k \in U_m} v_{k
+        m} \, q_k \bigr\rVert}
+        \tag{ae.9}
+    """)
     queries, memory = unit(25, 6), unit(5, 6, seed=1)
     memory[4] = -queries.mean(0) / queries.mean(0).norm()  # nearest to hardly any query
     similarity = queries @ memory.T

@@ -17,6 +17,7 @@ from scipy import special, stats
 
 from hw1_bayes_and_autoencoders import bayes_styles, pixel_chain, pixel_models
 from hw1_bayes_and_autoencoders.style_counts import Attribute, read_counts
+from theory.printed import printed
 from theory.tags import verifies
 
 Z = 4.5
@@ -34,6 +35,7 @@ def generator(seed: int = 0) -> torch.Generator:
 
 @verifies("bayes.1")
 def test_attributes_of_drawn_styles_are_independent_and_the_probability_is_their_product():
+    printed(r"P(s) = \prod_{a=1}^{A} P(s_a) = \prod_{a=1}^{A} \theta_{a, s_a} \tag{bayes.1}")
     model, n = bayes_styles.StyleModel.fit(COUNTS, alpha=1), 50_000
     styles = model.sample(n, generator())
     for (one, theta), (other, phi) in itertools.combinations(zip(styles.options.values(), model.theta), 2):
@@ -49,6 +51,10 @@ def test_attributes_of_drawn_styles_are_independent_and_the_probability_is_their
 
 @verifies("bayes.2")
 def test_multinomial_log_likelihood():
+    (varying,) = printed(r"""
+        \ln P(n \mid \theta) = \ln \frac{N!}{n_1! \cdots n_d!} + «varying»
+        \tag{bayes.2}
+    """)
     theta, n = np.array([0.5, 0.2, 0.3]), 7
     counts = [c for c in itertools.product(range(n + 1), repeat=3) if sum(c) == n]
     closed = lambda c: (
@@ -64,10 +70,14 @@ def test_multinomial_log_likelihood():
             n_j * math.log(p) for a, theta in zip(COUNTS, tables) for n_j, p in zip(a.counts, theta) if n_j
         )
         assert value == pytest.approx(expected / 50, abs=1e-12)
+    attributes = zip(COUNTS, bayes_styles.StyleModel.fit(COUNTS, 1).theta)
+    total = sum(varying(d=len(a.counts), n=a.counts, theta=list(map(float, p))) for a, p in attributes)
+    assert per_person[1].item() == pytest.approx(total.item() / 50, abs=1e-12)
 
 
 @verifies("bayes.3")
 def test_frequencies_solve_the_lagrange_equations_and_are_the_global_maximum():
+    (share,) = printed(r"\hat\theta_j = «share» \tag{bayes.3}")
     theta, multiplier = sympy.symbols("theta:3", positive=True), sympy.Symbol("lambda")
     n = (4, 1, 2)
     lagrangian = sum(k * sympy.log(t) for k, t in zip(n, theta)) + multiplier * (1 - sum(theta))
@@ -83,11 +93,13 @@ def test_frequencies_solve_the_lagrange_equations_and_are_the_global_maximum():
         assert value(best) - value(other) == pytest.approx(50 * divergence, rel=1e-10)
         assert divergence > 0
     assert best[1] == 0 and round(0.95**50, 3) == 0.077
+    assert share(n_j=HAIR, N=50).tolist() == pytest.approx(best.tolist(), abs=1e-15)
 
 
 @verifies("bayes.4")
 @pytest.mark.parametrize("alpha", [1, 2])
 def test_dirichlet_posterior_is_prior_times_likelihood_normalised(alpha):
+    (density,) = printed(r"p(\theta \mid n) = «density» \tag{bayes.4}")
     a, b = sympy.symbols("a b", positive=True)
     theta, n = (a, b, 1 - a - b), (2, 0, 1)
     powers = [k + alpha - 1 for k in n]
@@ -99,6 +111,9 @@ def test_dirichlet_posterior_is_prior_times_likelihood_normalised(alpha):
     mean = [constant * integral([k + (i == j) for i, k in enumerate(powers)]) for j in range(3)]
     smoothed = bayes_styles.additive_smoothing(n, alpha)
     assert [sympy.Rational(p) for p in smoothed] == [sympy.nsimplify(m) for m in mean]
+    point = [0.2, 0.3, 0.5]
+    value = density(N=3, d=3, alpha=alpha, n=n, theta=point).item()
+    assert value == pytest.approx(stats.dirichlet([k + alpha for k in n]).pdf(point), rel=1e-12)
 
 
 @verifies("bayes.5")
@@ -114,6 +129,12 @@ def test_smoothing_predicts_the_next_observation_of_worlds_drawn_from_the_prior(
 
 @verifies("bayes.5")
 def test_smoothing_adds_alpha_d_to_the_denominator_and_is_a_mean_not_a_mode():
+    by_gammas, closed = printed(r"""
+        P(x_{N+1} = j \mid n) = \int \theta_j \, p(\theta \mid n) \, \mathrm{d}\theta
+        = «by_gammas»
+        = «closed»
+        \tag{bayes.5}
+    """)
     smoothed = bayes_styles.additive_smoothing(HAIR, 1)
     assert smoothed[1] == Fraction(1, 57) and smoothed[3] == Fraction(24, 57) and sum(smoothed) == 1
     mode = lambda alpha: tuple(Fraction(n + alpha - 1, 50 + 7 * alpha - 7) for n in HAIR)
@@ -123,10 +144,20 @@ def test_smoothing_adds_alpha_d_to_the_denominator_and_is_a_mean_not_a_mode():
             assert log_posterior(mode(alpha), alpha) > log_posterior(other, alpha)
     assert mode(1) == bayes_styles.maximum_likelihood(HAIR)
     assert mode(2) == smoothed
+    for side in (by_gammas, closed):
+        values = side(n_j=HAIR, N=50, alpha=1, d=7).tolist()
+        assert values == pytest.approx(list(map(float, smoothed)), rel=1e-12)
 
 
 @verifies("bayes.6")
 def test_all_styles_together_have_probability_one_and_the_page_has_the_right_numbers():
+    printed(r"""
+        \ln P(s) = \sum_{a=1}^{A} \ln \theta_{a, s_a} ,
+        \qquad
+        \sum_{s} P(s) = \sum_{s_1} \cdots \sum_{s_A} \prod_{a=1}^{A} \theta_{a, s_a}
+        = \prod_{a=1}^{A} \sum_{j} \theta_{a, j} = 1
+        \tag{bayes.6}
+    """)
     mle, smoothed = (bayes_styles.StyleModel.fit(COUNTS, alpha) for alpha in (0, 1))
     every = itertools.product(*(range(len(theta)) for theta in smoothed.theta))
     assert sum(smoothed.probability(options) for options in every) == 1
@@ -161,6 +192,12 @@ def eleven_images(height: int = 5, width: int = 7) -> torch.Tensor:
 @verifies("bayes.7")
 @pytest.mark.parametrize("alpha", [0.0, 0.25])
 def test_channels_are_drawn_independently_with_smoothed_frequencies(alpha):
+    printed(r"""
+        p(x) = \prod_{k=1}^{K} \theta_{k, x_k} ,
+        \qquad
+        \hat\theta_{k, v} = \frac{n_{k, v}}{N}
+        \tag{bayes.7}
+    """)
     images, n = eleven_images(2, 2), 20_000
     model = pixel_models.PixelTables(images, alpha=alpha)
     drawn = model.sample(n, generator()).flatten(1).long()
@@ -188,6 +225,14 @@ def test_channels_are_drawn_independently_with_smoothed_frequencies(alpha):
 
 @verifies("bayes.8")
 def test_joint_colours_invent_no_colour_and_keep_their_frequencies():
+    printed(r"""
+        p(x) = \prod_{i=1}^{HW} \varphi_{i, x_i} ,
+        \qquad
+        \hat\varphi_{i, c} = \frac{n_{i, c}}{N} ,
+        \qquad
+        c = (r, g, b)
+        \tag{bayes.8}
+    """)
     images, n = eleven_images(2, 3), 20_000
     drawn = pixel_models.pack(pixel_models.PixelTables(images, joint=True).sample(n, generator()))
     seen = pixel_models.pack(images)
@@ -207,6 +252,7 @@ def test_joint_colours_invent_no_colour_and_keep_their_frequencies():
 
 @verifies("bayes.9")
 def test_smoothing_is_a_mixture_of_the_data_and_noise():
+    rule, mixed, share = printed(r"«rule» = «mixed» , \qquad w = «share» \tag{bayes.9}")
     for counts, alpha in ((HAIR, 1), ((11, *[0] * 255), 1), ((3, 8, *[0] * 254), Fraction(1, 256))):
         total, d = sum(counts), len(counts)
         w = Fraction(total) / (total + alpha * d)
@@ -220,10 +266,20 @@ def test_smoothing_is_a_mixture_of_the_data_and_noise():
     constant = torch.full((11, 1, 40, 50), 7, dtype=torch.uint8)
     kept = (pixel_models.PixelTables(constant, alpha=1.0).sample(5, generator()) == 7).double().mean().item()
     assert abs(kept - 12 / 267) < Z * math.sqrt(12 / 267 * 255 / 267 / 10_000)
+    assert share(N=11, alpha=0.3, d=256).item() == pytest.approx(weight(False, 0.3), rel=1e-12)
+    symbols = {"n_j": HAIR, "N": 50, "alpha": 0.3, "d": 7}
+    smoothed = list(map(float, bayes_styles.additive_smoothing(HAIR, 0.3)))
+    for values in (rule(**symbols), mixed(w=share(**symbols), **symbols)):
+        assert values.tolist() == pytest.approx(smoothed, rel=1e-12)
 
 
 @verifies("bayes.10")
 def test_independence_adds_twice_the_covariance_to_the_difference_of_neighbours():
+    printed(r"""
+        \mathbb{E}_{\text{model}} (x_k - x_l)^2 = \mathbb{E}_{\text{data}} (x_k - x_l)^2 + 2 \,
+        \mathrm{Cov}_{\text{data}}(x_k, x_l)
+        \tag{bayes.10}
+    """)
     images = eleven_images()
     data = images.double()
     centred = data - data.mean(0)
@@ -265,6 +321,12 @@ def tiny_chain(beta: float = 0.5) -> pixel_chain.PixelChain:
 
 @verifies("bayes.11")
 def test_every_factor_of_the_chain_is_a_distribution_that_does_not_look_ahead():
+    printed(r"""
+        p(x) = \prod_{k} p(x_k \mid x_{\lt k}) \approx \prod_{k} p(x_k \mid c_k) ,
+        \qquad
+        c_k = \bigl( x_{\mathrm{left}(k)}, x_{\mathrm{above}(k)}, \dots \bigr)
+        \tag{bayes.11}
+    """)
     model, levels = tiny_chain(), torch.arange(256, dtype=torch.uint8)
     for first in (10, 90, 255, 123):  # seen, seen, the colour of the border, never seen
         images = torch.stack([torch.full_like(levels, first), levels], 1).reshape(256, 1, 1, 2)
@@ -288,6 +350,12 @@ def test_images_drawn_pixel_by_pixel_have_the_probability_of_the_product():
 
 @verifies("bayes.12")
 def test_back_off_is_the_posterior_mean_under_a_prior_centred_on_the_shorter_context():
+    printed(r"""
+        p(v \mid c) = \frac{n(c, v) + \beta \, p(v \mid c')}{n(c) + \beta} ,
+        \qquad
+        p(v) = \frac{n(v) + \alpha}{n + \alpha d}
+        \tag{bayes.12}
+    """)
     rng, beta, shorter, n = np.random.default_rng(0), 2.0, np.array([0.5, 0.3, 0.2]), np.array([2, 0, 1])
     tables = rng.dirichlet(beta * shorter, size=400_000)
     alike = tables[(rng.multinomial(n.sum(), tables) == n).all(1)]
@@ -317,6 +385,7 @@ def test_the_weight_of_the_shorter_context_decides_between_no_context_and_the_lo
 
 @verifies("bayes.13")
 def test_bits_per_pixel_of_the_uniform_model_and_of_smoothed_levels():
+    by_log2, by_ln = printed(r"b(x) = «by_log2» = «by_ln» \tag{bayes.13}")
     images = eleven_images()
     bits = lambda alpha, asked: pixel_models.bits_per_pixel(
         pixel_models.PixelTables(images, alpha=alpha).log2_probability(asked)
@@ -332,6 +401,10 @@ def test_bits_per_pixel_of_the_uniform_model_and_of_smoothed_levels():
         (4.4757 + 8.0607) / 2, abs=1e-4
     )
     assert bits(0.0, 255 - images[:1]).item() == math.inf
+    p = always.log2_probability(one).sum().exp2()
+    found = pixel_models.bits_per_pixel(always.log2_probability(one)).item()
+    for side in (by_log2, by_ln):
+        assert side(p=lambda x: p, x=0, H=1, W=2).item() == pytest.approx(found, rel=1e-12)
 
 
 @verifies("bayes.13")

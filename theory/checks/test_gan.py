@@ -27,6 +27,7 @@ from theory.checks.finite_games import (
     kl,
     normal,
 )
+from theory.printed import printed
 from theory.tags import verifies
 
 worlds = pytest.mark.parametrize(("p", "q"), WORLDS)
@@ -37,6 +38,10 @@ worlds = pytest.mark.parametrize(("p", "q"), WORLDS)
 
 @verifies("gan.1")
 def test_minus_the_value_is_the_discriminators_cross_entropy():
+    printed(r"""
+        V(D, G) = \mathbb{E}_{x \sim p} \ln D(x) + \mathbb{E}_{z} \ln \bigl( 1 - D(G(z)) \bigr)
+        \tag{gan.1}
+    """)
     d_real, d_fake = normal(9).sigmoid(), normal(9, seed=1).sigmoid()
     loss = adversarial.cross_entropy_discriminator(d_real.logit(), d_fake.logit())
     torch.testing.assert_close(loss, -d_real.log() - (1 - d_fake).log())
@@ -48,12 +53,21 @@ def test_minus_the_value_is_the_discriminators_cross_entropy():
 @verifies("gan.2", "gan.3")
 @worlds
 def test_the_best_logit_is_the_log_ratio_and_leaves_the_jensen_shannon_divergence(p, q):
+    best, best_logit = printed(r"D_*(x) = «best» , \qquad \ell_*(x) = «best_logit» \tag{gan.2}")
+    printed(r"""
+        V(D_*, G) = \mathbb{E}_p \ln \frac{p}{2 m} + \mathbb{E}_q \ln \frac{q}{2 m}
+        = 2 \, \mathrm{JSD}(p \,\Vert\, q) - 2 \ln 2
+        \tag{gan.3}
+    """)
     logit = (p / q).log().requires_grad_()
     value = expected(adversarial.cross_entropy_discriminator, logit, p, q)
     assert torch.autograd.grad(value, logit)[0].abs().max() < 1e-12
     assert_minimum(adversarial.cross_entropy_discriminator, logit.detach(), p, q)
     torch.testing.assert_close(logit.sigmoid(), p / (p + q))
     assert value.item() == pytest.approx(2 * LN2 - 2 * jsd(p, q).item(), abs=1e-12)
+    densities = {"p": lambda x: p, "q": lambda x: q, "x": 0}
+    torch.testing.assert_close(logit.detach(), best_logit(**densities))
+    torch.testing.assert_close(logit.detach().sigmoid(), best(**densities))
 
 
 @verifies("gan.2", "gan.3")
@@ -69,6 +83,15 @@ def test_numbers_of_the_example_and_of_the_equilibrium():
 
 @verifies("gan.4", "gan.5")
 def test_slopes_of_the_generators_losses():
+    (vanishing,) = printed(r"\frac{d}{d \ell} \ln (1 - \sigma(\ell)) = «vanishing» \tag{gan.4}")
+    (lasting,) = printed(r"""
+        \frac{d}{d \ell} \bigl( - \ln \sigma(\ell) \bigr) = «lasting» ,
+        \qquad
+        \nabla_\theta \, \mathbb{E}_z \bigl[ - \ln D_*(G(z)) \bigr]
+        = \nabla_\theta \bigl[ \mathrm{KL}(q_\theta \,\Vert\, p) - 2 \, \mathrm{JSD}(p \,\Vert\, q_\theta)
+        \bigr]
+        \tag{gan.5}
+    """)
     logit = torch.tensor([-10.0, -6, -2, 0, 3], dtype=torch.float64, requires_grad=True)
     slope = lambda loss: torch.autograd.grad(loss(logit).sum(), logit)[0]
     torch.testing.assert_close(adversarial.minimax_generator(logit), (1 - logit.sigmoid()).log())
@@ -78,6 +101,9 @@ def test_slopes_of_the_generators_losses():
     torch.testing.assert_close(slope(adversarial.non_saturating_generator), logit.sigmoid() - 1)
     assert slope(adversarial.non_saturating_generator)[1].item() == pytest.approx(-0.998, abs=5e-4)
     assert adversarial.non_saturating_generator(logit)[3].item() == pytest.approx(LN2)
+    symbols = {"sigma": torch.sigmoid, "ell": logit.detach()}
+    torch.testing.assert_close(slope(adversarial.minimax_generator), vanishing(**symbols))
+    torch.testing.assert_close(slope(adversarial.non_saturating_generator), lasting(**symbols))
 
 
 def step_and_divergence(loss: Callable, output: Callable, divergence: Callable) -> tuple[Tensor, Tensor]:
@@ -108,6 +134,15 @@ def test_the_non_saturating_step_follows_kl_minus_twice_jsd_and_the_minimax_step
 @verifies("gan.6")
 @worlds
 def test_least_squares_finds_the_same_ratio_and_leaves_a_chi_squared(p, q):
+    (best,) = printed(r"""
+        D_* = «best» ,
+        \qquad
+        \min_D \mathcal{L}_D = \frac{1}{2} \int \frac{p \, q}{p + q} = \frac{1}{4} \bigl( 1 - \chi^2(q
+        \,\Vert\, m) \bigr) ,
+        \qquad
+        \chi^2(q \,\Vert\, m) = \int \frac{(q - m)^2}{m} = \frac{1}{2} \int \frac{(p - q)^2}{p + q}
+        \tag{gan.6}
+    """)
     ratio = (p / (p + q)).requires_grad_()
     value = expected(adversarial.least_squares_discriminator, ratio, p, q)
     assert torch.autograd.grad(value, ratio)[0].abs().max() < 1e-12
@@ -121,6 +156,7 @@ def test_least_squares_finds_the_same_ratio_and_leaves_a_chi_squared(p, q):
     a, b, c = -1, 1, 0
     coded = (b * p + a * q) / (p + q)
     assert ((p + q) * (coded - c).square()).sum().item() == pytest.approx(2 * chi_squared(q, p).item())
+    torch.testing.assert_close(ratio.detach(), best(p=p, q=q))
 
 
 @verifies("gan.6")
@@ -145,6 +181,14 @@ def test_what_a_least_squares_step_follows():
 @verifies("gan.7")
 @worlds
 def test_the_best_hinge_output_is_a_sign_and_leaves_the_total_variation(p, q):
+    printed(r"""
+        D_* = \mathrm{sign}(p - q) ,
+        \qquad
+        \min_D \mathcal{L}_D = 2 \int \min(p, q) = 2 - 2 \, \mathrm{TV}(p, q) ,
+        \qquad
+        \mathrm{TV}(p, q) = \frac{1}{2} \int \lvert p - q \rvert
+        \tag{gan.7}
+    """)
     sign = (p - q).sign()
     variation = (p - q).abs().sum() / 2
     value = expected(adversarial.hinge_discriminator, sign, p, q)
@@ -181,6 +225,11 @@ def transport(real: Tensor, fake: Tensor) -> tuple[float, np.ndarray, float, np.
 
 @verifies("gan.8", "gan.9")
 def test_duality_and_the_slope_along_transport():
+    printed(r"""
+        W_1(p, q) = \min_{\pi} \, \mathbb{E}_{(x, y) \sim \pi} \lVert x - y \rVert
+        = \max_{\lVert D \rVert_{\mathrm{L}} \le 1} \, \mathbb{E}_p D - \mathbb{E}_q D
+        \tag{gan.8}
+    """)
     real, fake = normal(7, 2), normal(5, 2, seed=1) + 1
     cost, plan, gap, values = transport(real, fake)
     assert cost == pytest.approx(gap, abs=1e-8)
@@ -213,6 +262,14 @@ def test_wasserstein_of_shifted_normals_and_of_points():
 
 @verifies("gan.9")
 def test_the_gradient_penalty_of_a_line_and_of_a_bowl():
+    (between,) = printed(r"""
+        \mathbb{E}_{u, x, z} \bigl( \lVert \nabla D(y) \rVert - 1 \bigr)^2 ,
+        \qquad
+        y = «between» ,
+        \qquad
+        u \sim \mathcal{U}[0, 1]
+        \tag{gan.9}
+    """)
     w = torch.tensor([0.3, -0.4], dtype=torch.float64)
     real, fake = normal(6, 2), normal(6, 2, seed=1)
     penalty = adversarial.gradient_penalty(lambda x: x @ w, real, fake)
@@ -222,10 +279,13 @@ def test_the_gradient_penalty_of_a_line_and_of_a_bowl():
     torch.manual_seed(3)
     share = torch.rand(6, 1, dtype=torch.float64)
     torch.testing.assert_close(bowl, (((1 - share) * real + share * fake).norm(dim=1) - 1).square())
+    y = between(u=share, x=real, G=lambda z: fake, z=0)
+    torch.testing.assert_close(bowl, (y.norm(dim=1) - 1).square())
 
 
 @verifies("gan.10")
 def test_r1_of_a_line_and_its_scale():
+    printed(r"R_1 = \frac{\gamma}{2} \, \mathbb{E}_{x \sim p} \lVert \nabla \ell(x) \rVert^2 \tag{gan.10}")
     psi = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
     real, gamma = normal(5, 1, 3, 3), 4.0
     penalty = gamma / 2 * adversarial.r1_penalty(lambda x: psi * x[:, 0, 1, 2], real)

@@ -9,6 +9,7 @@ import torch
 from common import adversarial
 from hw2_gan import networks
 from theory.checks.finite_games import assert_minimum, distribution, expected, normal
+from theory.printed import printed
 from theory.tags import verifies
 
 
@@ -67,6 +68,14 @@ def test_the_discriminator_adds_one_output_of_each_attribute():
 
 @verifies("gan.22")
 def test_latents_choose_every_option_equally_often():
+    (option,) = printed(r"""
+        \ell_*(x, y) = \ln \frac{p(x, y)}{q(x, y)} = \ln \frac{p(x)}{q(x)} + \sum_{a=1}^{A} \ln \frac{p(y_a
+        \mid x)}{q(y_a \mid x)}
+        \;\approx\; \psi(x) + \frac{1}{\sqrt{A}} \sum_{a=1}^{A} w_{a, y_a}^\top \varphi(x) ,
+        \qquad
+        y_a = «option»
+        \tag{gan.22}
+    """)
     torch.manual_seed(0)
     options = (3, 1, 8)
     inner = networks.DCGANGenerator(32, 0.125, latent=6 + sum(options))
@@ -85,6 +94,9 @@ def test_latents_choose_every_option_equally_often():
         generator(torch.tensor([[0.0] * 6 + [sign * 40.0] * 3 for sign in (-1, 1)])), inner(told)
     )
     assert told[:, 6:].sum(1).tolist() == [3, 3]
+    for column, count in zip(choices.T, options):
+        as_printed = option(K_a=count, Phi=torch.special.ndtr, z_a=z[:, 6])
+        assert torch.equal(column.double(), as_printed)
 
 
 @verifies("gan.22")

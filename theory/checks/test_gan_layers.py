@@ -16,6 +16,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from torch.utils.flop_counter import FlopCounterMode
 
 from hw2_gan import networks, transposed_convolution
+from theory.printed import printed
 from theory.tags import verifies
 
 PAGES = [Path(__file__).parents[1] / language / "layers.md" for language in ("en", "ru")]
@@ -36,6 +37,18 @@ def matrix_of(layer, *shape: int) -> Tensor:
 
 @verifies("gan.12")
 def test_power_iteration_and_the_gradient_of_the_norm():
+    printed(r"""
+        \bar W = \frac{W}{\sigma_1(W)} ,
+        \qquad
+        \lVert D \rVert_{\mathrm{L}} \le \prod_{i} \lVert \bar W_i \rVert = 1 ,
+        \qquad
+        u \leftarrow \frac{W v}{\lVert W v \rVert} ,
+        \quad
+        v \leftarrow \frac{W^\top u}{\lVert W^\top u \rVert} ,
+        \quad
+        \sigma_1 \approx u^\top W v
+        \tag{gan.12}
+    """)
     weight = torch.tensor([[3.0, 0.0], [4.0, 5.0]], dtype=torch.float64, requires_grad=True)
     values = torch.linalg.svdvals(weight)
     assert values.tolist() == pytest.approx([6.708, 2.236], abs=5e-4)
@@ -107,6 +120,14 @@ SETTINGS = [
 @verifies("gan.18")
 @pytest.mark.parametrize(("k", "s", "p", "d"), SETTINGS[::7])
 def test_transposed_convolution_is_the_transposed_matrix(k, s, p, d):
+    printed(r"""
+        \mathrm{conv}(x) = C x ,
+        \qquad
+        \mathrm{conv}^\top(y) = C^\top y ,
+        \qquad
+        \langle C x , \, y \rangle = \langle x , \, C^\top y \rangle
+        \tag{gan.18}
+    """)
     size = 12
     taps = normal(k)
     matrix = transposed_convolution.convolution_matrix(taps, size, s, p, d)
@@ -141,6 +162,12 @@ def test_zeros_between_a_flipped_kernel_and_the_example():
 @verifies("gan.19")
 @pytest.mark.parametrize(("k", "s", "p", "d"), SETTINGS)
 def test_output_sizes(k, s, p, d):
+    shrunk, grown = printed(r"""
+        H_{\mathrm{conv}} = «shrunk» ,
+        \qquad
+        H_{\mathrm{transposed}} = «grown»
+        \tag{gan.19}
+    """)
     convolution = nn.Conv1d(1, 1, k, stride=s, padding=p, dilation=d)
     small = transposed_convolution.convolution_size(14, k, s, p, d)
     assert convolution(torch.zeros(1, 1, 14)).shape[-1] == small
@@ -150,6 +177,9 @@ def test_output_sizes(k, s, p, d):
         large = transposed_convolution.transposed_size(small, k, s, p, extra, d)
         assert transposed(torch.zeros(1, 1, small)).shape[-1] == large
         assert transposed_convolution.convolution_size(large, k, s, p, d) == small  # the way back
+    symbols = {"k": k, "s": s, "p": p, "d": d}
+    assert shrunk(H=14, **symbols) == small
+    assert grown(H=small, o=s - 1, **symbols) == large
 
 
 @verifies("gan.19")
@@ -168,6 +198,14 @@ def test_the_table_of_settings():
 @verifies("gan.20")
 @pytest.mark.parametrize(("k", "s"), itertools.product(range(1, 8), range(1, 5)))
 def test_taps_per_position(k, s):
+    (taps,) = printed(r"""
+        c(n) = «taps» ,
+        \qquad
+        r = (n + p) \bmod s ;
+        \qquad
+        c \text{ is constant} \iff s \text{ divides } k
+        \tag{gan.20}
+    """)
     padding = min(1, k - 1)
     counts = transposed_convolution.tap_counts(20, k, s, padding)
     inside = range(k + s, len(counts) - k - s)
@@ -176,6 +214,8 @@ def test_taps_per_position(k, s):
     found = counts[inside.start : inside.stop, inside.start : inside.stop]
     assert len(found) >= s and torch.equal(found, torch.outer(along, along))
     assert (len(found.unique()) == 1) == (k % s == 0)
+    as_printed = taps(k=k, s=s, r=(torch.arange(len(counts)) + padding) % s)
+    assert torch.equal(as_printed[inside.start : inside.stop], along.double())
 
 
 @verifies("gan.20")
@@ -218,6 +258,16 @@ def cost(channels: int, kappa: int, pixels: int) -> tuple[int, int]:
 @pytest.mark.parametrize(("upsampling", "kappa"), [("nearest", 0), ("transposed", 4)])
 @pytest.mark.parametrize("channels", [8, 64, 256])
 def test_parameters_and_multiply_adds_of_the_block(channels, upsampling, kappa):
+    weights, products = printed(r"""
+        y = U x_{\mathrm{left}} + R(x_{\mathrm{right}}) ,
+        \quad
+        \mathrm{params} = «weights» ,
+        \quad
+        \mathrm{MACs} = «products» ,
+        \quad
+        \frac{\partial L}{\partial x} = \bigl( U^\top g , \; J_R^\top g \bigr)
+        \tag{gan.21}
+    """)
     module = block(channels, upsampling)
     parameters, macs = cost(channels, kappa, 5 * 6)
     assert sum(p.numel() for p in module.parameters()) == parameters
@@ -225,6 +275,8 @@ def test_parameters_and_multiply_adds_of_the_block(channels, upsampling, kappa):
     with counter:
         assert module(torch.zeros(1, channels, 5, 6)).shape == (1, channels // 2, 10, 12)
     assert counter.get_total_flops() == 2 * macs
+    symbols = {"kappa": kappa, "h": channels // 2, "b": 5 if kappa else 3, "H": 5, "W": 6}
+    assert weights(**symbols) == parameters and products(**symbols) == macs
 
 
 @verifies("gan.21")

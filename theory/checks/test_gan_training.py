@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from common import adversarial, augmentation
 from hw2_gan import dirac_gan, gan_measures, train_gan
 from theory.checks.finite_games import LN2, WORLDS, assert_minimum, distribution, expected, normal
+from theory.printed import printed
 from theory.tags import verifies
 
 # ---- the Dirac-GAN
@@ -33,6 +34,16 @@ def with_gamma(name: str, gamma: float) -> dirac_gan.Game:
 @pytest.mark.parametrize("gamma", [0.0, 0.3, 1.0, 2.5])
 @pytest.mark.parametrize(("name", "slope"), [("minimax", 0.5), ("non-saturating", 0.5), ("Wasserstein", 1)])
 def test_field_and_eigenvalues(name, slope, gamma):
+    of_theta, of_psi, roots = printed(r"""
+        \dot\theta = «of_theta» ,
+        \qquad
+        \dot\psi = «of_psi» ,
+        \qquad
+        J = \begin{pmatrix} 0 & f'(0) \\ - f'(0) & - \gamma \end{pmatrix} ,
+        \qquad
+        \lambda_{1, 2} = «roots»
+        \tag{gan.11}
+    """)
     game = with_gamma(name, gamma)
     root = np.sqrt(complex(gamma**2 / 4 - slope**2))
     found = np.sort_complex(dirac_gan.eigenvalues(game).astype(complex))
@@ -48,6 +59,14 @@ def test_field_and_eigenvalues(name, slope, gamma):
         u = psi * theta
         expected_drift = -u * (u / 2).tanh() if name == "non-saturating" else torch.zeros(20).double()
         torch.testing.assert_close(inwards, expected_drift)
+    f_prime = torch.ones_like if name == "Wasserstein" else torch.sigmoid
+    symbols = {"theta": theta, "psi": psi, "gamma": gamma, "fprime": f_prime}
+    torch.testing.assert_close(to_psi, of_psi(**symbols))
+    if name != "non-saturating":
+        torch.testing.assert_close(to_theta, of_theta(**symbols))
+    if gamma >= 2 * slope:  # real
+        both = [roots(pm=sign, **symbols).item() for sign in (-1, 1)]
+        np.testing.assert_allclose(found, both, atol=1e-7)
 
 
 @verifies("gan.11")
@@ -87,6 +106,8 @@ def test_instance_noise_is_r1_near_the_equilibrium_and_a_gradient_penalty_does_n
 @verifies("gan.13")
 @pytest.mark.parametrize(("a", "b"), [(0.9, 0.0), (0.9, 0.1), (0.8, 0.05)])
 def test_the_best_discriminator_for_smoothed_labels(a, b):
+    share, moved = printed(r"D_* = «share» = «moved» \tag{gan.13}")
+
     def loss(real, fake):
         return adversarial.cross_entropy_discriminator(real, fake, a, b)
 
@@ -99,6 +120,8 @@ def test_the_best_discriminator_for_smoothed_labels(a, b):
     middle = torch.tensor([(a + b) / 2], dtype=torch.float64)
     entropy = -(middle * middle.log() + (1 - middle) * (1 - middle).log())
     torch.testing.assert_close(loss(middle.logit(), middle.logit()), 2 * entropy)
+    for side in (share, moved):
+        torch.testing.assert_close(best.detach().sigmoid(), side(a=a, b=b, p=p, q=q))
 
 
 @verifies("gan.13")
@@ -148,6 +171,12 @@ def test_noise_makes_the_divergence_of_two_points_continuous(d, value):
 
 @verifies("gan.14")
 def test_the_bound_by_the_squared_transport_cost():
+    (bound,) = printed(r"""
+        \mathrm{JSD}(p_s \,\Vert\, q_s)
+        \le \frac{1}{4} \bigl( \mathrm{KL}(p_s \,\Vert\, q_s) + \mathrm{KL}(q_s \,\Vert\, p_s) \bigr)
+        \le «bound»
+        \tag{gan.14}
+    """)
     real, fake, s = (
         np.array([-1.0, 0.2, 2.0]),
         np.array([-0.6, 0.9, 1.9]),
@@ -158,6 +187,8 @@ def test_the_bound_by_the_squared_transport_cost():
     kl_of = lambda a, b: integrate.quad(lambda x: a(x) * math.log(a(x) / b(x)), -7, 8)[0]
     middle = (kl_of(p, q) + kl_of(q, p)) / 4
     assert jsd_of_densities(p, q, -7, 8) < middle < np.square(real - fake).mean() / (4 * s**2)
+    cost = math.sqrt(np.square(real - fake).mean())
+    assert middle < bound(W_2=lambda p, q: torch.tensor(cost), p=0, q=0, s=s)
 
 
 def best_generator(p_seen: Tensor, change: Tensor) -> Tensor:
@@ -180,6 +211,13 @@ def best_generator(p_seen: Tensor, change: Tensor) -> Tensor:
 @verifies("gan.15")
 @pytest.mark.parametrize("share", [0.3, 0.5])
 def test_changing_both_finds_the_data_and_changing_one_finds_the_changed_data(share):
+    printed(r"""
+        V(D_*, G) = 2 \, \mathrm{JSD}(p_T \,\Vert\, q_T) - 2 \ln 2 ,
+        \qquad
+        \bigl( p_T = q_T \Rightarrow q = p \bigr) \iff \text{the linear map } p \mapsto p_T \text{ is
+        injective on distributions}
+        \tag{gan.15}
+    """)
     p, same = distribution(4, 5), torch.eye(4, dtype=torch.float64)
     change = (1 - share) * same + share * same.flip(0)  # images 0 and 3, 1 and 2 are mirror images
     pair = change[[0, 3]][:, [0, 3]]
@@ -225,11 +263,18 @@ def test_erasing_a_square_hides_the_parity_of_all_pixels():
 
 @verifies("gan.16")
 def test_the_average_of_weights_as_a_recursion_as_a_sum_and_in_torch():
+    (unrolled,) = printed(r"""
+        \bar\theta_t = \beta \, \bar\theta_{t-1} + (1 - \beta) \, \theta_t
+        = «unrolled»
+        \tag{gan.16}
+    """)
     beta, path = 0.9, normal(30, 2).numpy()
     means = dirac_gan.averaged(path, beta)
     ages = np.arange(29)
     closed = beta**29 * path[0] + (1 - beta) * (beta ** ages[:, None] * path[29 - ages]).sum(0)
     np.testing.assert_allclose(means[29], closed, rtol=1e-12)
+    as_printed = unrolled(beta=beta, t=29, theta=lambda step: torch.from_numpy(path[step]))
+    np.testing.assert_allclose(means[29], as_printed, rtol=1e-12)
 
 
 @verifies("gan.16")
@@ -272,6 +317,15 @@ def test_memory_noise_and_circles():
 
 @verifies("gan.17")
 def test_diversity_is_the_mean_over_pairs_and_twice_the_trace_of_the_covariance():
+    printed(r"""
+        \delta(q) = \frac{1}{P} \, \mathbb{E}_{x, x' \sim q} \lVert x - x' \rVert^2 = \frac{2}{P} \,
+        \mathrm{tr} \, \mathrm{Cov}_q(x) ,
+        \qquad
+        \mathrm{diversity} = \frac{\delta(q)}{\delta(p)} ,
+        \qquad
+        \mathrm{evenness} = \frac{\mathrm{H}(\hat q)}{\mathrm{H}(\hat p)}
+        \tag{gan.17}
+    """)
     images = torch.randint(256, (9, 3, 2, 5), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     values = images.flatten(1).double() / 127.5 - 1
     found = gan_measures.diversity(images)

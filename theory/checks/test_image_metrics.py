@@ -15,6 +15,7 @@ from common.metrics import attributes, frechet
 from common.metrics.frechet import Statistics
 from common.metrics.kernel import kernel_distance, squared_mmd
 from common.metrics.precision_recall import covered, precision_recall, squared_radii
+from theory.printed import printed
 from theory.tags import verifies
 
 Z = 4.5
@@ -43,6 +44,13 @@ def within(values, expected, slack=0.0):
 @verifies("metrics.7")
 def test_distance_is_the_least_cost_over_couplings():
     """The covariance between x and y is S1^(1/2) R S2^(1/2) with a contraction R: no R beats the formula."""
+    printed(r"""
+        d^2 = \min_{x \sim \mathcal{N}(\mu_1, \Sigma_1),\; y \sim \mathcal{N}(\mu_2, \Sigma_2)} \mathbb{E}
+        \lVert x - y \rVert^2
+        = \lVert \mu_1 - \mu_2 \rVert^2 + \mathrm{Tr} \Bigl( \Sigma_1 + \Sigma_2 - 2 \bigl( \Sigma_1
+        \Sigma_2 \bigr)^{1/2} \Bigr)
+        \tag{metrics.7}
+    """)
     covariance1, covariance2 = random_covariance(3, seed=0), random_covariance(3, seed=1)
     means = draw(2, 3, seed=2)
     distance = frechet.frechet_distance(means[0], covariance1, means[1], covariance2)
@@ -83,6 +91,12 @@ def test_commuting_covariances_compare_standard_deviations():
 
 @verifies("metrics.8")
 def test_trace_of_the_root_by_eigenvalues_and_by_singular_values():
+    printed(r"""
+        \mathrm{Tr} \bigl( \Sigma_1 \Sigma_2 \bigr)^{1/2}
+        = \sum_{i} \sqrt{ \lambda_i \bigl( A^\top \Sigma_2 A \bigr) }
+        = \bigl\lVert A^\top B \bigr\rVert_*
+        \tag{metrics.8}
+    """)
     a, b = draw(6, 6, seed=0), draw(6, 6, seed=1)
     covariance1, covariance2 = a @ a.T, b @ b.T
     unsymmetric = torch.linalg.eigvals(covariance1 @ covariance2)
@@ -115,6 +129,13 @@ def test_roots_of_eigenvalues_lose_half_the_digits_of_singular_covariances():
 @verifies("metrics.9")
 @pytest.mark.parametrize(("n", "m"), [(5, 9), (30, 4), (40, 50)])
 def test_features_give_the_same_trace_as_their_covariances(n, m):
+    printed(r"""
+        \mathrm{Tr} \bigl( \Sigma_1 \Sigma_2 \bigr)^{1/2} = \frac{ \lVert X_c Y_c^\top \rVert_* }{ \sqrt{(N
+        - 1)(M - 1)} } ,
+        \qquad
+        \mathrm{Tr}\, \Sigma_1 = \frac{ \lVert X_c \rVert_F^2 }{ N - 1 }
+        \tag{metrics.9}
+    """)
     x, y = draw(n, 12, seed=0), draw(m, 12, seed=1) + 1
     centred_x, centred_y = x - x.mean(0), y - y.mean(0)
     by_features = torch.linalg.matrix_norm(centred_x @ centred_y.T, "nuc") / math.sqrt((n - 1) * (m - 1))
@@ -129,6 +150,14 @@ def test_features_give_the_same_trace_as_their_covariances(n, m):
 
 @verifies("metrics.10")
 def test_merge_of_two_parts_and_the_digits_the_school_formula_loses():
+    mean, weight, covariance = printed(r"""
+        \mu = «mean» ,
+        \qquad
+        S = S_1 + S_2 + «weight» \, \delta \delta^\top ,
+        \qquad
+        \Sigma = «covariance»
+        \tag{metrics.10}
+    """)
     x = draw(90, 3, seed=0) + 1e6
     part1, part2 = x[:20], x[20:]
     scatter = lambda rows: (rows - rows.mean(0)).T @ (rows - rows.mean(0))
@@ -141,12 +170,22 @@ def test_merge_of_two_parts_and_the_digits_the_school_formula_loses():
     assert torch.allclose(streamed.mu, part1.mean(0) + 70 / 90 * delta, rtol=1e-15)
     school = (x.T @ x - 90 * torch.outer(x.mean(0), x.mean(0))) / 89
     assert (school - exact).abs().max() > 1e-4
+    symbols = {"n_1": 20, "n_2": 70, "n": 90}
+    middle = mean(mu_1=part1.mean(0), delta=delta, **symbols)
+    torch.testing.assert_close(streamed.mu, middle, rtol=1e-15, atol=0)
+    as_printed = scatter(part1) + scatter(part2) + weight(**symbols) * torch.outer(delta, delta)
+    torch.testing.assert_close(streamed.sigma, covariance(S=as_printed, **symbols), rtol=1e-7, atol=1e-9)
 
 
 @verifies("metrics.11")
 @pytest.mark.parametrize(("n", "m"), [(128, 128), (512, 512), (300, 900)])
 def test_bias_of_two_samples_of_one_gaussian(n, m):
     """The page's table at D = 64, and unequal N and M; the next order is about a 1/N of the first."""
+    sizes, of_trace, of_pairs = printed(r"""
+        \mathbb{E} \, \hat d^2 \approx «sizes»
+        \Bigl( «of_trace» \, \mathrm{Tr}\, \Sigma + «of_pairs» \Bigr)
+        \tag{metrics.11}
+    """)
     closed = (1 / n + 1 / m) * 64 * 69 / 4
     assert frechet.expected_bias(torch.eye(64), n, m) == pytest.approx(closed, rel=1e-12)
     values = [
@@ -154,6 +193,10 @@ def test_bias_of_two_samples_of_one_gaussian(n, m):
         for i in range(30)
     ]
     assert within(values, closed, slack=0.01 * closed)
+    sigma = random_covariance(5, seed=0)
+    inner = of_trace() * sigma.trace() + of_pairs(D=5, lambda_=torch.linalg.eigvalsh(sigma))
+    as_printed = sizes(N=n, M=m) * inner
+    assert frechet.expected_bias(sigma, n, m) == pytest.approx(as_printed.item(), rel=1e-12)
 
 
 @verifies("metrics.11")
@@ -176,6 +219,12 @@ def test_second_order_of_the_distance():
 @verifies("metrics.12")
 def test_mmd_is_a_weighted_distance_of_the_first_three_moments():
     """Without the terms i = j taken out, the sums are ||mean phi(x) - mean phi(y)||^2 exactly."""
+    (cross,) = printed(r"""
+        \widehat{\mathrm{MMD}}^2 = \frac{1}{N (N - 1)} \sum_{i \ne j} k(x_i, x_j) + \frac{1}{M (M - 1)}
+        \sum_{i \ne j} k(y_i, y_j)
+        - «cross»
+        \tag{metrics.12}
+    """)
     x, y, D = draw(6, 2, seed=0), draw(8, 2, seed=1), 2
     power = lambda rows, p: torch.stack([_tensor_power(row, p) for row in rows])
     biased = sum(
@@ -189,6 +238,10 @@ def test_mmd_is_a_weighted_distance_of_the_first_three_moments():
     off = lambda k: (k.sum() - k.diagonal().sum()) / (len(k) * (len(k) - 1))
     unbiased = off(kernel(x, x)) + off(kernel(y, y)) - 2 * kernel(x, y).mean()
     assert float(squared_mmd(x, y)) == pytest.approx(float(unbiased), rel=1e-12)
+    as_printed = cross(N=6, M=8, x=x.T, y=y.T, k=lambda a, b: (a @ b / D + 1) ** 3)
+    assert float(squared_mmd(x, y)) == pytest.approx(
+        float(off(kernel(x, x)) + off(kernel(y, y)) - as_printed), rel=1e-12
+    )
 
 
 def _tensor_power(row, p):
@@ -214,6 +267,12 @@ def test_mmd_is_unbiased_with_five_points_and_biased_with_the_diagonal():
 
 @verifies("metrics.13")
 def test_squared_error_of_kid_is_its_variance():
+    mean, error_of = printed(r"""
+        \mathrm{KID} = \bar m = «mean» ,
+        \qquad
+        \mathrm{SE} = «error_of»
+        \tag{metrics.13}
+    """)
     estimates = [
         kernel_distance(draw(60, 2, seed=2 * i), draw(60, 2, seed=2 * i + 1) * 1.2) for i in range(2000)
     ]
@@ -222,11 +281,26 @@ def test_squared_error_of_kid_is_its_variance():
     fourth = stats.kurtosis([estimate.value for estimate in estimates], fisher=False)
     error = variance * math.sqrt((fourth - 1) / 2000) + squares.std() / math.sqrt(2000)
     assert abs(squares.mean() - variance) < Z * error
+    rows = [draw(60, 2, seed=seed) for seed in (0, 1)]
+    estimate, generator = kernel_distance(*rows), torch.Generator().manual_seed(0)
+    subsets = [each[torch.randperm(60, generator=generator)].split(6) for each in rows]
+    values = torch.stack([squared_mmd(a, b) for a, b in zip(*subsets)])
+    assert estimate.value == pytest.approx(mean(S=10, m=values).item(), rel=1e-12)
+    printed_error = error_of(S=10, m=values, mbar=values.mean()).item()
+    assert estimate.standard_error == pytest.approx(printed_error, rel=1e-12)
 
 
 @verifies("metrics.14")
 @pytest.mark.parametrize(("dimension", "k"), [(1, 3), (4, 3), (20, 5)])
 def test_a_new_point_lies_in_k_balls_on_average(dimension, k):
+    printed(r"""
+        \mathrm{precision} = \frac{1}{M} \sum_{j=1}^{M} \max_{i} \mathbb{1} \bigl[ \lVert y_j - x_i \rVert
+        \le r_i(X) \bigr] ,
+        \qquad
+        \mathrm{recall} = \frac{1}{N} \sum_{i=1}^{N} \max_{j} \mathbb{1} \bigl[ \lVert x_i - y_j \rVert \le
+        r_j(Y) \bigr]
+        \tag{metrics.14}
+    """)
     counts = []
     for seed in range(300):
         points = draw(40, dimension, seed=seed).exp()  # of any distribution
@@ -254,6 +328,14 @@ def test_shrinking_trades_recall_for_precision():
 
 @verifies("metrics.15")
 def test_coverage_of_independent_draws():
+    (expectation,) = printed(r"""
+        \mathrm{validity} = \frac{\text{valid images}}{N} ,
+        \qquad
+        \mathrm{coverage} = \frac{\text{combinations seen}}{K} ,
+        \qquad
+        \mathbb{E} \, \mathrm{coverage} = «expectation»
+        \tag{metrics.15}
+    """)
     probabilities = torch.tensor([0.4, 0.3, 0.2, 0.06, 0.04, 0.0], dtype=torch.float64)
     options = {"hair": ("a", "b", "c"), "glasses": ("no", "yes")}
     generator = torch.Generator().manual_seed(0)
@@ -264,6 +346,8 @@ def test_coverage_of_independent_draws():
     assert within(found, attributes.expected_coverage(10, probabilities))
     by_hand = sum(1 - (1 - p) ** 10 for p in probabilities.tolist()) / 6
     assert attributes.expected_coverage(10, probabilities) == pytest.approx(by_hand, rel=1e-12)
+    as_printed = expectation(K=6, N=10, p=probabilities).item()
+    assert attributes.expected_coverage(10, probabilities) == pytest.approx(as_printed, rel=1e-12)
 
 
 @verifies("metrics.15")

@@ -15,6 +15,7 @@ from sklearn import metrics as sklearn_metrics
 
 from common.errors import InputError
 from common.metrics import detection
+from theory.printed import printed
 from theory.tags import verifies
 
 Z = 4.5
@@ -29,6 +30,14 @@ def gaussian_scores(normal: int, spills: int, seed: int) -> tuple[torch.Tensor, 
 
 @verifies("metrics.1")
 def test_rates_are_the_shares_of_the_confusion_matrix_and_precision_follows_from_prevalence():
+    hits, passes, precision = printed(r"""
+        \begin{aligned}
+        \mathrm{TPR} &= «hits» = 1 - F_+(t) , \\[1ex]
+        \mathrm{TNR} &= «passes» = F_-(t) , \\[1ex]
+        \mathrm{precision} &= «precision»
+        \end{aligned}
+        \tag{metrics.1}
+    """)
     normal, spills = gaussian_scores(301, 77, seed=0)
     rates = detection.rates(normal, spills, threshold=1.3)
     truth = np.r_[np.zeros(301), np.ones(77)]
@@ -42,10 +51,14 @@ def test_rates_are_the_shares_of_the_confusion_matrix_and_precision_follows_from
     assert float(rates.precision) == pytest.approx(tp / (tp + fp), abs=1e-12)
     assert float(rates.precision) == pytest.approx(from_prevalence, abs=1e-12)
     assert detection.rates(torch.tensor([1.0]), torch.tensor([1.0]), 1.0).tpr == 0  # alarm only above t
+    counts = {"TP": tp, "FN": fn, "TN": tn, "FP": fp}
+    found = [share(**counts).item() for share in (hits, passes, precision)]
+    assert found == pytest.approx([tpr, tnr, float(rates.precision)], abs=1e-12)
 
 
 @verifies("metrics.2")
 def test_fraction_of_max_has_the_law_of_a_maximum_and_grows_with_the_set():
+    printed(r"t = c \max_{i} s^+_i , \qquad P(t \le u) = F_+(u / c)^{n_+} \tag{metrics.2}")
     scores = np.random.default_rng(0).exponential(size=(4000, 100))
     thresholds = {
         n: np.array([detection.threshold_fraction_of_max(torch.from_numpy(row[:n])) for row in scores])
@@ -64,6 +77,14 @@ def test_fraction_of_max_has_the_law_of_a_maximum_and_grows_with_the_set():
 @verifies("metrics.3")
 @pytest.mark.parametrize(("n", "alpha"), [(19, "0.05"), (40, "0.05"), (100, "0.05"), (30, "0.2"), (9, "0.1")])
 def test_quantile_threshold_keeps_its_false_alarm_rate_for_any_distribution(n, alpha):
+    (rank,) = printed(r"""
+        t = s_{(k)} ,
+        \qquad
+        k = «rank»
+        \quad\Longrightarrow\quad
+        P(s_{n+1} \gt t) \le \alpha
+        \tag{metrics.3}
+    """)
     k = math.ceil((n + 1) * (1 - Fraction(alpha)))
     exact = 1 - k / (n + 1)
     assert float(alpha) - 1 / (n + 1) < exact <= float(alpha) + 1e-12
@@ -79,6 +100,7 @@ def test_quantile_threshold_keeps_its_false_alarm_rate_for_any_distribution(n, a
     assert stats.kstest(given_validation, law.cdf).pvalue > 1e-5
     alarms = (scores[:, n] > thresholds).double().mean().item()
     assert abs(alarms - exact) < Z * math.sqrt(exact * (1 - exact) / len(scores))
+    assert rank(n=n, alpha=float(alpha)) == k
 
 
 @verifies("metrics.3")
@@ -100,6 +122,11 @@ def test_the_plain_quantile_of_19_scores_lets_more_than_one_in_twenty_through():
 
 @verifies("metrics.4")
 def test_youden_threshold_maximises_the_sum_of_rates():
+    printed(r"""
+        J = \max_{t} \bigl[ \mathrm{TPR}(t) + \mathrm{TNR}(t) - 1 \bigr] = \max_{t} \bigl[ F_-(t) - F_+(t)
+        \bigr]
+        \tag{metrics.4}
+    """)
     normal, spills = gaussian_scores(61, 43, seed=3)
     normal, spills = normal.mul(4).round() / 4, spills.mul(4).round() / 4  # with ties
     informedness = lambda t: sum(map(float, detection.rates(normal, spills, t)[:2])) - 1
@@ -131,6 +158,15 @@ def test_youden_of_two_gaussians_and_its_optimism_without_any_difference():
 
 @verifies("metrics.5")
 def test_auc_is_the_share_of_ordered_pairs_the_area_and_the_rank_formula():
+    printed(r"""
+        \begin{aligned}
+        \mathrm{AUC} = \int_0^1 \mathrm{TPR} \, \mathrm{d}(1 - \mathrm{TNR})
+        &= P(S_+ \gt S_-) + \tfrac{1}{2} P(S_+ = S_-) \\
+        &= \frac{1}{n_+ n_-} \sum_{i=1}^{n_+} \sum_{j=1}^{n_-} \Bigl( \mathbb{1}[s^+_i \gt s_j] +
+        \tfrac{1}{2} \mathbb{1}[s^+_i = s_j] \Bigr)
+        \end{aligned}
+        \tag{metrics.5}
+    """)
     normal, spills = gaussian_scores(53, 31, seed=6)
     normal, spills = normal.mul(3).round(), spills.mul(3).round()  # many ties
     auc = detection.roc_auc(normal, spills)
@@ -154,6 +190,12 @@ def test_auc_of_two_gaussians():
 
 @verifies("metrics.6")
 def test_bootstrap_of_a_rate_has_binomial_quantiles_and_fails_at_the_edge():
+    printed(r"""
+        \bigl[ \, Q_{\delta / 2}, \; Q_{1 - \delta / 2} \, \bigr] ,
+        \qquad
+        Q_u \;\; \text{the quantile of order } u \text{ of } \hat m^*_1, \dots, \hat m^*_B
+        \tag{metrics.6}
+    """)
     normal = torch.arange(100.0)
     intervals = detection.bootstrap_interval(normal, torch.full((30,), 999.0), threshold=74.5, repeats=4000)
     low, high = stats.binom(100, 0.75).ppf([0.025, 0.975]) / 100

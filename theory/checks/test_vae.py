@@ -16,6 +16,7 @@ from torch.distributions import ContinuousBernoulli, MultivariateNormal, Normal,
 
 from common import latent_space
 from hw1_bayes_and_autoencoders import autoencoders, vae
+from theory.printed import printed
 from theory.tags import verifies
 
 Z = 4.5
@@ -83,6 +84,8 @@ def gap(model: vae.VAE) -> float:
 
 @verifies("vae.1", "vae.3")
 def test_every_weight_of_the_exact_posterior_is_the_marginal_likelihood():
+    printed(r"p(x) = \int p(x \mid z) \, p(z) \, dz \tag{vae.1}")
+    printed(r"\ln p(x) = \mathcal{L}(x) + \mathrm{KL}(q(z \mid x) \,\Vert\, p(z \mid x)) \tag{vae.3}")
     torch.manual_seed(0)
     weights = linear_vae().log_weights(copies(50), None, samples=4)
     assert (weights - log_p()).abs().max() < 1e-4  # the networks' outputs are float32
@@ -94,6 +97,13 @@ def test_every_weight_of_the_exact_posterior_is_the_marginal_likelihood():
 @verifies("vae.2", "vae.3")
 @pytest.mark.parametrize(("shift", "log_width"), [(0, 0), (0.5, 0), (0, 0.4), (-0.3, -0.5)])
 def test_the_elbo_is_ln_p_minus_the_kl_to_the_posterior(shift, log_width):
+    printed(r"""
+        \ln p(x) = \ln \mathbb{E}_{q(z \mid x)} \frac{p(x \mid z) \, p(z)}{q(z \mid x)}
+        \ge \mathbb{E}_{q(z \mid x)} \ln \frac{p(x \mid z) \, p(z)}{q(z \mid x)}
+        = \mathbb{E}_{q(z \mid x)} \ln p(x \mid z) - \mathrm{KL}(q(z \mid x) \,\Vert\, p(z)) =
+        \mathcal{L}(x)
+        \tag{vae.2}
+    """)
     torch.manual_seed(1)
     model = linear_vae(shift, log_width)
     terms = model(copies(40_000))
@@ -121,10 +131,13 @@ def test_the_example_of_one_dimension():
 
 @verifies("vae.4")
 def test_reparameterised_draws_have_the_wanted_mean_and_variance():
+    (draw,) = printed(r"z = «draw» , \qquad \varepsilon \sim \mathcal{N}(0, I) \tag{vae.4}")
     mu, log_variance = normal(5), normal(5, seed=1)
     z = latent_space.reparameterise(mu.expand(100_000, 5), log_variance, normal(100_000, 5, seed=2))
     assert z_score(z, mu).abs().max() < Z
     assert z_score((z - mu).square(), log_variance.exp()).abs().max() < Z
+    noise = normal(100_000, 5, seed=2)
+    torch.testing.assert_close(z, draw(mu=mu, s=(log_variance / 2).exp(), varepsilon=noise))
 
 
 @verifies("vae.4", "vae.6", "vae.8")
@@ -149,6 +162,15 @@ def test_the_anomaly_detectors_vae_minimises_the_elbo_in_the_unit_of_the_squared
 
 @verifies("vae.5")
 def test_the_gradient_through_the_draw_is_the_derived_one_and_is_unbiased():
+    printed(r"""
+        \frac{\partial}{\partial \mu} \mathbb{E} f(z) = \mathbb{E} f'(z) ,
+        \qquad
+        \frac{\partial}{\partial s} \mathbb{E} f(z) = \mathbb{E} \bigl[ f'(z) \, \varepsilon \bigr] ,
+        \qquad
+        \frac{\partial}{\partial \ln s^2} \mathbb{E} f(z) = \frac{s}{2} \, \mathbb{E} \bigl[ f'(z) \,
+        \varepsilon \bigr]
+        \tag{vae.5}
+    """)
     n = 200_000
     mu = torch.full((n,), 0.7, dtype=torch.float64, requires_grad=True)
     log_variance = torch.full((n,), -0.5, dtype=torch.float64, requires_grad=True)
@@ -199,6 +221,11 @@ def test_kl_of_gaussians_symbolically():
 
 @verifies("vae.6")
 def test_kl_in_code_is_the_kl_its_gradient_and_the_mean_log_ratio():
+    (nats,) = printed(r"""
+        \mathrm{KL}\bigl( \mathcal{N}(\mu, \mathrm{diag}(s^2)) \,\Vert\, \mathcal{N}(0, I) \bigr)
+        = «nats»
+        \tag{vae.6}
+    """)
     mu, log_variance = normal(3, 4).requires_grad_(), normal(3, 4, seed=1).requires_grad_()
     kl = latent_space.kl_to_standard_normal(mu, log_variance)
     reference = kl_divergence(Normal(mu, (log_variance / 2).exp()), Normal(0, 1))
@@ -212,6 +239,7 @@ def test_kl_in_code_is_the_kl_its_gradient_and_the_mean_log_ratio():
     assert abs(z_score(ratio, kl[0].sum().item())) < Z
     example = latent_space.kl_to_standard_normal(torch.tensor(1.0), torch.tensor(2 * math.log(0.5)))
     assert example.item() == pytest.approx(0.818, abs=5e-4)
+    torch.testing.assert_close(kl.sum(1), nats(D=4, mu=mu, s=(log_variance / 2).exp()))
 
 
 # ---- likelihoods
@@ -219,10 +247,17 @@ def test_kl_in_code_is_the_kl_its_gradient_and_the_mean_log_ratio():
 
 @verifies("vae.7")
 def test_bernoulli_log_likelihood_its_gradient_and_what_it_is_for_grey_levels():
+    log_likelihood, slope = printed(r"""
+        \ln p(x \mid z) = «log_likelihood» ,
+        \qquad
+        \frac{\partial \ln p(x \mid z)}{\partial \ell_i} = «slope»
+        \tag{vae.7}
+    """)
     logits = (2 * normal(2, 1, 3, 5)).requires_grad_()
     grey = normal(2, 1, 3, 5, seed=1).sigmoid()
     value = vae.bernoulli_log_likelihood(grey, logits)
-    torch.testing.assert_close(torch.autograd.grad(value.sum(), logits)[0], grey - logits.sigmoid())
+    gradient = torch.autograd.grad(value.sum(), logits)[0]
+    torch.testing.assert_close(gradient, grey - logits.sigmoid())
     ink = torch.bernoulli(
         grey[0].expand(50_000, 1, 3, 5), generator=torch.Generator().manual_seed(0)
     )  # black and white with these probabilities
@@ -232,6 +267,10 @@ def test_bernoulli_log_likelihood_its_gradient_and_what_it_is_for_grey_levels():
     assert (best > value).all() and (best < 0).all()
     half = torch.full((1, 1, 1, 1), 0.5)
     assert vae.bernoulli_log_likelihood(half, half.logit()).item() == pytest.approx(-math.log(2))
+    symbols = {"P": 15, "x": grey.flatten(1), "pi": logits.sigmoid().flatten(1)}
+    torch.testing.assert_close(value, log_likelihood(**symbols))
+    symbols = {"x_i": grey, "pi_i": logits.sigmoid()}
+    torch.testing.assert_close(gradient, slope(**symbols).detach())
 
 
 @verifies("vae.7")
@@ -252,6 +291,12 @@ def test_bernoulli_over_grey_levels_lacks_mass_and_the_continuous_bernoulli_rest
 
 @verifies("vae.8")
 def test_gaussian_log_likelihood_and_its_best_variance():
+    (log_likelihood,) = printed(r"""
+        \ln p(x \mid z) = «log_likelihood» ,
+        \qquad
+        \sigma_*^2 = \frac{1}{P} \, \mathbb{E} \lVert x - g(z) \rVert^2 = \mathrm{MSE}
+        \tag{vae.8}
+    """)
     pixels, mean = normal(4, 1, 3, 5), normal(4, 1, 3, 5, seed=1).requires_grad_()
     value = vae.gaussian_log_likelihood(pixels, mean, 0.09)
     torch.testing.assert_close(value, Normal(mean, 0.3).log_prob(pixels).flatten(1).sum(1))
@@ -265,6 +310,10 @@ def test_gaussian_log_likelihood_and_its_best_variance():
     profiled = -60 / 2 * (1 + (2 * math.pi * (pixels - mean).square().mean()).log())
     torch.testing.assert_close(total, profiled)
     torch.testing.assert_close(torch.autograd.grad(profiled, mean)[0], by_mean)
+    flat = lambda images: images.flatten(1).T
+    torch.testing.assert_close(
+        value, log_likelihood(P=15, x=flat(pixels), g=lambda z: flat(mean), z=0, sigma=0.3)
+    )
 
 
 @verifies("vae.7", "vae.8")
@@ -296,6 +345,11 @@ def terms_of(mu: Tensor, log_variance: Tensor, mean: Tensor, pixels: Tensor, var
 @verifies("vae.9")
 @pytest.mark.parametrize("beta", [0.3, 1.0, 5.0])
 def test_beta_is_a_choice_of_the_pixels_sigma(beta):
+    printed(r"""
+        J_\beta = \mathbb{E}_{q(z \mid x)} \bigl[ - \ln p(x \mid z) \bigr] + \beta \, \mathrm{KL}(q(z \mid
+        x) \,\Vert\, p(z))
+        \tag{vae.9}
+    """)
     mu, log_variance = normal(4, 2).requires_grad_(), normal(4, 2, seed=1).requires_grad_()
     pixels, weight, variance = normal(4, 6, seed=2), normal(2, 6, seed=3).requires_grad_(), 0.01
 
@@ -313,6 +367,7 @@ def test_beta_is_a_choice_of_the_pixels_sigma(beta):
 
 @verifies("vae.10")
 def test_free_bits_leave_poor_dimensions_alone():
+    printed(r"\sum_{d=1}^{D} \max \bigl( \lambda , \; \mathbb{E}_x \, \mathrm{KL}_d(x) \bigr) \tag{vae.10}")
     mu = torch.stack([torch.full((8,), m, dtype=torch.float64) for m in (0.2, 0.6**0.5, 2)], 1)
     mu.requires_grad_()
     kl = latent_space.kl_to_standard_normal(mu, torch.zeros_like(mu))
@@ -331,6 +386,15 @@ def test_free_bits_leave_poor_dimensions_alone():
 
 @verifies("vae.11")
 def test_more_weights_never_lower_the_bound():
+    printed(r"""
+        \mathcal{L}_K(x) = \mathbb{E}_{z_1, \dots, z_K \sim q(z \mid x)} \ln \frac{1}{K} \sum_{k=1}^{K} w_k
+        ,
+        \qquad
+        w_k = \frac{p(x \mid z_k) \, p(z_k)}{q(z_k \mid x)} ,
+        \qquad
+        \mathcal{L} = \mathcal{L}_1 \le \mathcal{L}_K \le \mathcal{L}_{K+1} \le \ln p(x)
+        \tag{vae.11}
+    """)
     weights = 2 * normal(6, 5)  # six draws for five images: the mean over subsets is an exact inequality
     subsets = lambda k: [list(rows) for rows in itertools.combinations(range(6), k)]
     mean = lambda k: torch.stack([vae.log_mean_weight(weights[rows]) for rows in subsets(k)]).mean(0)

@@ -15,6 +15,7 @@ from torch.distributions import MultivariateNormal
 
 from common import gaussian_mixture, latent_space
 from hw1_bayes_and_autoencoders import vae
+from theory.printed import printed
 from theory.tags import verifies
 
 Z = 4.5
@@ -47,6 +48,13 @@ def by_quadrature(mu: Tensor, log_variance: Tensor) -> tuple[float, float, float
 
 @verifies("vae.12")
 def test_the_mean_kl_is_information_plus_the_kl_of_the_aggregate_posterior():
+    printed(r"""
+        \frac{1}{N} \sum_{n=1}^{N} \mathrm{KL}(q(z \mid x_n) \,\Vert\, p(z)) = I(n; z) + \mathrm{KL}(q(z)
+        \,\Vert\, p(z)) ,
+        \qquad
+        I(n; z) = \frac{1}{N} \sum_{n=1}^{N} \mathrm{KL}(q(z \mid x_n) \,\Vert\, q(z)) \le \ln N
+        \tag{vae.12}
+    """)
     mu = torch.tensor([-2.0, -0.5, 0.0, 0.4, 3.0], dtype=torch.float64)[:, None]
     log_variance = torch.tensor([0.1, 0.5, 0.9, 0.2, 0.3], dtype=torch.float64)[:, None].log()
     information, spread, marginal = by_quadrature(mu, log_variance)
@@ -93,6 +101,7 @@ def data_with_these_eigenvalues() -> tuple[Tensor, Tensor]:
 @verifies("vae.13")
 @pytest.mark.parametrize(("beta", "active"), [(1.0, 2), (0.5, 3), (5.0, 1), (20.0, 0)])
 def test_a_linear_vae_keeps_the_eigenvalues_above_beta_sigma_squared(beta, active):
+    kept, spent = printed(r"w_i^2 = «kept» , \qquad \mathrm{KL}_i = «spent» \tag{vae.13}")
     x, axes = data_with_these_eigenvalues()
     latent, variance = 4, 0.3
     decoder = (0.5 * normal(5, latent, seed=9)).requires_grad_()
@@ -133,6 +142,9 @@ def test_a_linear_vae_keeps_the_eigenvalues_above_beta_sigma_squared(beta, activ
         exact = MultivariateNormal(torch.zeros(5).double(), decoder.detach() @ decoder.detach().T
                                    + variance * torch.eye(5)).log_prob(x).mean()  # fmt: skip
         assert -closure().item() == pytest.approx(exact.item(), abs=1e-6)  # the ELBO is ln p here
+    symbols = {"lambda_i": EIGENVALUES[:latent], "beta": beta, "sigma": math.sqrt(variance)}
+    torch.testing.assert_close(squares, kept(**symbols), rtol=0, atol=1e-4)
+    torch.testing.assert_close(nats, spent(**symbols), rtol=0, atol=1e-4)
 
 
 # ---- interpolation
@@ -140,6 +152,12 @@ def test_a_linear_vae_keeps_the_eigenvalues_above_beta_sigma_squared(beta, activ
 
 @verifies("vae.14")
 def test_slerp_turns_evenly_and_keeps_the_length():
+    (arc,) = printed(r"""
+        z(t) = «arc» ,
+        \qquad
+        \cos \theta = \frac{z_0^\top z_1}{\lVert z_0 \rVert \lVert z_1 \rVert}
+        \tag{vae.14}
+    """)
     start, end = normal(3, 20), normal(3, 20, seed=1)
     end = end * start.norm(dim=1, keepdim=True) / end.norm(dim=1, keepdim=True)
     angle = F.cosine_similarity(start, end).acos()
@@ -152,6 +170,8 @@ def test_slerp_turns_evenly_and_keeps_the_length():
         assert torch.linalg.svdvals(flat)[:, 2].max() < 1e-10
     torch.testing.assert_close(latent_space.slerp(start, end, 0.0), start)
     torch.testing.assert_close(latent_space.slerp(start, end, 1.0), end)
+    between = arc(t=0.3, theta=angle[:, None], z_0=start, z_1=end)
+    torch.testing.assert_close(latent_space.slerp(start, end, 0.3), between)
 
 
 @verifies("vae.14")
