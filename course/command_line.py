@@ -5,13 +5,13 @@ import os
 import sys
 from pathlib import Path
 
-from course import bootstrap
+from course import install
 
 ROOT = Path(__file__).resolve().parent.parent
 
 COMMANDS = {  # name: (module with main(arguments) -> exit status, what it does)
-    "run": ("course.run_weeks", "run the homework scripts and print a table of the numbers they measured"),
-    "results": ("course.results", "keep what a run measured and write the tables of the pages from it"),
+    "run": ("course.weeks.run", "run the homework scripts and print a table of the numbers they measured"),
+    "results": ("course.pages.results", "keep what a run measured and write the tables of the pages from it"),
     "test": ("course.run_tests", "run the tests; more arguments go to pytest: test tests/test_x.py -x"),
 }
 NEED_NO_PACKAGES = {("run", "--list"), ("run", "--help"), ("run", "-h")}
@@ -44,13 +44,13 @@ def main(arguments: list[str]) -> int:
     try:
         os.chdir(ROOT)
         if not any((command, argument) in NEED_NO_PACKAGES for argument in rest):
-            bootstrap.enter_environment(ROOT, [command, *rest], here=here)
+            install.enter_environment(ROOT, [command, *rest], here=here)
         return importlib.import_module(COMMANDS[command][0]).main(rest)
-    except bootstrap.BootstrapError as error:
+    except install.InstallError as error:
         print(f"course: {error}", file=sys.stderr)
         return 1
     except OSError as error:  # a folder that cannot be written, a disk that is full
-        print(f"course: {bootstrap.explain_os_error(error, ROOT)}", file=sys.stderr)
+        print(f"course: {install.explain_os_error(error, ROOT)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\ncourse: interrupted; start it again to go on", file=sys.stderr)

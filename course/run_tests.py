@@ -2,9 +2,9 @@
 
 import sys
 
-from course import bootstrap
+from course import install
 
 
 def main(arguments: list[str]) -> int:
     """Become pytest (a new process, in which no module of ours is loaded yet); its exit status is ours."""
-    return bootstrap.become([sys.executable, "-m", "pytest", *arguments])
+    return install.become([sys.executable, "-m", "pytest", *arguments])

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from course import result_tables, results
-from course.result_tables import Column, Table
+from course.pages import TABLES, results
+from course.pages.tables import Column, Table
 
 
 def test_the_tables_of_all_pages_are_what_the_committed_results_say():
@@ -58,7 +58,7 @@ def test_a_stale_page_is_named_by_check_and_mended_without(tmp_path, monkeypatch
     ]
     columns = (Column("model", "model", "модель"), Column("auc", "AUC", "AUC", 2))
     table = Table(columns, lambda root: rows, lambda root: {"en": "N = 3.", "ru": "N = 3."})
-    monkeypatch.setitem(result_tables.TABLES, "toy", table)
+    monkeypatch.setitem(TABLES, "toy", table)
     page = tmp_path / "README.ru.md"
     page.write_text(
         "# Слова\n\n<!-- table: toy -->\nold\n<!-- end of table -->\n\nдальше\n", encoding="utf-8"

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from course.run_weeks import chosen, flat
 from course.weeks import SCRIPTS
+from course.weeks.run import chosen, flat
 
 ROOT = Path(__file__).resolve().parent.parent
-START = [sys.executable, "-c", "import sys; from course.run_weeks import main; sys.exit(main(sys.argv[1:]))"]
+START = [sys.executable, "-c", "import sys; from course.weeks.run import main; sys.exit(main(sys.argv[1:]))"]
 
 TOY = """
     import argparse, json, pathlib, sys, time
@@ -63,8 +63,8 @@ def toy(name: str, arguments: str, *shows: str, full: str | None = None, short: 
 
 def make_weeks(folder: Path, *scripts: str) -> Path:
     shutil.copytree(ROOT / "course", folder / "course", ignore=shutil.ignore_patterns("__pycache__"))
-    with (folder / "course" / "weeks.py").open("a") as file:
-        file.write(f"\nSCRIPTS = ({', '.join(scripts)},)\n")
+    weeks = f"from course.weeks.script import Script\n\nSCRIPTS = ({', '.join(scripts)},)\n"
+    (folder / "course" / "weeks" / "__init__.py").write_text(weeks, encoding="utf-8")
     (folder / "hw9_toys").mkdir()
     (folder / "hw9_toys" / "toy.py").write_text(textwrap.dedent(TOY), encoding="utf-8")
     return folder

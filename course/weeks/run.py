@@ -22,10 +22,11 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from course.bootstrap import clock
-from course.weeks import SCRIPTS, Script
+from course.install import clock
+from course.weeks import SCRIPTS
+from course.weeks.script import Script
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SECONDS_TO_STOP = 30  # how long an interrupted script may take to save its checkpoint
 LOG_LINES_SHOWN = {"failed": 15, "interrupted": 1}  # the last one tells how to go on
 

@@ -3,9 +3,9 @@
 import json
 from pathlib import Path
 
-from course.tables import Column, Table, summary
+from course.pages.tables import Column, Table, summary
 
-LAB = "lab8_generative/results"
+RESULTS = "lab8_generative/results"
 MODELS = {"ae": "AE", "vae": "VAE", "gan": "GAN"}
 LOSSES = ("ae", "ae_mse", "ae_perceptual")
 SOURCES = {
@@ -17,17 +17,17 @@ TRAINING_IMAGES = {"en": "training images", "ru": "обучающие карти
 
 def present(root: Path, *names: str) -> list[str]:
     """Those of the results that are kept."""
-    return [name for name in names if (root / LAB / name / "summary.json").is_file()]
+    return [name for name in names if (root / RESULTS / name / "summary.json").is_file()]
 
 
 def first(root: Path, *names: str) -> dict:
     """The summary of the first that is kept; ValueError naming one where there is none."""
-    return summary(root, f"{LAB}/{(present(root, *names) or names)[0]}")
+    return summary(root, f"{RESULTS}/{(present(root, *names) or names)[0]}")
 
 
 def config(root: Path, name: str) -> dict:
     """The flags of a kept run."""
-    return json.loads((root / LAB / name / "config.json").read_text(encoding="utf-8"))
+    return json.loads((root / RESULTS / name / "config.json").read_text(encoding="utf-8"))
 
 
 def sample_rows(root: Path, data: str) -> list[dict]:
@@ -35,7 +35,7 @@ def sample_rows(root: Path, data: str) -> list[dict]:
     rows, floor = [], None
     for kind, model in MODELS.items():
         for name in present(root, f"{data}_generate_{kind}"):
-            kept = summary(root, f"{LAB}/{name}")
+            kept = summary(root, f"{RESULTS}/{name}")
             measured, spreads, distance = kept["metrics"], kept["standard_errors"], kept["distance"]
             rows += [
                 {
@@ -85,7 +85,7 @@ def training_rows(root: Path) -> list[dict]:
     """Size, length and validation of every kept training."""
     rows = []
     for name in present(root, "creatures_ae", "creatures_vae", "creatures_gan"):
-        kept = summary(root, f"{LAB}/{name}")
+        kept = summary(root, f"{RESULTS}/{name}")
         measured, flags = kept["metrics"], config(root, name)
         gan = name.endswith("gan")
         rows.append(
@@ -120,14 +120,14 @@ def loss_rows(root: Path) -> list[dict]:
     """The same autoencoder trained on three losses, judged alike."""
     rows = []
     for name in present(root, *(f"creatures_{loss}" for loss in LOSSES)):
-        measured, flags = summary(root, f"{LAB}/{name}")["metrics"], config(root, name)
+        measured, flags = summary(root, f"{RESULTS}/{name}")["metrics"], config(root, name)
         keys = ("l1", "mse", "perceptual")
         rows.append({"loss": flags["loss"], **{key: measured[f"val/{key}"] for key in keys}})
     return rows
 
 
 def loss_note(root: Path) -> dict[str, str]:
-    kept = summary(root, f"{LAB}/creatures_ae")
+    kept = summary(root, f"{RESULTS}/creatures_ae")
     return {
         "en": f"Drawn creatures, {kept['n_val']} validation images, the epoch with the lowest validation "
         f"loss, seed 0; {kept['device']}.",
@@ -141,7 +141,7 @@ def walk_rows(root: Path) -> list[dict]:
     rows = []
     for kind, model in MODELS.items():
         for name in present(root, f"creatures_interpolate_{kind}"):
-            measured = summary(root, f"{LAB}/{name}")["metrics"]
+            measured = summary(root, f"{RESULTS}/{name}")["metrics"]
             row = {"model": model, "ends": (measured["eval/mse_first"] + measured["eval/mse_second"]) / 2}
             for way in ("linear", "spherical"):
                 row[f"{way}_step"] = measured[f"eval/{way}_largest_step"]

@@ -34,7 +34,7 @@ NO_NETWORK_WORDS = re.compile(
 )
 
 
-class BootstrapError(Exception):
+class InstallError(Exception):
     """What went wrong and what to do about it, in one line."""
 
 
@@ -43,7 +43,7 @@ def enter_environment(root: Path, arguments: list[str], here: bool = False) -> N
 
     arguments: those of `python3 -m course`, for the process this one becomes.
     here: stay in the current interpreter even if it is not a virtual environment.
-    Raises BootstrapError and OSError.
+    Raises InstallError and OSError.
     """
     if here or sys.prefix != sys.base_prefix:
         install_requirements(root)
@@ -86,7 +86,7 @@ def make_environment(prefix: Path) -> None:
     """Make the virtual environment `prefix`, anew if an attempt was interrupted or its Python is gone."""
     require_modules("venv", "ensurepip")
     if prefix.exists() and not prefix.is_dir():
-        raise BootstrapError(f"{prefix} is a file where the virtual environment belongs; move it away")
+        raise InstallError(f"{prefix} is a file where the virtual environment belongs; move it away")
     prefix.mkdir(exist_ok=True)
     with locked(prefix / LOCK) as lock:
         if is_environment(prefix):  # made by another process while this one waited
@@ -94,7 +94,7 @@ def make_environment(prefix: Path) -> None:
         ours = (prefix / "pyvenv.cfg").exists() or (prefix / MAKING).exists()
         content = [path for path in prefix.iterdir() if path.name not in (LOCK, MAKING)]
         if content and not ours:
-            raise BootstrapError(f"{prefix} is a folder, but no virtual environment; move it away")
+            raise InstallError(f"{prefix} is a folder, but no virtual environment; move it away")
         (prefix / MAKING).touch()
         for path in content:
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
@@ -109,10 +109,10 @@ def make_environment(prefix: Path) -> None:
 
 
 def require_modules(*names: str) -> None:
-    """Raise BootstrapError if this Python lacks one of the modules that make environments."""
+    """Raise InstallError if this Python lacks one of the modules that make environments."""
     for name in names:
         if importlib.util.find_spec(name) is None:
-            raise BootstrapError(
+            raise InstallError(
                 f"this Python ({sys.executable}) has no {name} module, so it cannot make an environment; on "
                 "Debian and Ubuntu: sudo apt install python3-venv"
             )
@@ -188,7 +188,7 @@ def what_to_install(root: Path) -> dict:
     """
     requirements = root / "requirements.txt"
     if not requirements.is_file():
-        raise BootstrapError(f"{requirements} is missing; start from a complete clone of the course")
+        raise InstallError(f"{requirements} is missing; start from a complete clone of the course")
     return {
         "requirements_sha256": hashlib.sha256(requirements.read_bytes()).hexdigest(),
         "python": sys.version.split()[0],
@@ -214,7 +214,7 @@ def state_directory() -> Path:
 
 
 def run_or_explain(command: list[str], root: Path, log: Path, lock: int, title: str | None = None) -> None:
-    """Run `command` in `root`, with progress under `title` if there is one; raise BootstrapError if it fails.
+    """Run `command` in `root`, with progress under `title` if there is one; raise InstallError if it fails.
 
     The child holds `lock` too: should this process be killed, nobody else begins before the child has ended.
     log: where the command writes its own log; if it wrote none, a failure leaves what it printed there.
@@ -244,7 +244,7 @@ def run_or_explain(command: list[str], root: Path, log: Path, lock: int, title: 
         with contextlib.suppress(OSError):
             if not log.exists():
                 log.write_text("".join(lines), encoding="utf-8")
-        raise BootstrapError(explain(lines, log))
+        raise InstallError(explain(lines, log))
 
 
 def show_progress(reader: threading.Thread, lines: list[str], title: str | None) -> None:

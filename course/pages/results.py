@@ -7,7 +7,7 @@ them.
 
 What is kept lies in HOMEWORK/results/SCRIPT/: summary.json, env.json, config.json and the figures the summary
 names.  A page marks the place of a table with `<!-- table: NAME -->` and `<!-- end of table -->`; the tables
-are described in course/result_tables.py."""
+are described in course/pages/, one file a homework."""
 
 import argparse
 import json
@@ -19,11 +19,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from course.result_tables import TABLES
-from course.tables import markdown
+from course.pages import TABLES
+from course.pages.tables import markdown
 from course.weeks import SCRIPTS
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 LARGE_FIGURE, LARGEST_FIGURE = 300_000, 500_000
 """Bytes: a figure above the first is stored with 256 colours; one still above the second does not belong into
 git."""

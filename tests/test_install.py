@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from course import bootstrap
+from course import install
 from course.command_line import COMMANDS
 
 resource = pytest.importorskip("resource", reason="limits and signals as POSIX has them")
@@ -87,7 +87,7 @@ def make_wheel(folder: Path, name: str, version: str, payload: bytes = b"") -> P
 def make_copy(folder: Path) -> Path:
     """A repository with the real course/ (except for what `run` does) and toy requirements."""
     shutil.copytree(ROOT / "course", folder / "course", ignore=shutil.ignore_patterns("__pycache__"))
-    write(folder / "course" / "run_weeks.py", REPORT)
+    write(folder / "course" / "weeks" / "run.py", REPORT)
     write(folder / "backend.py", BACKEND)
     write(folder / "pyproject.toml", PROJECT)
     for version in ("1.0", "2.0"):
@@ -158,7 +158,7 @@ def pip_main(repository: Path) -> Path:
 def test_second_start_does_not_run_pip(installed):
     main = pip_main(installed)
     text = main.read_text()
-    log = (installed / ".venv" / bootstrap.LOG).stat().st_mtime_ns
+    log = (installed / ".venv" / install.LOG).stat().st_mtime_ns
     main.write_text("raise SystemExit('pip was started')")
     try:
         again = course(installed, "run", env=environment(PATH="/nowhere"))
@@ -166,11 +166,11 @@ def test_second_start_does_not_run_pip(installed):
         main.write_text(text)
     assert (again.returncode, again.stderr) == (7, "")
     assert again.stdout.startswith("toy 1.0") and again.stdout.count("\n") == 1
-    assert (installed / ".venv" / bootstrap.LOG).stat().st_mtime_ns == log
+    assert (installed / ".venv" / install.LOG).stat().st_mtime_ns == log
 
 
 def test_starts_inside_the_environment_and_from_another_folder(installed, tmp_path):
-    python = str(bootstrap.environment_python(installed / ".venv"))
+    python = str(install.environment_python(installed / ".venv"))
     inside = course(installed, "run", python=python)
     elsewhere = course(tmp_path, "run", python=python)  # `-e .` made the course importable everywhere
     assert inside.stdout == elsewhere.stdout == f"toy 1.0 prefix {installed / '.venv'} arguments\n"
@@ -196,9 +196,9 @@ def test_here_stays_in_the_current_interpreter(tmp_path, monkeypatch):
     folder = make_copy(tmp_path / "here")
     seen = []
     monkeypatch.setattr(sys, "prefix", sys.base_prefix)
-    monkeypatch.setattr(bootstrap, "install_requirements", seen.append)
-    monkeypatch.setattr(bootstrap, "become", seen.append)
-    bootstrap.enter_environment(folder, ["run"], here=True)
+    monkeypatch.setattr(install, "install_requirements", seen.append)
+    monkeypatch.setattr(install, "become", seen.append)
+    install.enter_environment(folder, ["run"], here=True)
     assert seen == [folder] and not (folder / ".venv").exists()
 
 
@@ -210,8 +210,8 @@ def test_no_network(installed):
     assert line.startswith(
         "course: no network: pip cannot reach its package index (ERROR: No matching distribution"
     )
-    assert line.endswith(f"log: {installed / '.venv' / bootstrap.LOG}\n")
-    assert "127.0.0.1" in (installed / ".venv" / bootstrap.LOG).read_text()
+    assert line.endswith(f"log: {installed / '.venv' / install.LOG}\n")
+    assert "127.0.0.1" in (installed / ".venv" / install.LOG).read_text()
 
 
 def test_package_that_is_nowhere_is_no_network_error(installed):
@@ -228,14 +228,14 @@ def test_disk_full_while_installing(installed):
     limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
     line = one_line(course(installed, "run", preexec_fn=limit))
     assert line.startswith("course: the disk is full: ") and "GB are free" in line
-    assert not (installed / ".venv" / bootstrap.MARKER).exists()
+    assert not (installed / ".venv" / install.MARKER).exists()
 
 
 def test_disk_full_while_making_the_environment(tmp_path):
     folder = make_copy(tmp_path / "full")
     limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
     assert one_line(course(folder, "run", preexec_fn=limit)).startswith("course: the disk is full: ")
-    assert not bootstrap.is_environment(folder / ".venv")
+    assert not install.is_environment(folder / ".venv")
 
 
 def test_requirements_missing(installed):
@@ -276,7 +276,7 @@ def test_killed_while_making_and_while_installing(tmp_path):
         wait_for(reached.exists)
         os.killpg(process.pid, signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
-        assert not (folder / ".venv" / bootstrap.MARKER).exists()
+        assert not (folder / ".venv" / install.MARKER).exists()
     (folder / "slow").unlink()
     third = course(folder, "run")
     assert INSTALLING in third.stdout and "toy 1.0" in third.stdout and third.returncode == 7
@@ -295,7 +295,7 @@ def test_two_starts_at_once(tmp_path):
 def test_ctrl_c_while_installing(installed):
     (installed / "slow").touch()
     (installed / "started").unlink(missing_ok=True)
-    (installed / ".venv" / bootstrap.MARKER).unlink()
+    (installed / ".venv" / install.MARKER).unlink()
     process = start(installed, stderr=subprocess.PIPE)
     try:
         wait_for((installed / "started").exists)
@@ -304,7 +304,7 @@ def test_ctrl_c_while_installing(installed):
     os.killpg(process.pid, signal.SIGINT)
     assert process.communicate()[1] == "\ncourse: interrupted; start it again to go on\n"
     assert process.returncode == 130
-    assert not (installed / ".venv" / bootstrap.MARKER).exists()
+    assert not (installed / ".venv" / install.MARKER).exists()
 
 
 def test_old_python_by_its_number():
@@ -357,26 +357,26 @@ def test_command_line():
     ],
 )
 def test_explanations(tmp_path, lines, answer):
-    text = bootstrap.explain(lines, tmp_path / "no.log")
+    text = install.explain(lines, tmp_path / "no.log")
     assert answer in text and "\n" not in text
 
 
 def test_windows_and_posix_paths():
-    assert bootstrap.environment_python(Path("v"), windows=True) == Path("v/Scripts/python.exe")
-    assert bootstrap.environment_python(Path("v"), windows=False) == Path("v/bin/python")
+    assert install.environment_python(Path("v"), windows=True) == Path("v/Scripts/python.exe")
+    assert install.environment_python(Path("v"), windows=False) == Path("v/bin/python")
 
 
 def test_os_errors_name_the_file():
     refused = OSError(errno.EACCES, "Permission denied", "/a/b")
-    assert bootstrap.explain_os_error(refused, ROOT) == "/a/b: Permission denied"
-    assert "the disk is full" in bootstrap.explain_os_error(OSError(errno.ENOSPC, "x", "/a"), ROOT)
+    assert install.explain_os_error(refused, ROOT) == "/a/b: Permission denied"
+    assert "the disk is full" in install.explain_os_error(OSError(errno.ENOSPC, "x", "/a"), ROOT)
 
 
 def test_marker_that_is_damaged_counts_as_none(tmp_path):
-    (tmp_path / bootstrap.MARKER).write_text('{"python": ')
-    assert bootstrap.installed(tmp_path) is None
-    (tmp_path / bootstrap.MARKER).write_text(json.dumps({"python": "3"}))
-    assert bootstrap.installed(tmp_path) == {"python": "3"}
+    (tmp_path / install.MARKER).write_text('{"python": ')
+    assert install.installed(tmp_path) is None
+    (tmp_path / install.MARKER).write_text(json.dumps({"python": "3"}))
+    assert install.installed(tmp_path) == {"python": "3"}
 
 
 def test_tests_return_the_status_of_pytest(tmp_path):

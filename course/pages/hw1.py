@@ -1,17 +1,16 @@
-"""The tables of the pages as data: where numbers come from, which are shown, how columns are called."""
+"""Tables of week 1: models of pixels, spill detectors, VAEs."""
 
 from pathlib import Path
 
-from course import gan_tables, lab_tables
-from course.tables import Column, Table, command_of, summary
-from course.weeks import VAES
+from course.pages.tables import Column, Table, command_of, summary
+from course.weeks.hw1 import VAES
 
-HW1 = "hw1_bayes_and_autoencoders/results"
+RESULTS = "hw1_bayes_and_autoencoders/results"
 
 
 def detector_rows(root: Path, evaluation: str) -> list[dict]:
     """For each architecture: the class-room rule on the MSE, then every rule on its best score."""
-    kept = summary(root, f"{HW1}/{evaluation}")
+    kept = summary(root, f"{RESULTS}/{evaluation}")
     rows, best = kept["rows"], kept["best"]
     chosen = []
     for arch in dict.fromkeys(row["arch"] for row in rows):
@@ -28,7 +27,7 @@ def detector_rows(root: Path, evaluation: str) -> list[dict]:
 
 def detector_note(root: Path, evaluation: str, data: dict[str, str]) -> dict[str, str]:
     """What a table of detectors was measured on; `data` names the set in each language."""
-    kept = summary(root, f"{HW1}/{evaluation}")
+    kept = summary(root, f"{RESULTS}/{evaluation}")
     n, seeds, device = kept["n_test"], kept["best"]["seeds"], kept["device"]
     command = f"`python3 -m course run --full --only {evaluation}`"
     return {
@@ -73,7 +72,7 @@ PIXEL_MODELS = {
 
 def pixel_rows(root: Path) -> list[dict]:
     """Bits per pixel of each model; infinite where some held-out pixel is impossible."""
-    measured = summary(root, f"{HW1}/bayes_pixels")["metrics"]
+    measured = summary(root, f"{RESULTS}/bayes_pixels")["metrics"]
     rows = []
     for key, name in PIXEL_MODELS.items():
         row = {"model": name, "best": key == "chain"}
@@ -90,8 +89,12 @@ def pixel_rows(root: Path) -> list[dict]:
 
 
 def pixel_note(root: Path) -> dict[str, str]:
-    kept = summary(root, f"{HW1}/bayes_pixels")
-    n_train, n_val, command = kept["n_train"], kept["n_val"], f"`{command_of(root, f'{HW1}/bayes_pixels')}`"
+    kept = summary(root, f"{RESULTS}/bayes_pixels")
+    n_train, n_val, command = (
+        kept["n_train"],
+        kept["n_val"],
+        f"`{command_of(root, f'{RESULTS}/bayes_pixels')}`",
+    )
     return {
         "en": f"{n_train} drawn avatars of 128×128 to learn from, {n_val} of other people to judge; mean ± "
         "standard deviation over images; 24 bits is the uniform distribution; "
@@ -120,8 +123,8 @@ VAE_MODELS = {
 
 
 def vae_rows(root: Path, data: str) -> list[dict]:
-    """One row for each model of `weeks.VAES`, in its order; spreads only where there are several seeds."""
-    kept = summary(root, f"{HW1}/eval_vae_{data.replace('-', '_')}")
+    """One row for each model of `VAES`, in its order; spreads only where there are several seeds."""
+    kept = summary(root, f"{RESULTS}/eval_vae_{data.replace('-', '_')}")
     distance = next(
         (key.removesuffix("_prior") for key in kept["models"][0] if "/fd_" in key and key.endswith("_prior")),
         "",
@@ -142,7 +145,7 @@ def vae_rows(root: Path, data: str) -> list[dict]:
 
 
 def vae_note(root: Path, data: str) -> dict[str, str]:
-    kept = summary(root, f"{HW1}/eval_vae_{data.replace('-', '_')}")
+    kept = summary(root, f"{RESULTS}/eval_vae_{data.replace('-', '_')}")
     n, real = kept["n_generated"], kept["real_distance"]
     floor = {"en": "", "ru": ""}
     if real is not None:
@@ -178,7 +181,7 @@ def vae_table(data: str, *extra: Column) -> Table:
 
 def cvae_class_rows(root: Path) -> list[dict]:
     """Distance of each digit of the CVAE to its own test images."""
-    kept = summary(root, f"{HW1}/eval_vae_mnist")
+    kept = summary(root, f"{RESULTS}/eval_vae_mnist")
     measured = kept["models"][list(VAES["mnist"]).index("cvae")]
     rows = []
     for digit in range(10):
@@ -229,6 +232,4 @@ TABLES = {
         cvae_class_rows,
         cvae_class_note,
     ),
-    **gan_tables.TABLES,
-    **lab_tables.TABLES,
 }

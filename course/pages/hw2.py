@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from course.tables import Column, Table, Text, summary
+from course.pages.tables import Column, Table, Text, summary
 from hw2_gan import study_text
 
 STUDY = "hw2_gan/results/study"
