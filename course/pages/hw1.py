@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from course.pages.tables import Column, Table, command_of, summary
+from course.pages.tables import Column, Table, command_of, device, flags, number, summary
 from course.weeks.hw1 import VAES
 
 RESULTS = "hw1_bayes_and_autoencoders/results"
@@ -25,18 +25,21 @@ def detector_rows(root: Path, evaluation: str) -> list[dict]:
     return [{**row, "best": is_best(row)} for row in chosen]
 
 
-def detector_note(root: Path, evaluation: str, data: dict[str, str]) -> dict[str, str]:
+def detector_note(root: Path, evaluation: str, data: dict[str, str], language: str) -> str:
     """What a table of detectors was measured on; `data` names the set in each language."""
     kept = summary(root, f"{RESULTS}/{evaluation}")
-    n, seeds, device = kept["n_test"], kept["best"]["seeds"], kept["device"]
-    command = f"`python3 -m course run --full --only {evaluation}`"
-    return {
-        "en": f"{data['en']}, {n} test images, mean ± standard deviation over {seeds} seeds; {device}; "
-        f"{command}. Bold: the pair of architecture and score that separates the validation images best.",
-        "ru": f"{data['ru']}, {n} тестовых картинок, среднее ± стандартное отклонение по {seeds} "
-        f"запускам; {device}; {command}. Полужирным — пара из архитектуры и оценки, лучше всех разделяющая "
-        "валидационные картинки.",
-    }
+    n, seeds = number(kept["n_test"], language), kept["best"]["seeds"]
+    how = f"{device(kept['device'], language)}; `python3 -m course run --full --only {evaluation}`"
+    if language == "ru":
+        return (
+            f"{data['ru']}, тестовых картинок {n}, среднее ± стандартное отклонение по {seeds} запускам; "
+            f"{how}. Полужирным — пара из архитектуры и оценки, лучше всех разделяющая валидационные "
+            "картинки."
+        )
+    return (
+        f"{data['en']}, {n} test images, mean ± standard deviation over {seeds} seeds; {how}. "
+        "Bold: the pair of architecture and score that separates the validation images best."
+    )
 
 
 def detector_table(evaluation: str, data: dict[str, str]) -> Table:
@@ -51,7 +54,7 @@ def detector_table(evaluation: str, data: dict[str, str]) -> Table:
         Column("auc", "ROC AUC", "ROC AUC"),
     )
     rows = lambda root: detector_rows(root, evaluation)
-    return Table(columns, rows, lambda root: detector_note(root, evaluation, data))
+    return Table(columns, rows, lambda root, language: detector_note(root, evaluation, data, language))
 
 
 PIXEL_MODELS = {
@@ -88,21 +91,20 @@ def pixel_rows(root: Path) -> list[dict]:
     return [*rows, {"model": data, "train": "–", "val": "–", "impossible": "–", "difference": difference}]
 
 
-def pixel_note(root: Path) -> dict[str, str]:
+def pixel_note(root: Path, language: str) -> str:
     kept = summary(root, f"{RESULTS}/bayes_pixels")
-    n_train, n_val, command = (
-        kept["n_train"],
-        kept["n_val"],
-        f"`{command_of(root, f'{RESULTS}/bayes_pixels')}`",
+    n_train, n_val = number(kept["n_train"], language), number(kept["n_val"], language)
+    how = f"{device(kept['device'], language)}; `{command_of(root, f'{RESULTS}/bayes_pixels')}`"
+    if language == "ru":
+        return (
+            f"Обучение на {n_train} нарисованных аватарах 128×128, проверка на {n_val} аватарах других "
+            "людей; среднее ± стандартное отклонение по картинкам; 24 бита — равномерное распределение; "
+            f"{how}."
+        )
+    return (
+        f"{n_train} drawn avatars of 128×128 to learn from, {n_val} of other people to judge; mean ± "
+        f"standard deviation over images; 24 bits is the uniform distribution; {how}."
     )
-    return {
-        "en": f"{n_train} drawn avatars of 128×128 to learn from, {n_val} of other people to judge; mean ± "
-        "standard deviation over images; 24 bits is the uniform distribution; "
-        f"{kept['device']}; {command}.",
-        "ru": f"Обучение на {n_train} нарисованных аватарах 128×128, проверка на {n_val} аватарах других "
-        "людей; среднее ± стандартное отклонение по картинкам; 24 бита — равномерное распределение; "
-        f"{kept['device']}; {command}.",
-    }
 
 
 VAE_MODELS = {
@@ -144,23 +146,32 @@ def vae_rows(root: Path, data: str) -> list[dict]:
     return rows
 
 
-def vae_note(root: Path, data: str) -> dict[str, str]:
-    kept = summary(root, f"{RESULTS}/eval_vae_{data.replace('-', '_')}")
-    n, real = kept["n_generated"], kept["real_distance"]
-    floor = {"en": "", "ru": ""}
-    if real is not None:
-        floor = {
-            "en": f" As many training images in place of generated ones: {real:.2f}.",
-            "ru": f" Столько же обучающих картинок вместо сгенерированных: {real:.2f}.",
-        }
-    command = f"`python3 -m course run --full --only eval_vae_{data.replace('-', '_')}`"
-    return {
-        "en": f"{data}, 20 epochs, {n} generated against {n} test images (Fréchet distance on the shipped "
-        f"extractor), mean ± standard deviation over seeds; {kept['device']}; {command}.{floor['en']}",
-        "ru": f"{data}, 20 эпох, {n} сгенерированных картинок против {n} тестовых (расстояние Фреше на "
-        f"приложенном экстракторе), среднее ± стандартное отклонение по запускам; {kept['device']}; "
-        f"{command}.{floor['ru']}",
-    }
+SETS = {
+    "mnist": {"en": "MNIST", "ru": "MNIST"},
+    "fashion-mnist": {"en": "Fashion-MNIST", "ru": "Fashion-MNIST"},
+    "digits": {"en": "Drawn digits", "ru": "Нарисованные цифры"},
+}
+
+
+def vae_note(root: Path, data: str, language: str) -> str:
+    set_name = data.replace("-", "_")
+    kept = summary(root, f"{RESULTS}/eval_vae_{set_name}")
+    epochs = flags(root, f"{RESULTS}/train_vae_{set_name}_mlp_0")["epochs"]
+    n, n_test = number(kept["n_generated"], language), number(kept["n_test"], language)
+    how = f"{device(kept['device'], language)}; `python3 -m course run --full --only eval_vae_{set_name}`"
+    real = kept["real_distance"]
+    floor = None if real is None else number(real, language, 2)
+    if language == "ru":
+        return (
+            f"{SETS[data]['ru']}, {epochs} эпох; сгенерированных картинок {n}, тестовых {n_test} (расстояние "
+            "Фреше на приложенном экстракторе), среднее ± стандартное отклонение по запускам; "
+            f"{how}." + (f" Столько же обучающих картинок вместо сгенерированных: {floor}." if floor else "")
+        )
+    return (
+        f"{SETS[data]['en']}, {epochs} epochs, {n} generated against {n_test} test images (Fréchet distance "
+        f"on the shipped extractor), mean ± standard deviation over seeds; {how}."
+        + (f" As many training images in place of generated ones: {floor}." if floor else "")
+    )
 
 
 def vae_table(data: str, *extra: Column) -> Table:
@@ -176,7 +187,8 @@ def vae_table(data: str, *extra: Column) -> Table:
         *extra,
         Column("fid", "FID (Inception)", "FID (Inception)"),
     )
-    return Table(columns, lambda root: vae_rows(root, data), lambda root: vae_note(root, data))
+    note = lambda root, language: vae_note(root, data, language)
+    return Table(columns, lambda root: vae_rows(root, data), note)
 
 
 def cvae_class_rows(root: Path) -> list[dict]:
@@ -193,13 +205,20 @@ def cvae_class_rows(root: Path) -> list[dict]:
     return rows
 
 
-def cvae_class_note(root: Path) -> dict[str, str]:
-    return {
-        "en": "MNIST, Fréchet distance of the CVAE's images of a digit to all test images of it (892 to "
-        "1,135, as many of each), mean ± standard deviation over 3 seeds.",
-        "ru": "MNIST, расстояние Фреше от картинок одной цифры, нарисованных CVAE, до всех её тестовых "
-        "картинок (от 892 до 1135, поровну), среднее ± стандартное отклонение по 3 запускам.",
-    }
+def cvae_class_note(root: Path, language: str) -> str:
+    kept = summary(root, f"{RESULTS}/eval_vae_mnist")
+    seeds = kept["models"][list(VAES["mnist"]).index("cvae")]["seeds"]
+    fewest, most = number(892, language), number(1135, language)  # test images of a five, of a one
+    if language == "ru":
+        return (
+            "MNIST, расстояние Фреше от картинок одной цифры, нарисованных CVAE, до всех её тестовых "
+            f"картинок (от {fewest} до {most}, поровну), среднее ± стандартное отклонение по {seeds} "
+            "запускам."
+        )
+    return (
+        "MNIST, Fréchet distance of the CVAE's images of a digit to all test images of it "
+        f"({fewest} to {most}, as many of each), mean ± standard deviation over {seeds} seeds."
+    )
 
 
 TABLES = {

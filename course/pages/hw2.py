@@ -1,10 +1,10 @@
 """Tables and text of week 2: the study of hypotheses."""
 
-import json
 from pathlib import Path
 
-from course.pages.tables import Column, Table, Text, summary
+from course.pages.tables import Column, Table, Text, device, flags, number, percent, summary
 from hw2_gan import study_text
+from hw2_gan.hypotheses import hypothesis
 
 STUDY = "hw2_gan/results/study"
 LATER = "hw2_gan/results/study_7"
@@ -42,13 +42,16 @@ def models(root: Path) -> tuple[list[dict], str]:
 def study_rows(root: Path) -> list[dict]:
     """One row for each hypothesis, the one nearest to real images in bold."""
     measurements, distance = models(root)
+    budget = flags(root, STUDY)["budget"]
     rows = []
     for measured in measurements:
         row = {key.replace(distance, "fd"): value for key, value in measured.items()}
+        row["epochs"] = max(1, round(budget * hypothesis(measured["hypothesis"]).flags()["epochs"]))
+        del row["steps_sd"]  # every seed takes equally many
         for name in ("after_steps_of_base", "after_steps_of_3"):
             row[name] = "–" if row[name] is None else row[name]  # no epoch had ended by then
         row["collapsed"] = f"{len(measured['collapsed_seeds'])} / {measured['seeds']}"
-        for name in ("raw_coverage", "ema_coverage", "ema_evenness", "ema_valid"):
+        for name in ("ema_coverage", "ema_evenness", "ema_valid"):
             for end in ("", "_sd"):
                 if f"{name}{end}" in row:
                     row[f"{name}{end}"] *= 100
@@ -57,27 +60,52 @@ def study_rows(root: Path) -> list[dict]:
     return [{**row, "best": row is best} for row in rows]
 
 
-def study_note(root: Path) -> dict[str, str]:
-    kept = summary(root, STUDY)
-    n, seeds = kept["n_test"], len(kept["seeds"])
-    flags, later = (
-        json.loads((root / path / "config.json").read_text(encoding="utf-8")) for path in (STUDY, LATER)
+def study_columns(root: Path) -> tuple[Column, ...]:
+    """Two headings say after how many steps the hypotheses are compared: as many as base takes, or 3."""
+    steps = {row["hypothesis"]: row["steps"] for row in models(root)[0]}
+    after = lambda key, name: Column(
+        key,
+        f"distance after {number(steps[name], 'en')} steps",
+        f"расстояние после {number(steps[name], 'ru')} шагов",
+        digits=0,
     )
-    precision = f"{flags['precision']} (7: {later['precision']})"
-    width, budget = f"{flags['width']:g}", f"{flags['budget']:g}"
-    comma = lambda number: number.replace(".", ",")
+    return (
+        Column("hypothesis", "hypothesis", "гипотеза"),
+        Column("epochs", "epochs", "эпох", 0),
+        Column("steps", "steps", "шагов", 0),
+        Column("ema_fd", "Fréchet distance", "расстояние Фреше", 0),
+        Column("ema_valid", "recognised, %", "распознано, %", 1),
+        Column("ema_coverage", "styles covered, %", "покрыто стилей, %", 1),
+        Column("ema_evenness", "evenness, %", "равномерность, %", 1),
+        Column("ema_diversity", "diversity", "разнообразие", 2),
+        Column("collapsed", "collapsed, seeds", "коллапс, запусков"),
+        Column("raw_fd", "distance of the last weights", "расстояние последних весов", 0),
+        after("after_steps_of_base", "base"),
+        after("after_steps_of_3", "3"),
+    )
+
+
+def study_note(root: Path, language: str) -> str:
+    kept, options = summary(root, STUDY), flags(root, STUDY)
+    n, seeds = number(kept["n_test"], language), len(kept["seeds"])
+    precision = f"{options['precision']} (7: {flags(root, LATER)['precision']})"
+    width, validation = number(options["width"], language, 2), number(options["measure_images"], language)
+    computer, jobs = device(kept["device"], language), options["jobs"]
     command = "`python3 -m course run --full --only study study_7`"
-    return {
-        "en": f"Drawn avatars of 64×64, width {width}, {precision}, the epochs of every hypothesis times "
-        f"{budget}; {n} generated against {n} test images, mean ± standard deviation over {seeds} seeds; "
-        f"the two columns at equal steps: last weights, {flags['measure_images']} validation images; "
-        f"{kept['device']}, {flags['jobs']} trainings at a time; {command}.",
-        "ru": f"Нарисованные аватары 64×64, ширина {comma(width)}, {precision}, число эпох каждой гипотезы "
-        f"умножено на {comma(budget)}; {n} сгенерированных картинок против {n} тестовых, среднее ± "
-        f"стандартное отклонение по {seeds} запускам; два столбца при равном числе шагов: последние веса, "
-        f"{flags['measure_images']} валидационных картинок; {kept['device']}, одновременно обучений: "
-        f"{flags['jobs']}; {command}.",
-    }
+    if language == "ru":
+        return (
+            f"Нарисованные аватары 64×64, ширина {width}, {precision}; сгенерированных и тестовых картинок "
+            f"по {n}, среднее ± стандартное отклонение по {seeds} запускам. Всё, кроме последних трёх "
+            "столбцов, — для усреднённых весов; эти три — для последних, из них два после равного числа "
+            f"шагов, по {validation} валидационным картинкам; {computer}, одновременно обучений: {jobs}; "
+            f"{command}."
+        )
+    return (
+        f"Drawn avatars of 64×64, width {width}, {precision}; {n} generated against {n} test images, mean ± "
+        f"standard deviation over {seeds} seeds. All but the last three columns belong to the averaged "
+        f"weights; these three to the last weights, two of them after equally many steps, on {validation} "
+        f"validation images; {computer}, {jobs} trainings at a time; {command}."
+    )
 
 
 def study_sections(root: Path, language: str) -> str:
@@ -87,34 +115,32 @@ def study_sections(root: Path, language: str) -> str:
 def eval_sentence(root: Path, language: str) -> str:
     """What eval_gan.py measured of one training of the last hypothesis."""
     kept = summary(root, EVALUATION)
-    hypothesis, rows = kept["hypothesis"], summary(root, LATER)["rows"]
-    (steps,) = (row["steps"] for row in rows if row["hypothesis"] == hypothesis and row["seed"] == 0)
-    value = {name.removeprefix("eval/"): number for name, number in kept["metrics"].items()}
-    show = lambda name, form: format(value[name], form).replace(".", "," if language == "ru" else ".")
-    distance = f"{show('fd_avatars_10k', '.0f')} ± {show('fd_avatars_10k_standard_error', '.0f')}"
-    precision, recall, nearest = (
-        show(name, ".2f") for name in ("precision", "recall", "nearest_training_ratio")
-    )
+    name, rows = kept["hypothesis"], summary(root, LATER)["rows"]
+    (steps,) = (row["steps"] for row in rows if row["hypothesis"] == name and row["seed"] == 0)
+    value = {key.removeprefix("eval/"): measured for key, measured in kept["metrics"].items()}
+    show = lambda key, digits, **more: number(value[key], language, digits, **more)
+    distance = f"{show('fd_avatars_10k', 0)} ± {show('fd_avatars_10k_standard_error', 0)}"
+    precision, recall, nearest = (show(key, 2) for key in ("precision", "recall", "nearest_training_ratio"))
     known, held_out, drawn = (
-        show(f"d_{name}_mean_logit", "+.1f") for name in ("training", "test", "generated")
+        show(f"d_{images}_mean_logit", 1, signed=True) for images in ("training", "test", "generated")
     )
-    n = kept["n_test"]
-    ordered = [(name.removeprefix("obeyed_"), value[name]) for name in value if name.startswith("obeyed_")]
-    shares = ", ".join(f"{ATTRIBUTES[language][name]} {100 * share:.0f} %" for name, share in ordered)
+    n, steps = number(kept["n_test"], language), number(steps, language)
+    obeyed = {key.removeprefix("obeyed_"): value[key] for key in value if key.startswith("obeyed_")}
+    shares = ", ".join(f"{ATTRIBUTES[language][key]} {percent(obeyed[key], language)}" for key in obeyed)
     if language == "ru":
         return (
-            f"Гипотеза {hypothesis}, первый из запусков ({steps} шагов), усреднённые веса, {n} картинок "
-            f"против {n} тестовых: расстояние Фреше {distance} (погрешность — по картинкам), точность "
-            f"(precision) {precision}, полнота (recall) {recall}. Расстояние до ближайшей обучающей "
-            f"картинки — {nearest} от такого же для тестовой; намного меньше единицы значило бы, что "
-            f"генератор копирует. Средний логит дискриминатора: {known} на обучающих, {held_out} на "
-            f"тестовых, {drawn} на сгенерированных картинках. Нарисовано то, что заказано (по мнению "
-            f"экстрактора): {shares}.\n"
+            f"Гипотеза {name}, первый из запусков ({steps} шагов), усреднённые веса, сгенерированных и "
+            f"тестовых картинок по {n}. Расстояние Фреше {distance} (погрешность — по картинкам), точность "
+            f"(precision) {precision}, полнота (recall) {recall}. Расстояние от сэмпла до ближайшей "
+            f"обучающей картинки составляет {nearest} такого же расстояния для тестовой картинки; намного "
+            f"меньше единицы значило бы, что генератор копирует. Средний логит дискриминатора: {known} на "
+            f"обучающих, {held_out} на тестовых, {drawn} на сгенерированных картинках. Заданные признаки "
+            f"нарисованы (по мнению экстрактора): {shares}.\n"
         )
     return (
-        f"Hypothesis {hypothesis}, the first of its runs ({steps} steps), averaged weights, {n} images "
-        f"against {n} test images: Fréchet distance {distance} (error over images), precision {precision}, "
-        f"recall {recall}. The distance to the nearest training image is {nearest} of that of a test image; "
+        f"Hypothesis {name}, the first of its runs ({steps} steps), averaged weights, {n} images against {n} "
+        f"test images. Fréchet distance {distance} (error over images), precision {precision}, recall "
+        f"{recall}. A sample is {nearest} times as far from the nearest training image as a test image is; "
         f"far below one, the generator would copy. Mean logit of the discriminator: {known} for training, "
         f"{held_out} for test, {drawn} for generated images. Drawn as ordered, by what the extractor sees: "
         f"{shares}.\n"
@@ -122,23 +148,7 @@ def eval_sentence(root: Path, language: str) -> str:
 
 
 TABLES = {
-    "study": Table(
-        (
-            Column("hypothesis", "hypothesis", "гипотеза"),
-            Column("steps", "steps", "шагов", 0),
-            Column("raw_fd", "distance, last weights", "расстояние, последние веса", 0),
-            Column("ema_fd", "distance, averaged weights", "расстояние, усреднённые веса", 0),
-            Column("after_steps_of_base", "at the base run's last step", "на последнем шаге базового", 0),
-            Column("after_steps_of_3", "at the last step of 3", "на последнем шаге 3-й", 0),
-            Column("ema_valid", "recognised, %", "распознано, %", 1),
-            Column("ema_coverage", "styles covered, %", "покрыто стилей, %", 1),
-            Column("ema_evenness", "evenness, %", "равномерность, %", 1),
-            Column("raw_diversity", "diversity", "разнообразие", 2),
-            Column("collapsed", "collapsed, seeds", "коллапс, запусков"),
-        ),
-        study_rows,
-        study_note,
-    ),
+    "study": Table(study_columns, study_rows, study_note),
     "hypotheses": Text(study_sections),
     "gan_evaluation": Text(eval_sentence),
 }

@@ -1,9 +1,8 @@
 """Tables of the lab: what was trained, how far its samples are from real images, how smooth its ways are."""
 
-import json
 from pathlib import Path
 
-from course.pages.tables import Column, Table, summary
+from course.pages.tables import Column, Table, counted, device, flags, number, summary
 
 RESULTS = "lab8_generative/results"
 MODELS = {"ae": "AE", "vae": "VAE", "gan": "GAN"}
@@ -23,11 +22,6 @@ def present(root: Path, *names: str) -> list[str]:
 def first(root: Path, *names: str) -> dict:
     """The summary of the first that is kept; ValueError naming one where there is none."""
     return summary(root, f"{RESULTS}/{(present(root, *names) or names)[0]}")
-
-
-def config(root: Path, name: str) -> dict:
-    """The flags of a kept run."""
-    return json.loads((root / RESULTS / name / "config.json").read_text(encoding="utf-8"))
 
 
 def sample_rows(root: Path, data: str) -> list[dict]:
@@ -64,21 +58,26 @@ def sample_rows(root: Path, data: str) -> list[dict]:
     return [*rows, floor] if floor else []
 
 
-def sample_note(root: Path, data: str) -> dict[str, str]:
+def sample_note(root: Path, data: str, language: str) -> str:
     """N, seed, what ± is, device."""
     kept = first(root, *(f"{data}_generate_{kind}" for kind in MODELS))
-    held_out = sample_rows(root, data)[-1]["held_out"]
-    n, floor, device, seed = kept["n_real"], kept["n_floor"], kept["device"], kept["trained_with_seed"]
-    return {
-        "en": f"{n} samples against {n} test images (training images: {floor} against {floor}), features of "
-        "the creatures' extractor; ± is the standard error of a jackknife over images of one training (seed "
+    held_out = number(sample_rows(root, data)[-1]["held_out"], language, 3)
+    n, floor = number(kept["n_real"], language), number(kept["n_floor"], language)
+    computer, seed = device(kept["device"], language), kept["trained_with_seed"]
+    if language == "ru":
+        return (
+            f"Сэмплов и тестовых картинок по {n} (обучающих и тестовых — по {floor}), признаки экстрактора "
+            "существ; ± — стандартная ошибка складного ножа по картинкам одного обучения "
+            f"(seed {seed}). Ближайшая: медиана расстояния от сэмпла до ближайшей обучающей картинки, "
+            f"среднеквадратичное, в долях [0, 1]; для отложенных картинок — {held_out}. "
+            f"{computer[0].upper()}{computer[1:]}."
+        )
+    return (
+        f"{n} samples against {n} test images (training images: {floor} against {floor}), features of the "
+        "creatures' extractor; ± is the standard error of a jackknife over images of one training (seed "
         f"{seed}). Nearest: median distance of a sample to the nearest training image, root mean square of "
-        f"[0, 1]; for held-out images it is {held_out:.3f}. {device}.",
-        "ru": f"Образцов и тестовых картинок по {n} (обучающих и тестовых — по {floor}), признаки "
-        "экстрактора существ; ± — стандартная ошибка складного ножа по картинкам одного обучения (seed "
-        f"{seed}). Ближайшая: медиана расстояния от образца до ближайшей обучающей картинки, "
-        f"среднеквадратичное, в долях [0, 1]; для отложенных картинок — {held_out:.3f}. {device}.",
-    }
+        f"[0, 1]; for held-out images it is {held_out}. {computer}."
+    )
 
 
 def training_rows(root: Path) -> list[dict]:
@@ -86,15 +85,14 @@ def training_rows(root: Path) -> list[dict]:
     rows = []
     for name in present(root, "creatures_ae", "creatures_vae", "creatures_gan"):
         kept = summary(root, f"{RESULTS}/{name}")
-        measured, flags = kept["metrics"], config(root, name)
+        measured, options = kept["metrics"], flags(root, f"{RESULTS}/{name}")
         gan = name.endswith("gan")
         rows.append(
             {
                 "model": MODELS[name.removeprefix("creatures_")],
-                "parameters": f"{kept['generator_parameters' if gan else 'parameters']:,}".replace(",", " "),
-                "steps": str(flags["steps"] if gan else kept["steps"]),
-                "best": False,
-                "kept": str(kept["steps"] if gan else kept["best_step"]),
+                "parameters": kept["generator_parameters" if gan else "parameters"],
+                "steps": options["steps"] if gan else kept["steps"],
+                "kept": kept["steps" if gan else "best_step"],
                 "mse": "–" if gan else measured["val/mse"],
                 "kl": measured.get("val/kl_nats", "–"),
                 "fd": next((v for k, v in measured.items() if k.startswith("val/ema_fd_")), "–"),
@@ -104,36 +102,48 @@ def training_rows(root: Path) -> list[dict]:
     return rows
 
 
-def training_note(root: Path) -> dict[str, str]:
-    kept = first(root, "creatures_ae", "creatures_vae", "creatures_gan")
-    return {
-        "en": "1,200 drawn creatures of 64×64 to learn from; AE and VAE validated on "
-        f"{kept['n_val']} images, the GAN on 1,000; one training each, seed 0; minutes of wall time on a "
-        f"machine shared with other trainings; {kept['device']}.",
-        "ru": "Обучение на 1200 нарисованных существах 64×64; AE и VAE проверяются на "
-        f"{kept['n_val']} картинках, GAN — на 1000; по одному обучению, seed 0; минуты по часам "
-        f"на машине, занятой и другими обучениями; {kept['device']}.",
-    }
+def training_note(root: Path, language: str) -> str:
+    kept, gan = (summary(root, f"{RESULTS}/creatures_{kind}") for kind in ("ae", "gan"))
+    n_train = number(summary(root, f"{RESULTS}/creatures_generate_ae")["n_train"], language)
+    n_val, n_gan = number(kept["n_val"], language), number(gan["n_val"], language)
+    computer = device(kept["device"], language)
+    if language == "ru":
+        return (
+            f"Обучение на {n_train} нарисованных существах 64×64; AE и VAE проверяются на {n_val} картинках, "
+            f"GAN — на {n_gan}; по одному обучению, seed {kept['seed']}; время измерено на машине, занятой и "
+            f"другими обучениями; {computer}."
+        )
+    return (
+        f"{n_train} drawn creatures of 64×64 to learn from; AE and VAE validated on {n_val} images, the GAN "
+        f"on {n_gan}; one training each, seed {kept['seed']}; minutes measured on a machine shared with "
+        f"other trainings; {computer}."
+    )
 
 
 def loss_rows(root: Path) -> list[dict]:
     """The same autoencoder trained on three losses, judged alike."""
     rows = []
     for name in present(root, *(f"creatures_{loss}" for loss in LOSSES)):
-        measured, flags = summary(root, f"{RESULTS}/{name}")["metrics"], config(root, name)
-        keys = ("l1", "mse", "perceptual")
-        rows.append({"loss": flags["loss"], **{key: measured[f"val/{key}"] for key in keys}})
+        measured, loss = (
+            summary(root, f"{RESULTS}/{name}")["metrics"],
+            flags(root, f"{RESULTS}/{name}")["loss"],
+        )
+        rows.append({"loss": loss, **{key: measured[f"val/{key}"] for key in ("l1", "mse", "perceptual")}})
     return rows
 
 
-def loss_note(root: Path) -> dict[str, str]:
+def loss_note(root: Path, language: str) -> str:
     kept = summary(root, f"{RESULTS}/creatures_ae")
-    return {
-        "en": f"Drawn creatures, {kept['n_val']} validation images, the epoch with the lowest validation "
-        f"loss, seed 0; {kept['device']}.",
-        "ru": f"Нарисованные существа, {kept['n_val']} валидационных картинок, эпоха с наименьшей ошибкой на "
-        f"валидации, seed 0; {kept['device']}.",
-    }
+    n_val, computer = number(kept["n_val"], language), device(kept["device"], language)
+    if language == "ru":
+        return (
+            f"Нарисованные существа, {n_val} валидационных картинок, эпоха с наименьшей ошибкой на "
+            f"валидации, seed {kept['seed']}; {computer}."
+        )
+    return (
+        f"Drawn creatures, {n_val} validation images, the epoch with the lowest validation loss, seed "
+        f"{kept['seed']}; {computer}."
+    )
 
 
 def walk_rows(root: Path) -> list[dict]:
@@ -150,20 +160,22 @@ def walk_rows(root: Path) -> list[dict]:
     return rows
 
 
-def walk_note(root: Path) -> dict[str, str]:
+def walk_note(root: Path, language: str) -> str:
     kept = first(root, *(f"creatures_interpolate_{kind}" for kind in MODELS))
     ends, positions = kept["images"], kept["frames"] // 2
-    unknown = kept["metrics"]["eval/mse_of_mean_image"]
-    return {
-        "en": f"Training images {ends[0]} and {ends[1]} of the drawn creatures, {positions} "
-        "steps each way; both numbers as multiples of the cross-fade's, for which they are 1; a single jump "
-        f"would be {positions}. Error of the ends: mean square of [0, 1]; that of the mean image is "
-        f"{unknown:.4f}.",
-        "ru": f"Обучающие картинки {ends[0]} и {ends[1]} нарисованных существ, {positions} "
-        "шагов в каждую сторону; оба числа — во сколько раз больше, чем у наложения, у которого они равны 1; "
-        f"один скачок дал бы {positions}. Ошибка концов: средний квадрат в долях [0, 1]; у средней "
-        f"картинки — {unknown:.4f}.",
-    }
+    unknown = number(kept["metrics"]["eval/mse_of_mean_image"], language, 4)
+    if language == "ru":
+        return (
+            f"Обучающие картинки {ends[0]} и {ends[1]} нарисованных существ, {positions} "
+            f"{counted(positions, 'шаг', 'шага', 'шагов')} в каждую сторону. Оба числа — во сколько раз "
+            f"больше, чем у наложения, у которого они равны 1; один скачок дал бы {positions}. Ошибка "
+            f"концов: средний квадрат в долях [0, 1]; у средней картинки — {unknown}."
+        )
+    return (
+        f"Training images {ends[0]} and {ends[1]} of the drawn creatures, {positions} steps each way. Both "
+        "numbers are multiples of the cross-fade's, for which they are 1; a single jump would be "
+        f"{positions}. Error of the ends: mean square of [0, 1]; that of the mean image is {unknown}."
+    )
 
 
 SAMPLE_COLUMNS = (
@@ -177,16 +189,20 @@ SAMPLE_COLUMNS = (
 
 def sample_table(data: str) -> Table:
     """Samples of every model of one set."""
-    return Table(SAMPLE_COLUMNS, lambda root: sample_rows(root, data), lambda root: sample_note(root, data))
+    return Table(
+        SAMPLE_COLUMNS,
+        lambda root: sample_rows(root, data),
+        lambda root, language: sample_note(root, data, language),
+    )
 
 
 TABLES = {
     "lab_training": Table(
         (
             Column("model", "model", "модель"),
-            Column("parameters", "parameters", "параметров"),
-            Column("steps", "steps", "шагов"),
-            Column("kept", "kept: step", "оставлен шаг"),
+            Column("parameters", "parameters", "параметров", 0),
+            Column("steps", "steps", "шагов", 0),
+            Column("kept", "step kept", "оставлен шаг", 0),
             Column("mse", "validation MSE of [0, 1]", "MSE на валидации, [0, 1]", 4),
             Column("kl", "KL, nats", "KL, нат", 0),
             Column("fd", "validation Fréchet distance", "расстояние Фреше на валидации", 0),

@@ -11,6 +11,7 @@ are described in course/pages/, one file a homework."""
 
 import argparse
 import json
+import os
 import re
 import shutil
 import sys
@@ -80,8 +81,9 @@ def keep_one(source: Path, target: Path, figures: tuple[str, ...]) -> None:
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     for name in files:
-        if name.endswith(".json"):  # a path inside this clone is the same in every clone
-            text = (source / name).read_text(encoding="utf-8").replace(f"{ROOT}/", "")
+        if name.endswith(".json"):
+            kept = without_root(json.loads((source / name).read_text(encoding="utf-8")))
+            text = json.dumps(kept, indent=2, ensure_ascii=False) + "\n"
             (target / name).write_text(text, encoding="utf-8")
             continue
         (target / name).parent.mkdir(parents=True, exist_ok=True)
@@ -94,6 +96,15 @@ def keep_one(source: Path, target: Path, figures: tuple[str, ...]) -> None:
         if (target / name).stat().st_size > LARGEST_FIGURE:
             raise ValueError(f"{source / name}: larger than {LARGEST_FIGURE // 1000} kB; make it smaller")
     print(f"kept {target.relative_to(ROOT)}")
+
+
+def without_root(value):
+    """JSON without the path of this clone in its texts: a file inside has one name in every clone."""
+    if isinstance(value, dict):
+        return {key: without_root(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [without_root(one) for one in value]
+    return value.replace(f"{ROOT}{os.sep}", "") if isinstance(value, str) else value
 
 
 def pages() -> list[Path]:
