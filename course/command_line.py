@@ -2,10 +2,11 @@
 
 import importlib
 import os
+import signal
 import sys
 from pathlib import Path
 
-from course import install
+from course import failures, install
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -29,9 +30,34 @@ into the Python that runs this command.  `python3 -m course COMMAND --help` tell
 
 
 def main(arguments: list[str]) -> int:
-    """Run one command and return its exit status: 2 for a wrong command line, 130 after Ctrl-C."""
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # the console may lack a letter of the folder's name
+    """Run one command and return its exit status: 2 for a wrong command line, 130 after Ctrl-C, 141 after a
+    reader such as `head` had enough."""
+    mend_streams()
+    stop_on_signals()
+    try:
+        try:
+            status = dispatch(arguments)
+        except SystemExit as end:  # of argparse
+            status = end.code
+        sys.stdout.flush()  # here, where a failure can be dealt with
+        return status
+    except BrokenPipeError:
+        forget_output()
+        return 141
+    except failures.InstallError as error:
+        print(f"course: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:  # a folder that cannot be written, a disk that is full
+        forget_output()
+        print(f"course: {failures.explain_os_error(error, ROOT)}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\ncourse: interrupted; start it again to go on", file=sys.stderr)
+        return 130
+
+
+def dispatch(arguments: list[str]) -> int:
+    """The exit status of the command that `arguments` name, run in its environment."""
     here = "--here" in arguments
     command, *rest = [argument for argument in arguments if argument != "--here"] or [""]
     if command in ("-h", "--help"):
@@ -41,17 +67,33 @@ def main(arguments: list[str]) -> int:
         found = f"there is no command {command!r}" if command else "a command is missing"
         print(f"course: {found}; the commands are: {', '.join(COMMANDS)} (see --help)", file=sys.stderr)
         return 2
-    try:
-        os.chdir(ROOT)
-        if not any((command, argument) in NEED_NO_PACKAGES for argument in rest):
-            install.enter_environment(ROOT, [command, *rest], here=here)
-        return importlib.import_module(COMMANDS[command][0]).main(rest)
-    except install.InstallError as error:
-        print(f"course: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:  # a folder that cannot be written, a disk that is full
-        print(f"course: {install.explain_os_error(error, ROOT)}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\ncourse: interrupted; start it again to go on", file=sys.stderr)
-        return 130
+    os.chdir(ROOT)
+    if not any((command, argument) in NEED_NO_PACKAGES for argument in rest):
+        install.enter_environment(ROOT, [command, *rest], here=here)
+    return importlib.import_module(COMMANDS[command][0]).main(rest)
+
+
+def mend_streams() -> None:
+    """Open what the shell closed (`>&-`), or the next file would get its number, and our output with it; and
+    write letters that the console lacks as their numbers instead of failing."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest free number is this one
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "w", encoding="utf-8"))
+        getattr(sys, name).reconfigure(errors="backslashreplace")
+
+
+def stop_on_signals() -> None:
+    """Make `kill` and a closed terminal do what Ctrl-C does; what nohup ignores stays ignored."""
+    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
+
+
+def forget_output() -> None:
+    """Let what is still to be written go nowhere: Python tries it again at its end, and would fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -22,7 +22,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from course.install import clock
+from course.processes import adopt_orphans, clock, end_orphans, end_with_parent
 from course.weeks import SCRIPTS
 from course.weeks.script import Script
 
@@ -69,8 +69,6 @@ def main(arguments: list[str]) -> int:
             print(f"{script.week}  {script.name} ({script.data}): {script.what}")
             print(f"     {command_line(script.file, script.arguments(options.full))}")
         return 0
-    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
-        signal.signal(number, signal.default_int_handler)  # a closed terminal also stops the script cleanly
     return run_all(scripts, options.full, new_folder(ROOT / "runs"))
 
 
@@ -101,6 +99,7 @@ def run_all(scripts: list[Script], full: bool, outdir: Path) -> int:
     """Run the scripts in order; a failure skips those that need it, and nothing else."""
     results = {script.name: Result(script.name, script.data) for script in scripts}
     interrupted = False
+    adopt_orphans()
     print(f"{len(scripts)} scripts, results in {relative(outdir)}", flush=True)
     try:
         for number, script in enumerate(scripts, 1):
@@ -110,8 +109,8 @@ def run_all(scripts: list[Script], full: bool, outdir: Path) -> int:
                 result.status, result.reason = "skipped", f"needs {lacking[0]}"
             else:
                 run_one(script, full, outdir, results, prefix=f"[{number}/{len(scripts)}]")
+            save(results, full, outdir)  # first: whoever reads the next line may have gone
             report(result, prefix=f"[{number}/{len(scripts)}]")
-            save(results, full, outdir)
             interrupted = result.status == "interrupted"
             if interrupted:
                 break
@@ -196,7 +195,8 @@ def relative(path: Path) -> str:
 def run_logged(command: list[str], log: Path, label: str) -> int | None:
     """Run `command` with its output in `log`; its exit status, or None if Ctrl-C stopped it.
 
-    It runs in a session of its own, so that Ctrl-C reaches it once, from here.
+    It runs in a session of its own, so that Ctrl-C reaches it once, from here; should this process be killed,
+    the script is interrupted too (on Linux).
     """
     environment = dict(os.environ, PYTHONUNBUFFERED="1", PYTHONIOENCODING="utf-8")
     with log.open("wb") as file:
@@ -208,6 +208,7 @@ def run_logged(command: list[str], log: Path, label: str) -> int | None:
             stdout=file,
             stderr=subprocess.STDOUT,
             start_new_session=os.name != "nt",
+            preexec_fn=end_with_parent(),  # noqa: PLW1509 - there are no threads
         )
         try:
             started = time.monotonic()
@@ -216,9 +217,11 @@ def run_logged(command: list[str], log: Path, label: str) -> int | None:
                     print(f"\r{label}  {clock(time.monotonic() - started)}", end="", flush=True)
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     return process.wait(timeout=1)
-        except KeyboardInterrupt:
+        except BaseException as error:
             stop(process)
-            return None
+            if isinstance(error, KeyboardInterrupt):
+                return None
+            raise  # the terminal is gone
 
 
 def stop(process: subprocess.Popen) -> None:
@@ -231,6 +234,7 @@ def stop(process: subprocess.Popen) -> None:
         except (subprocess.TimeoutExpired, KeyboardInterrupt):
             process.kill() if os.name == "nt" else os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+    end_orphans()  # trainings that a study had started
 
 
 # --- what the user reads
