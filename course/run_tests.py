@@ -6,7 +6,7 @@ import sys
 
 from course.processes import adopt_orphans, end_orphans, end_with_parent
 
-SECONDS_TO_STOP = 10  # how long interrupted tests may take to clean up
+SECONDS_TO_STOP = 5  # how long interrupted tests may take to clean up
 
 
 def main(arguments: list[str]) -> int:

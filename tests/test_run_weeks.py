@@ -6,17 +6,24 @@ import shutil
 import signal
 import subprocess
 import sys
-import textwrap
-import time
 from pathlib import Path
 
 import pytest
+from course_copy import wait_for, write
 
+from course.processes import linux_prctl
 from course.weeks import SCRIPTS
 from course.weeks.run import chosen, flat
 
 ROOT = Path(__file__).resolve().parent.parent
-START = [sys.executable, "-c", "import sys; from course.weeks.run import main; sys.exit(main(sys.argv[1:]))"]
+IN_THIS_ENVIRONMENT = """
+import sys
+from course import command_line, install
+
+install.enter_environment = lambda *arguments, **options: None  # toys need nothing
+sys.exit(command_line.main(["run", *sys.argv[1:]]))
+"""
+START = [sys.executable, "-c", IN_THIS_ENVIRONMENT]
 
 TOY = """
     import argparse, json, pathlib, sys, time
@@ -41,6 +48,10 @@ TOY = """
         except KeyboardInterrupt:
             print("saved the checkpoint")
             sys.exit(130)
+    if options.what == "pausing":
+        (run / "started").touch()
+        while not pathlib.Path("go on").exists():
+            time.sleep(0.01)
     if options.what == "silent":
         sys.exit(0)
     (run / "samples").mkdir()
@@ -66,14 +77,15 @@ def make_weeks(folder: Path, *scripts: str) -> Path:
     weeks = f"from course.weeks.script import Script\n\nSCRIPTS = ({', '.join(scripts)},)\n"
     (folder / "course" / "weeks" / "__init__.py").write_text(weeks, encoding="utf-8")
     (folder / "hw9_toys").mkdir()
-    (folder / "hw9_toys" / "toy.py").write_text(textwrap.dedent(TOY), encoding="utf-8")
+    write(folder / "hw9_toys" / "toy.py", TOY)
     return folder
 
 
-def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
-    environment = dict(os.environ, PYTHONIOENCODING="utf-8")
+def run(folder: Path, *arguments: str, encoding: str = "utf-8") -> subprocess.CompletedProcess:
+    """`course run ARGUMENTS` in the folder, on a console of the encoding."""
+    environment = dict(os.environ, PYTHONIOENCODING=encoding)
     return subprocess.run(
-        [*START, *arguments], cwd=folder, env=environment, capture_output=True, encoding="utf-8", check=False
+        [*START, *arguments], cwd=folder, env=environment, capture_output=True, encoding=encoding, check=False
     )
 
 
@@ -86,59 +98,86 @@ TRAIN = toy("train_it", "good", "val/mse", full="good --longer")
 EVALUATE = toy("eval_it", "good {train_it}", "test/tpr")
 
 
-def test_success(tmp_path):
-    folder = make_weeks(tmp_path / "две недели", TRAIN, EVALUATE)
-    process = run(folder)
+@pytest.fixture(scope="module")
+def two_weeks(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess]:
+    """A folder after a run of two scripts, the second of which reads what the first made."""
+    folder = make_weeks(tmp_path_factory.mktemp("tmp") / "две недели", TRAIN, EVALUATE)
+    return folder, run(folder)
+
+
+def test_a_run_that_works_has_status_0_and_no_errors(two_weeks):
+    _, process = two_weeks
     assert (process.returncode, process.stderr) == (0, "")
+
+
+def test_each_script_has_a_line_when_it_ends(two_weeks):
+    _, process = two_weeks
     lines = process.stdout.splitlines()
     assert lines[0] == "2 scripts, results in runs/course-0001"
-    assert lines[1].startswith("[1/2] train_it (toys)  0:0") and lines[1].endswith("  ok")
-    table = [line.split() for line in lines[4:]]
-    assert table[0] == ["script", "data", "min:s", "numbers", "figures", "(how", "many)"]
-    assert table[2][:2] + table[2][3:] == [
-        "train_it",
-        "toys",
-        "val/mse",
-        "0.012346",
-        "runs/course-0001/hw9/0001-good",
-        "(2)",
-    ]
-    assert table[3][3:] == ["test/tpr", "0.93", "runs/course-0001/hw9/0002-good", "(2)"]
-    row = results(folder)["train_it"]
+    assert lines[1].startswith("[1/2] train_it (toys)  0:0")
+    assert lines[1].endswith("  ok")
+
+
+def test_the_table_shows_numbers_and_figures(two_weeks):
+    _, process = two_weeks
+    head, _, first, second = (line.split() for line in process.stdout.splitlines()[4:8])
+    assert head == ["script", "data", "min:s", "numbers", "figures", "(how", "many)"]
+    made = "runs/course-0001/hw9"
+    assert first[:2] == ["train_it", "toys"]
+    assert first[3:] == ["val/mse", "0.012346", f"{made}/0001-good", "(2)"]
+    assert second[3:] == ["test/tpr", "0.93", f"{made}/0002-good", "(2)"]
+
+
+def test_results_hold_command_numbers_and_figures(two_weeks):
+    row = results(two_weeks[0])["train_it"]
     assert row["numbers"] == {"val/mse": 0.01234567, "epoch": 3}  # texts and booleans are not numbers
     assert row["command"] == "python hw9_toys/toy.py good --outdir runs/course-0001"
-    assert row["figures"] == [
-        f"runs/course-0001/hw9/0001-good/{name}" for name in ("loss.png", "samples/grid.png")
-    ]
-    assert "строка 29" in (folder / row["log"]).read_text(encoding="utf-8")
-    assert results(folder)["eval_it"]["numbers"]["read"] == 1
+    made = "runs/course-0001/hw9/0001-good"
+    assert row["figures"] == [f"{made}/loss.png", f"{made}/samples/grid.png"]
 
 
-def test_failure_by_name_skips_only_what_needs_it(tmp_path):
-    folder = make_weeks(
-        tmp_path / "w",
-        toy("train_it", "broken"),
-        EVALUATE,
-        toy("other", "good"),
-        toy("chained", "good {eval_it}"),
-    )
-    process = run(folder)
-    assert process.returncode == 1
-    assert process.stderr == "course run: failed: train_it\n"
-    assert "[1/4] train_it (toys)  0:0" in process.stdout and "failed: exit status 1\n" in process.stdout
-    assert (
-        "    | error: --steps -1: must be above 0\n    the whole log: runs/course-0001/logs/train_it.log\n"
-        in process.stdout
-    )
-    assert "    | строка 29\n" in process.stdout and "строка 3\n" not in process.stdout
-    assert {name: (row["status"], row["reason"]) for name, row in results(folder).items()} == {
+def test_the_log_holds_what_the_script_printed(two_weeks):
+    folder, _ = two_weeks
+    log = folder / results(folder)["train_it"]["log"]
+    assert "строка 29" in log.read_text(encoding="utf-8")
+
+
+def test_a_script_is_given_the_run_it_needs(two_weeks):
+    assert results(two_weeks[0])["eval_it"]["numbers"]["read"] == 1
+
+
+@pytest.fixture(scope="module")
+def failed_weeks(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess]:
+    """A folder after a run whose first of four scripts failed; two of the others need it."""
+    scripts = (toy("train_it", "broken"), EVALUATE, toy("other", "good"), toy("chained", "good {eval_it}"))
+    folder = make_weeks(tmp_path_factory.mktemp("tmp") / "w", *scripts)
+    return folder, run(folder)
+
+
+def test_a_failure_skips_only_what_needs_it(failed_weeks):
+    rows = results(failed_weeks[0])
+    assert {name: (row["status"], row["reason"]) for name, row in rows.items()} == {
         "train_it": ("failed", "exit status 1"),
         "eval_it": ("skipped", "needs train_it"),
         "other": ("ok", ""),
         "chained": ("skipped", "needs eval_it"),
     }
+
+
+def test_failures_are_named_at_the_end(failed_weeks):
+    _, process = failed_weeks
+    assert (process.returncode, process.stderr) == (1, "course run: failed: train_it\n")
     table = process.stdout[process.stdout.index("script ") :]
-    assert "skipped: needs train_it" in table and "failed: exit status 1" in table
+    assert "skipped: needs train_it" in table
+    assert "failed: exit status 1" in table
+
+
+def test_a_failure_shows_the_end_of_its_log(failed_weeks):
+    output = failed_weeks[1].stdout
+    log = "runs/course-0001/logs/train_it.log"
+    assert f"    | error: --steps -1: must be above 0\n    the whole log: {log}\n" in output
+    assert "    | строка 29\n" in output
+    assert "строка 3\n" not in output
 
 
 @pytest.mark.parametrize(
@@ -156,15 +195,23 @@ def test_run_without_its_numbers_has_failed(tmp_path, script, reason):
 
 def test_only_brings_what_is_needed(tmp_path):
     folder = make_weeks(tmp_path / "w", toy("other", "broken"), TRAIN, EVALUATE)
-    process = run(folder, "--only", "eval_it")
-    assert process.returncode == 0 and list(results(folder)) == ["train_it", "eval_it"]
-    assert run(folder, "--only", "hw9").returncode == 1 and len(results(folder, 2)) == 3
-    unknown = run(folder, "--only", "hw8")
+    assert run(folder, "--only", "eval_it").returncode == 0
+    assert list(results(folder)) == ["train_it", "eval_it"]
+
+
+def test_only_takes_a_week(tmp_path):
+    folder = make_weeks(tmp_path / "w", toy("other", "broken"), TRAIN, EVALUATE)
+    assert run(folder, "--only", "hw9").returncode == 1
+    assert list(results(folder)) == ["other", "train_it", "eval_it"]
+
+
+def test_only_refuses_an_unknown_name(tmp_path):
+    unknown = run(make_weeks(tmp_path / "w", TRAIN), "--only", "hw8")
     assert (unknown.returncode, unknown.stdout) == (2, "")
     assert unknown.stderr == "course run: --only hw8: no such week or script; see --list\n"
 
 
-def test_full_and_list(tmp_path):
+def test_list_shows_the_commands_and_runs_nothing(tmp_path):
     folder = make_weeks(tmp_path / "w", TRAIN, toy("big", "good", short=False))
     assert run(folder, "--list").stdout == (
         "hw9  train_it (toys): what train_it is for\n     python hw9_toys/toy.py good\n"
@@ -174,30 +221,93 @@ def test_full_and_list(tmp_path):
         "hw9  big (toys): what big is for\n     python hw9_toys/toy.py good\n"
     )
     assert not (folder / "runs").exists()
+
+
+def test_full_starts_what_the_short_run_leaves_out(tmp_path):
+    folder = make_weeks(tmp_path / "w", TRAIN, toy("big", "good", short=False))
     process = run(folder, "--full")  # the toy knows no --longer
-    assert process.returncode == 1 and process.stderr == "course run: failed: train_it\n"
+    assert (process.returncode, process.stderr) == (1, "course run: failed: train_it\n")
     assert results(folder)["big"]["status"] == "ok"
 
 
-@pytest.mark.skipif(os.name == "nt", reason="process groups as POSIX has them")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupt_stops_the_script_cleanly(tmp_path, number):
+@pytest.fixture
+def slow_run(tmp_path):
+    """A run, in a process group of its own, whose second script is at work; the folder and the process."""
     folder = make_weeks(tmp_path / "w", TRAIN, toy("slow", "slow"), toy("never", "good"))
-    process = subprocess.Popen(
-        START, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
-    while not (folder / "runs/course-0001/hw9/0002-slow/started").exists():
-        assert process.poll() is None
-        time.sleep(0.02)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+    process = subprocess.Popen(START, cwd=folder, **pipes)
+    wait_for((folder / "runs/course-0001/hw9/0002-slow/started").exists)
+    yield folder, process
+    process.kill()
+    process.communicate()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="process groups as POSIX has them")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_interrupt_stops_the_script_cleanly(slow_run, number):
+    folder, process = slow_run
     os.killpg(process.pid, number)
     output, errors = process.communicate()
     assert (process.returncode, errors) == (130, "course run: interrupted\n")
     log = folder / "runs/course-0001/logs/slow.log"
     assert log.read_text(encoding="utf-8").endswith("saved the checkpoint\n")
     assert "  interrupted\n    | saved the checkpoint\n    the whole log: " in output
-    table = output[output.index("script ") :]
-    assert "val/mse 0.012346" in table and "interrupted" in table and "not run" in table
     assert [row["status"] for row in results(folder).values()] == ["ok", "interrupted", "not run"]
+    table = output[output.index("script ") :]
+    for cell in ("val/mse 0.012346", "interrupted", "not run"):
+        assert cell in table
+
+
+@pytest.mark.skipif(os.name == "nt", reason="nohup as POSIX has it")
+def test_a_closed_terminal_does_not_end_a_run_under_nohup(tmp_path):
+    folder = make_weeks(tmp_path / "w", toy("pausing", "pausing"))
+    process = subprocess.Popen(["nohup", *START], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    wait_for((folder / "runs/course-0001/hw9/0001-pausing/started").exists)
+    process.send_signal(signal.SIGHUP)
+    (folder / "go on").touch()
+    process.communicate()
+    assert process.returncode == 0
+
+
+@pytest.mark.skipif(linux_prctl() is None, reason="a child learns of its parent's death on Linux only")
+def test_kill_9_of_the_run_interrupts_the_script(slow_run):
+    folder, process = slow_run
+    process.kill()
+    log = folder / "runs/course-0001/logs/slow.log"
+    wait_for(lambda: log.read_text(encoding="utf-8").endswith("saved the checkpoint\n"))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="background jobs as POSIX shells have them")
+def test_a_script_can_be_stopped_although_a_background_job_ignores_ctrl_c(tmp_path):
+    folder = make_weeks(tmp_path / "w", toy("slow", "slow"))
+    ignoring = lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(START, cwd=folder, preexec_fn=ignoring, **quiet)  # noqa: PLW1509
+    wait_for((folder / "runs/course-0001/hw9/0001-slow/started").exists)
+    process.terminate()
+    assert process.wait() == 130
+    assert "saved the checkpoint\n" in (folder / "runs/course-0001/logs/slow.log").read_text(encoding="utf-8")
+
+
+def test_results_are_kept_when_nobody_reads_the_output(tmp_path):
+    folder = make_weeks(tmp_path / "w", TRAIN, EVALUATE)
+    reading, writing = os.pipe()
+    process = subprocess.Popen(START, cwd=folder, stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    with open(reading, encoding="utf-8") as output:
+        output.readline()
+    assert process.communicate()[1] == ""
+    assert process.returncode == 141
+    assert results(folder)["train_it"]["status"] == "ok"
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1251", "cp1252"])
+def test_a_narrow_console_loses_no_results(tmp_path, encoding):
+    folder = make_weeks(tmp_path / "две недели", toy("train_it", "broken"), toy("other", "good"))
+    process = run(folder, encoding=encoding)
+    assert (process.returncode, process.stderr) == (1, "course run: failed: train_it\n")
+    assert "строка 29".encode(encoding, "backslashreplace").decode(encoding) in process.stdout
+    assert results(folder)["other"]["status"] == "ok"
 
 
 def test_metrics_may_be_nested():
