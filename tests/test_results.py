@@ -1,7 +1,11 @@
 """Results kept from a run, and the tables of the pages written from them."""
 
 import json
+import os
 import re
+import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -61,6 +65,38 @@ def test_a_figure_too_large_for_git_is_named(tmp_path):
 def test_a_folder_that_is_no_run_is_one_line(tmp_path, capsys):
     assert results.main([str(tmp_path)]) == 1
     assert "no results.json of `course run` there" in capsys.readouterr().err
+
+
+CHECK = """
+import sys
+from course import command_line, install
+
+install.enter_environment = lambda *arguments, **options: None
+sys.exit(command_line.main(["results", "--check"]))
+"""
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_results_are_checked_in_a_path_with_spaces_and_letters(tmp_path, encoding):
+    clone = tmp_path / "мой курс"
+    clone.mkdir()
+    for path in results.ROOT.iterdir():
+        if path.name == "course":
+            shutil.copytree(path, clone / "course", ignore=shutil.ignore_patterns("__pycache__"))
+        elif not path.name.startswith(".") and path.name not in ("runs", "data"):
+            (clone / path.name).symlink_to(path)
+    page = clone / "README.ru.md"
+    text = page.read_text(encoding="utf-8")
+    page.unlink()
+    page.write_text(text + "\n<!-- table: pixels -->\n<!-- end of table -->\n", encoding="utf-8")
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    environment["PYTHONIOENCODING"] = encoding
+    start = [sys.executable, "-c", CHECK]
+    process = subprocess.run(start, cwd=clone, env=environment, capture_output=True, text=True, check=False)
+    assert process.returncode == 1
+    assert process.stderr == (
+        "course results: README.ru.md is not what the results say; run `python3 -m course results`\n"
+    )
 
 
 @pytest.fixture
