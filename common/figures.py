@@ -9,10 +9,13 @@ import imageio.v3 as imageio
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from PIL import GifImagePlugin, Image, ImageChops
 from torch import Tensor
 
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 """Okabe and Ito's palette: told apart by colour-blind readers too."""
+READ_AT = 1200
+"""Pixels across a page or a screen."""
 
 
 def image_grid(images: Tensor, columns: int, padding: int = 2, background: int = 255) -> Tensor:
@@ -35,11 +38,29 @@ def save_png(path: Path | str, image: Tensor) -> None:
 
 
 def save_gif(path: Path | str, frames: Tensor, frame_ms: int = 80) -> None:
-    """Write uint8 frames (N, C, H, W) as a GIF that loops for ever, `frame_ms` milliseconds a frame."""
+    """Write uint8 frames (N, C, H, W) as a GIF that loops for ever, `gif_frame_ms(frame_ms)` a frame.
+
+    The file has N frames also where neighbours are equal: Pillow's own writer makes one of those.  Every
+    frame after the first is the rectangle that changed, with a palette of its own.
+    """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    imageio.imwrite(
-        path, np.stack([_to_numpy(frame) for frame in frames]), extension=".gif", duration=frame_ms, loop=0
-    )
+    images = [Image.fromarray(_to_numpy(frame)) for frame in frames]
+    with open(path, "wb") as file:
+        for i, image in enumerate(images):
+            changed = ImageChops.difference(image, images[i - 1]).getbbox() if i else None
+            box = changed or ((0, 0, 1, 1) if i else (0, 0, *image.size))
+            part = image.crop(box)
+            part = part if part.mode == "L" else part.convert("P", palette=Image.Palette.ADAPTIVE)
+            header, _ = GifImagePlugin.getheader(part, info={"loop": 0})  # also cuts the palette of `part`
+            file.writelines(header if i == 0 else [])
+            own = {"duration": gif_frame_ms(frame_ms), "include_color_table": i > 0}
+            file.writelines(GifImagePlugin.getdata(part, box[:2], **own))
+        file.write(b";")
+
+
+def gif_frame_ms(frame_ms: float) -> int:
+    """The frame time that a GIF can hold: whole hundredths of a second, and two at least, as viewers show."""
+    return 10 * max(2, round(frame_ms / 10))
 
 
 def save_grid(
@@ -55,7 +76,8 @@ def save_grid(
     """Write a grid of uint8 images (N, C, H, W) as PNG; with any title, as a figure around the grid.
 
     `zoom` is screen pixels per image pixel; by default small images are enlarged until a cell is about 64
-    pixels.
+    pixels.  Titles grow with a grid of more than READ_AT pixels, so that they can still be read where a page
+    shows the figure smaller.
     """
     zoom = zoom or max(1, round(64 / images.shape[-1]))
     grid = image_grid(images, columns, padding=max(1, 2 // zoom) if zoom >= 1 else 2)
@@ -64,21 +86,21 @@ def save_grid(
         save_png(path, grid)
         return
     height, width = grid.shape[1:]
-    dpi = 100
+    scale = max(1, width / READ_AT)
+    dpi = 100 * scale
     left = 8 + 6.2 * max((len(line) for text in row_titles for line in text.split("\n")), default=0)
     lines = max((1 + text.count("\n") for text in column_titles), default=0)
     top = (22 * (1 + title.count("\n")) if title else 4) + 13 * lines + 6 * (lines > 0)
-    total = (
-        max(width + left + 8, 7 * max((len(line) for line in (title or "").split("\n")), default=0)),
-        height + top + 8,
-    )
+    longest = 7 * max((len(line) for line in (title or "").split("\n")), default=0)
+    left, top, edge = left * scale, top * scale, 8 * scale
+    total = (max(width + left + edge, longest * scale), height + top + edge)
     figure = Figure(figsize=(total[0] / dpi, total[1] / dpi), dpi=dpi)
-    axes = figure.add_axes((left / total[0], 8 / total[1], width / total[0], height / total[1]))
+    axes = figure.add_axes((left / total[0], edge / total[1], width / total[0], height / total[1]))
     axes.imshow(_to_numpy(grid), cmap="gray", vmin=0, vmax=255, interpolation="nearest", aspect="auto")
     rows = -(-len(images) // columns)
     _tick_titles(axes, row_titles, rows, height, column_titles, columns, width)
     if title:
-        figure.text(0.5, 1 - 4 / total[1], title, ha="center", va="top", fontsize=10)
+        figure.text(0.5, 1 - 4 * scale / total[1], title, ha="center", va="top", fontsize=10)
     save_figure(figure, path)
 
 

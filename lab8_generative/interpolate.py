@@ -44,7 +44,7 @@ class Config:
     run_dir: Annotated[Path, tyro.conf.Positional]
     """Run directory of train_autoencoder.py or train_gan.py."""
     first: Annotated[str, tyro.conf.Positional]
-    """Image to start from: its number in the split, or its file name."""
+    """Image to start from: its file name, with or without folder and ending, or its number in the split."""
     second: Annotated[str, tyro.conf.Positional]
     """Image to end at."""
     split: Literal["train", "val", "test"] = "train"
@@ -114,16 +114,21 @@ def smoothness(images: Tensor) -> dict[str, float]:
     }
 
 
-def ends(config: Config, model: trained.Trained, images: ImageSet) -> tuple[Tensor, Tensor, Tensor]:
-    """Both images uint8 (2, 3, S, S), their latents (2, D), and the squared errors (2,) of what these decode
-    to."""
+def rows_of_ends(config: Config, images: ImageSet) -> list[int]:
+    """The rows of both images; InputError where they are one."""
     rows = [lab_images.find_image(images, wanted) for wanted in (config.first, config.second)]
     if rows[0] == rows[1]:
         raise InputError(f"images {config.first} and {config.second} are the same one: choose two")
-    pair = images.images[torch.tensor(rows)]
+    return rows
+
+
+def latents_of(
+    config: Config, model: trained.Trained, pair: Tensor
+) -> tuple[Tensor, Tensor]:  # uint8 (2, 3, S, S)
+    """The latents (2, D) of both images, and the squared errors (2,) of what these decode to."""
     if model.model is None:
         generator = torch.Generator().manual_seed(config.seed)
-        z, errors = trained.invert(
+        return trained.invert(
             model.decoder,
             pair,
             model.config.latent,
@@ -132,10 +137,9 @@ def ends(config: Config, model: trained.Trained, images: ImageSet) -> tuple[Tens
             lr=config.inversion_lr,
             generator=generator,
         )
-        return pair, z, errors
     z = model.latents(pair)
     decoded = to_model_range(lab_measures.decode(model.decoder, z))
-    return pair, z, reconstruction.error("mse", to_model_range(pair), decoded)
+    return z, reconstruction.error("mse", to_model_range(pair), decoded)
 
 
 def few_colors(frames: Tensor) -> Tensor:  # uint8 (N, 3, H, W), same shape
@@ -190,7 +194,10 @@ def main(config: Config) -> Path:
     device = devices.start("cpu", seed=config.seed)
     model = trained.load(config.run_dir, config.data, config.data_dir)
     images = model.images(config.split)
-    pair, z, errors = ends(config, model, images)
+    rows = rows_of_ends(config, images)
+    taken = [lab_images.name_of(images, row) for row in rows]
+    pair = images.images[torch.tensor(rows)]
+    z, errors = latents_of(config, model, pair)
     positions = config.frames // 2 + 1
     decoded = {
         way: lab_measures.decode(model.decoder, walk(z[0], z[1], positions, way))
@@ -211,9 +218,9 @@ def main(config: Config) -> Path:
         names = save_figures(run.folder, pair, chosen, fade, config)
         run.summary(
             numbers,
-            images=[config.first, config.second],
+            images=taken,
             frames=config.frames,
-            frame_ms=config.frame_ms,
+            frame_ms=figures.gif_frame_ms(config.frame_ms),
             split=config.split,
             model=model.name,
             data=Path(model.config.data).name,
@@ -221,6 +228,9 @@ def main(config: Config) -> Path:
             figures=names,
         )
         jumps = numbers["eval/largest_step"] > JUMP * numbers["eval/detour"]
+        run.say(f"from {taken[0]} to {taken[1]} of the {config.split} split of {images.name}")
+        if (frame_ms := figures.gif_frame_ms(config.frame_ms)) != config.frame_ms:
+            run.say(f"a GIF counts time in 10 ms: {frame_ms} ms a frame instead of {config.frame_ms}")
         run.say(
             f"squared error of the ends {errors[0]:.4f} and {errors[1]:.4f}; longest step "
             f"{numbers['eval/largest_step']:.2f} times the cross-fade's, way {numbers['eval/detour']:.2f} "

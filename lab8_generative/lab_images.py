@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import unicodedata
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,34 +27,16 @@ def load_split(
     is transparent, as sprites want it.  `count` asks a drawn set for so many images; a folder has what it
     has.
     """
-    folder = Path(name_or_folder)
-    if name_or_folder in data.NAMES or not folder.is_dir():
-        drawn = name_or_folder in data.DRAWN
-        images = data.load(
-            name_or_folder, split, size=size, count=count if drawn else None, data_dir=data_dir
-        )
-    else:
-        images = _load_folder(folder, split, size)
+    drawn = name_or_folder in data.DRAWN
+    images = data.load(
+        name_or_folder, split, size=size, count=count if drawn else None, data_dir=data_dir, fit="pad"
+    )
     if images.shape != (3, size, size):
         raise InputError(
             f"--data {name_or_folder}: images of {'x'.join(map(str, images.shape))}; the lab's networks draw "
             f"3x{size}x{size}; use creatures, avatars, celeba or a folder"
         )
     return images
-
-
-def _load_folder(folder: Path, split: str, size: int) -> ImageSet:
-    if (folder / split).is_dir():
-        return data.load_folder(folder / split, size, fit="pad", split=split)
-    images = data.load_folder(folder, size, fit="pad")
-    if split == "all":
-        return images
-    rows = [i for i, name in enumerate(images.file_names) if data.split_of_name(name) == split]
-    if not rows:
-        raise InputError(
-            f"--data {folder}: none of its {len(images)} images falls into the {split} split; add images"
-        )
-    return replace(images.take(torch.tensor(rows)), split=split)
 
 
 def load_for_training(
@@ -81,27 +65,39 @@ def with_mirrored(images: ImageSet) -> ImageSet:
 
 
 def find_image(images: ImageSet, wanted: str) -> int:
-    """The row of an image given by its number or by its file name (with or without folder and ending)."""
-    if wanted.lstrip("-").isdigit() and wanted not in images.file_names:
-        row = int(wanted)
-        if 0 <= row < len(images):
-            return row
-        by_stem = [i for i, name in enumerate(images.file_names) if Path(name).stem == wanted]
-        if len(by_stem) == 1:
-            return by_stem[0]
-        raise InputError(
-            f"image {wanted}: {images.name} has {len(images)} images in its {images.split} split; "
-            f"use 0 to {len(images) - 1}"
-        )
-    found = [
-        i for i, name in enumerate(images.file_names) if wanted in (name, Path(name).name, Path(name).stem)
-    ]
+    """The row of an image given by its file name (with or without folder and ending), or by its number.
+
+    A name wins over a number, also over the number of another image where the file of that name is in another
+    split: a number that is written as the names of the files are is never taken for a row.
+    """
+    composed = lambda name: unicodedata.normalize("NFC", name)
+    calls = lambda name: (composed(Path(name).name), composed(Path(name).stem))
+    found = [i for i, name in enumerate(images.file_names) if composed(wanted) == composed(name)]
+    found = found or [i for i, name in enumerate(images.file_names) if composed(wanted) in calls(name)]
     if len(found) == 1:
         return found[0]
-    if not images.file_names:
-        raise InputError(f"image {wanted!r}: {images.name} has no file names; use 0 to {len(images) - 1}")
+    is_row = wanted.isdecimal() and len(wanted) < 10 and not _written_as_names(wanted, images.file_names)
+    if not found and is_row and int(wanted) < len(images):
+        return int(wanted)
     what = f"{len(found)} files are called so" if found else "no file is called so"
+    use = [f"a name such as {images.file_names[0]}"] if images.file_names else []
+    last = len(images) - 1
+    use += [] if _written_as_names(str(last), images.file_names) else [f"0 to {last}"]
     raise InputError(
-        f"image {wanted!r}: {what} among the {len(images)} of the {images.split} split of {images.name}; "
-        f"use a name such as {images.file_names[0]}, or 0 to {len(images) - 1}"
+        f"image {wanted}: {what if images.file_names else 'there is no such number'} among the "
+        f"{len(images)} of the {images.split} split of {images.name}; use {' or '.join(use)}"
     )
+
+
+def _written_as_names(number: str, file_names: Sequence[str]) -> bool:
+    """Whether a number has the form of the files' names: 25 beside 7.png, 0025 and 1025 beside 0007.png."""
+    stems = [Path(name).stem for name in file_names]
+    padded = [len(stem) for stem in stems if stem.isdecimal() and stem[0] == "0" and len(stem) > 1]
+    if number[0] == "0" and number != "0":
+        return True
+    return bool(stems) and all(map(str.isdecimal, stems)) and len(number) >= min(padded, default=1)
+
+
+def name_of(images: ImageSet, row: int) -> str:
+    """How a reader finds an image again: its file name, or its number where there are no files."""
+    return images.file_names[row] if images.file_names else str(row)

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import importlib
-from dataclasses import replace
 from pathlib import Path
-
-import torch
 
 from common.data import cache
 from common.data.batches import Batch, Batches
 from common.data.celeba import load_celeba
-from common.data.folder import list_images, load_folder, read_images, report_skipped, split_of_name
+from common.data.folder import has_images, load_folder, read_few, split_of_name
 from common.data.image_set import ImageSet, to_model_range, to_uint8
 from common.data.real import CLASS_NAMES, load_idx_set
-from common.errors import InputError
+from common.errors import InputError, warn
 
 __all__ = [
     "DRAWN",
@@ -23,11 +20,10 @@ __all__ = [
     "Batch",
     "Batches",
     "ImageSet",
-    "list_images",
+    "absolute",
     "load",
     "load_folder",
-    "read_images",
-    "report_skipped",
+    "read_few",
     "split_of_name",
     "to_model_range",
     "to_uint8",
@@ -52,6 +48,7 @@ def load(
     seed: int = 0,
     data_dir: Path | str | None = None,
     grey: bool = False,
+    fit: str = "crop",
 ) -> ImageSet:
     """The images of a named set or of a folder.
 
@@ -62,11 +59,15 @@ def load(
     data_dir  where real sets lie or are downloaded to, and drawn and decoded ones are cached; default `data/`
     of the repository
     grey      one channel instead of three, for folders
+    fit       how pictures of a folder become square: `crop` keeps the centre, `pad` adds white
 
-    A folder that has a subfolder named like the split is read from there; one without is split by
-    `split_of_name`. Raises InputError for unknown names, splits and sizes.
+    A folder may have subfolders train/, val/ (or valid/, validation/) and test/.  A split without a subfolder
+    is taken out of train/, or out of the whole folder where there is none, by `split_of_name`.  Raises
+    InputError for unknown names, splits and sizes.
     """
     data_dir = DATA_DIR if data_dir is None else Path(data_dir)
+    if data in NAMES and has_images(Path(data)) and Path(data).resolve().parent != data_dir.resolve():
+        warn(f"--data {data}: taken for the set of that name; give ./{data} for the folder called so")
     if data in DRAWN:
         return _drawn(data, split, size, count, seed, data_dir)
     if data == "celeba":
@@ -78,13 +79,18 @@ def load(
                 f"--size {size}: {data} has images of {image_set.images.shape[-1]} pixels; leave the flag out"
             )
     elif Path(data).is_dir():
-        image_set = _folder(Path(data), split, size or 64, grey)
+        image_set = load_folder(Path(data), size or 64, split=split, grey=grey, fit=fit)
     else:
         raise InputError(
             f"--data {data}: neither a data set ({', '.join(NAMES)}) nor a folder; "
             "check the spelling or the path"
         )
     return image_set if count is None else image_set.take(slice(0, count))
+
+
+def absolute(data: str) -> str:
+    """The same set for a reader in another working folder: names stay, a folder's path becomes absolute."""
+    return data if data in NAMES else str(Path(data).absolute())
 
 
 def _drawn(name: str, split: str, size: int | None, count: int | None, seed: int, data_dir: Path) -> ImageSet:
@@ -102,21 +108,3 @@ def _drawn(name: str, split: str, size: int | None, count: int | None, seed: int
         image_set = module.draw_set(split, size, count, seed)
         cache.save(path, image_set)
     return image_set
-
-
-def _folder(folder: Path, split: str, size: int, grey: bool) -> ImageSet:
-    if (folder / split).is_dir():
-        return load_folder(folder / split, size, grey=grey, split=split)
-    image_set = load_folder(folder, size, grey=grey)
-    if split == "all":
-        return image_set
-    if split not in ("train", "val", "test"):
-        raise InputError(
-            f"split {split!r} of {folder}: no such subfolder; a plain folder has train, val, test and all"
-        )
-    rows = [i for i, name in enumerate(image_set.file_names) if split_of_name(name) == split]
-    if not rows:
-        raise InputError(
-            f"{folder}: none of its {len(image_set)} images falls into the {split} split; add images"
-        )
-    return replace(image_set.take(torch.tensor(rows)), split=split)

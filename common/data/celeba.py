@@ -31,7 +31,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from common.data.decoded import decode_once, locked
-from common.data.folder import report_skipped
+from common.data.decoding import report
 from common.data.image_set import ImageSet
 from common.errors import InputError
 
@@ -84,7 +84,7 @@ def load_celeba(
     cache_dir = data_dir if spare_dir is None or os.access(data_dir, os.W_OK) else Path(spare_dir)
     path = cache_dir / "decoded" / f"celeba-v{VERSION}-{split}-{size}px.u8"
     images, names, skipped = decode_once(path, folder, sizes, size, count=count)
-    report_skipped(folder, skipped, len(names) + len(skipped))
+    report(folder, len(names) + len(skipped), skipped)
     attributes = _attributes(root, names)
     return ImageSet(
         images,

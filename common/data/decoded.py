@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from common.data.folder import read_images
+from common.data.decoding import read_images
 from common.errors import InputError
 
 CHUNK = 1000
@@ -137,7 +137,7 @@ class _Decoded:
 
     def _decode(self, chunk: int, start: int, raw) -> Line:
         names = self.chunks[chunk]
-        images, readable, skipped = read_images([self.folder / name for name in names], self.side)
+        images, readable, skipped, _ = read_images([self.folder / name for name in names], self.side)
         lost = sorted(set(names) - {names[i] for i in readable})
         for name in lost:  # unreadable is one thing; a folder that goes away meanwhile is another
             found = self.folder / name

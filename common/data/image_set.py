@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import unicodedata
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -20,6 +23,23 @@ def to_uint8(images: Tensor) -> Tensor:
     if not images.is_floating_point():
         raise TypeError(f"expected float images in [-1, 1], got {images.dtype}")
     return images.float().add(1).mul(255 / 2).round().clamp(0, 255).to(torch.uint8)
+
+
+def require_images(images: Tensor) -> Tensor:
+    """`images` themselves where they are uint8 (N, 1 or 3, H, W), the type of every set and every extractor;
+    else ValueError."""
+    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
+        raise ValueError(
+            f"expected uint8 images (N, 1 or 3, H, W), got {images.dtype} {tuple(images.shape)}; "
+            "common.data.to_uint8 converts from [-1, 1]"
+        )
+    return images
+
+
+DRAWN_BY = "drawn by "
+"""How the `source` of a set begins that the course draws itself."""
+DIGESTED = 64 * 2**20
+"""Bytes of pixels that tell one set from another; of a larger set images at equal distances are taken."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +70,7 @@ class ImageSet:
     """Files that could not be read, each with the reason."""
 
     def __post_init__(self):
-        if self.images.dtype != torch.uint8 or self.images.ndim != 4 or self.images.shape[1] not in (1, 3):
-            raise ValueError(
-                f"images must be uint8 (N, 1 or 3, H, W), got {self.images.dtype} {tuple(self.images.shape)}"
-            )
+        require_images(self.images)
         per_image = {
             "labels": self.labels,
             "captions": self.captions,
@@ -71,6 +88,29 @@ class ImageSet:
     def shape(self) -> tuple[int, int, int]:
         """(C, H, W)."""
         return tuple(self.images.shape[1:])
+
+    @cached_property
+    def identity(self) -> str:
+        """32 hexadecimal digits that change with the images, their order, names, labels or attributes.
+
+        The folder and its name are no part of it: the same files elsewhere are the same set.  Of a drawn set
+        its recipe counts, not its pixels, which may differ by a grey level between kinds of processors.
+        """
+        digest = hashlib.sha256(f"{self.split} {tuple(self.images.shape)}".encode())
+        known = {"labels": self.labels, **self.attributes}
+        if self.source.startswith(DRAWN_BY):
+            digest.update(self.source.encode())
+            known = {name: x for name, x in known.items() if x is not None and not x.is_floating_point()}
+        else:
+            step = max(1, -(-self.images.numel() // DIGESTED))
+            known["images"] = self.images[::step]
+        names = unicodedata.normalize("NFC", "\0".join(self.file_names))
+        digest.update(names.encode("utf-8", "surrogatepass"))
+        for name, values in known.items():
+            if values is not None:
+                digest.update(name.encode())
+                digest.update(values.contiguous().numpy())
+        return digest.hexdigest()[:32]
 
     def take(self, index: Tensor | slice) -> ImageSet:
         """The images at `index` (int64 (M,) or a slice, which stays a view), with everything known about

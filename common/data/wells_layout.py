@@ -12,13 +12,17 @@ early, so about 15 % of train/ is read as the split "val".  Which files depends 
 from __future__ import annotations
 
 import hashlib
+import os
+import unicodedata
+from collections import Counter
 from pathlib import Path
 
 import torch
 from PIL import Image
 
 from common.data import wells
-from common.data.folder import list_images, read_images, report_skipped
+from common.data.decoding import printable, read_images, report
+from common.data.folder import list_images, relative_name
 from common.data.image_set import ImageSet
 from common.errors import InputError
 
@@ -75,29 +79,28 @@ def read_layout(folder: Path | str, split: str, size: int, *, grey: bool = False
         if not paths:
             raise InputError(f"{images_folder}: too few images to hold some out for {split!r}; add images")
     if split == "test":
-        annotation = read_annotation(folder / ANNOTATION)
-        _match(folder, annotation, {path.name for path in paths})
-        labels = [annotation[path.name] for path in paths]
+        labels = _labels(folder, paths)
     else:
         labels = [int(split == "proliv")] * len(paths)
 
-    images, readable, skipped = read_images(paths, size, grey=grey, fit="stretch")
-    report_skipped(images_folder, skipped, len(paths))
+    pictures = read_images(paths, size, grey=grey, fit="stretch")
+    report(images_folder, len(paths), pictures.skipped, pictures.deep)
     return ImageSet(
-        images,
+        pictures.images,
         name=folder.resolve().name,
         split=split,
         source=str(images_folder),
-        labels=torch.tensor(labels)[readable],
+        labels=torch.tensor(labels)[pictures.readable],
         class_names=wells.CLASS_NAMES,
-        file_names=tuple(paths[i].name for i in readable),
-        skipped=tuple(skipped),
+        file_names=tuple(printable(relative_name(paths[i], images_folder)) for i in pictures.readable),
+        skipped=tuple(pictures.skipped),
     )
 
 
 def is_held_out(file_name: str) -> bool:
     """Whether an image of train/ belongs to "val": by a hash of its name, so other files do not matter."""
-    return int.from_bytes(hashlib.sha256(file_name.encode()).digest()[:8], "big") < HELD_OUT * 2**64
+    name = os.fsencode(unicodedata.normalize("NFC", file_name))
+    return int.from_bytes(hashlib.sha256(name).digest()[:8], "big") < HELD_OUT * 2**64
 
 
 def read_annotation(path: Path) -> dict[str, int]:
@@ -117,22 +120,37 @@ def read_annotation(path: Path) -> dict[str, int]:
         *name, label = line.strip().rsplit(maxsplit=1)
         if not name or label not in ("0", "1"):
             raise InputError(f"{path}, line {number}: {line!r}; expected 'name.jpg label', label 0 or 1")
-        if name[0] in labels:
-            raise InputError(f"{path}, line {number}: {line!r}; {name[0]} was named before, keep one line")
-        labels[name[0]] = int(label)
+        if (image := _composed(name[0])) in labels:
+            raise InputError(f"{path}, line {number}: {line!r}; {image} was named before, keep one line")
+        labels[image] = int(label)
     if not labels:
         raise InputError(f"{path}: no lines; expected 'name.jpg label' for each image of test/imgs")
     return labels
 
 
-def _match(folder: Path, annotation: dict[str, int], names: set[str]) -> None:
-    """Every annotated image is there, and every image is annotated."""
+def _labels(folder: Path, paths: list[Path]) -> list[int]:
+    """The label of each image of test/imgs: every image has a line of its own, and every line its image.
+
+    An image in a subfolder may be called `sub/name.jpg`, or by its name alone while no other is called so.
+    """
+    where, annotation = folder / ANNOTATION, read_annotation(folder / ANNOTATION)
+    names = [_composed(relative_name(path, folder / FOLDERS["test"])) for path in paths]
+    called = [name if name in annotation else name.rsplit("/", 1)[-1] for name in names]
     some = lambda odd: ", ".join(odd[:3]) + (f" and {len(odd) - 3} more" if len(odd) > 3 else "")
-    if missing := sorted(annotation.keys() - names):
-        raise InputError(
-            f"{folder / ANNOTATION}: no such image in test/imgs: {some(missing)}; add it or remove its line"
-        )
-    if unnamed := sorted(names - annotation.keys()):
-        raise InputError(
-            f"{folder / ANNOTATION}: no line for {some(unnamed)}; add 'name.jpg label' or remove the image"
-        )
+    for name, count in Counter(called).items():
+        if count > 1 and name in annotation:
+            same = some([full for full, short in zip(names, called) if short == name])
+            raise InputError(
+                f"{where}: one line for {name}, and {count} images are called so ({same}); write the "
+                "subfolder too, or rename them"
+            )
+    if missing := sorted(annotation.keys() - set(called)):
+        raise InputError(f"{where}: no such image in test/imgs: {some(missing)}; add it or remove its line")
+    if unnamed := sorted(set(called) - annotation.keys()):
+        raise InputError(f"{where}: no line for {some(unnamed)}; add 'name.jpg label' or remove the image")
+    return [annotation[name] for name in called]
+
+
+def _composed(name: str) -> str:
+    """One spelling of a name: macOS writes й as и and a breve, editors as one letter."""
+    return unicodedata.normalize("NFC", printable(name))

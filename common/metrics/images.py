@@ -15,11 +15,11 @@ from PIL import Image
 from torch import Tensor
 
 from common import data
-from common.data.image_set import to_grey
-from common.errors import InputError
+from common.data.decoding import DEEP_GREY, reason, to_rgb, words_for
+from common.data.folder import list_images
+from common.data.image_set import require_images, to_grey
+from common.errors import InputError, warn
 
-SUFFIXES = (".bmp", ".jpg", ".jpeg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-"""pytorch-fid's."""
 PROBED = 64
 """Images looked at to tell whether a set is grey."""
 
@@ -28,12 +28,7 @@ class TensorImages:
     """uint8 (N, 1 or 3, H, W) in memory: generated images (`common.data.to_uint8`) or an image set."""
 
     def __init__(self, images: Tensor, name: str = "images", *, grey: bool = False):
-        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
-            raise ValueError(
-                f"expected uint8 (N, 1 or 3, H, W), got {images.dtype} {tuple(images.shape)}; "
-                "common.data.to_uint8 converts from [-1, 1]"
-            )
-        self.images, self.name, self.grey = images, name, grey
+        self.images, self.name, self.grey = require_images(images), name, grey
 
     def __len__(self) -> int:
         return len(self.images)
@@ -52,19 +47,17 @@ class FolderImages:
     """The images in a folder, decoded by `workers` threads ahead of whoever takes the batches.
 
     Decoded as pytorch-fid does it: Pillow's conversion to RGB, without turning by EXIF, without a background
-    under transparent pixels.  DIFFERS: endings in capitals count too, and where no image lies directly in the
-    folder, those below it are taken.
+    under transparent pixels.  DIFFERS: greys of more than 8 bits are scaled where pytorch-fid makes all
+    levels above 255 white; endings in capitals and all that Pillow reads count; hidden files do not; and
+    where no image lies directly in the folder, those below it are taken.
     """
 
     def __init__(self, folder: Path, *, workers: int | None = None, grey: bool = False):
+        folder = Path(folder)
         self.name, self.grey = str(folder), grey
         self.workers = min(8, os.cpu_count() or 1) if workers is None else workers
-        take = lambda paths: sorted(
-            path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file()
-        )
-        self.paths = take(Path(folder).glob("*")) or take(Path(folder).rglob("*"))
-        if not self.paths:
-            raise InputError(f"{folder}: no images; expected files ending in {', '.join(SUFFIXES)}")
+        every = list_images(folder)
+        self.paths = [path for path in every if path.parent == folder] or every
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -119,12 +112,14 @@ def open_images(
 def _decode(path: Path, grey: bool) -> Tensor:
     try:
         with Image.open(path) as image:
-            rgb = image.convert("RGB")
+            if image.mode in DEEP_GREY:
+                warn(f"{path.parent}: images with {words_for(image.mode)}")
+            rgb = to_rgb(image, background=None)
             pixels = np.array(rgb.convert("L").convert("RGB") if grey else rgb)  # (H, W, 3)
             return torch.from_numpy(pixels).permute(2, 0, 1)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, EOFError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path}: cannot be read as an image ({reason}); repair or remove it") from error
+    except Exception as error:  # each of Pillow's decoders has its own ways to fail
+        why = reason(error)
+        raise InputError(f"{path}: cannot be read as an image ({why}); repair or remove it") from error
 
 
 def _is_grey(image: Tensor) -> bool:

@@ -25,6 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from common.data.image_set import require_images
 from common.errors import InputError
 
 FILE_NAME = "pt_inception-2015-12-05-6726825d.pth"
@@ -224,12 +225,8 @@ class Inception:
             return self.network(x, self.dims).float()
 
     def _resized(self, images: Tensor) -> Tensor:  # (B, C, H, W) -> (B, 3, 299, 299) in [-1, 1]
-        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
-            raise ValueError(
-                f"expected uint8 images (B, 1 or 3, H, W), got {images.dtype} {tuple(images.shape)}; "
-                "common.data.to_uint8 converts from [-1, 1]"
-            )
-        x = images.to(self.device).expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
+        x = require_images(images).to(self.device).expand(-1, 3, -1, -1)
+        x = x.contiguous(memory_format=torch.channels_last)
         x = F.interpolate(x.float().div_(255), (SIDE, SIDE), mode="bilinear", align_corners=False)
         return x.mul_(2).sub_(1).to(self.dtype)
 
