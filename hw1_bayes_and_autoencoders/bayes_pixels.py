@@ -19,13 +19,11 @@ python hw1_bayes_and_autoencoders/bayes_pixels.py --size 64 --train-count 1000 -
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from common import command_line, data, devices, figures, runs
@@ -34,6 +32,7 @@ from hw1_bayes_and_autoencoders import pixel_figures
 from hw1_bayes_and_autoencoders.pixel_chain import PixelChain
 from hw1_bayes_and_autoencoders.pixel_models import PixelTables, bits_per_pixel, neighbour_difference
 
+Model = PixelTables | PixelChain
 PIXELS_AT_MOST = 100_000_000
 """Pixels of all training images together: the counts of the chain take about 80 bytes for each."""
 BETAS = tuple(4.0**k for k in range(-5, 6))
@@ -45,8 +44,8 @@ class Config:
     """Flags of bayes_pixels.py."""
 
     data: str = "avatars"
-    """A named set, or a folder of images; one with subfolders train and val is read from there, of any other
-    the first images (in an order shuffled by the seed) train and the rest are held out."""
+    """Named set, or folder of images: one with a subfolder train/ has splits; of any other the first images
+    (in an order shuffled by the seed) are learnt from and the next ones held out."""
     train_count: int = 11
     """Images to learn from."""
     held_out_count: int = 20
@@ -65,81 +64,19 @@ class Config:
     count: int = 5
     """Images to generate with each model."""
     seed: int = 0
-    """Of the drawn sets, of a folder's order, and of the samples."""
+    """Seed of the drawn sets, of a folder's order, and of the samples."""
     data_dir: Path | None = None
     """Where image sets lie or are put; default `data/` of the repository."""
     outdir: Path = Path("runs")
     """Parent of the run directories."""
 
 
-# ---- images
+# ---- the method
 
 
-def read_sets(config: Config) -> tuple[Tensor, Tensor]:
-    """Training and held-out images, uint8 (N, C, H, W); there may be no held-out ones."""
-    if len(config.size) > 2 or any(side < 2 for side in config.size):
-        raise InputError(f"--size {config.size}: give one side, or height and width, of at least 2 pixels")
-    counts = {"train": config.train_count, "val": config.held_out_count}
-    if config.data not in data.NAMES:
-        return _from_folder(config, counts)
-    if len(set(config.size)) == 2:
-        raise InputError(f"--size {config.size}: {config.data} has square images; give one side")
-    size = config.size[0] if config.size else 128 if config.data == "avatars" else None
-    options = {"size": size, "seed": config.seed, "data_dir": config.data_dir}
-    sets = [
-        data.load(config.data, split, count=count, **options).images
-        for split, count in counts.items()
-        if count
-    ]
-    return sets[0], sets[1] if len(sets) == 2 else sets[0][:0]
-
-
-def _from_folder(config: Config, counts: dict[str, int]) -> tuple[Tensor, Tensor]:
-    folder = Path(config.data)
-    if not folder.is_dir():
-        names = ", ".join(data.NAMES)
-        raise InputError(f"--data {folder}: neither a folder nor a data set ({names}); check the spelling")
-    if all((folder / split).is_dir() for split in counts):
-        chosen = [data.list_images(folder / split)[:count] for split, count in counts.items()]
-    else:
-        paths = data.list_images(folder)
-        order = torch.randperm(len(paths), generator=torch.Generator().manual_seed(config.seed)).tolist()
-        paths = [paths[i] for i in order]
-        chosen = [paths[: config.train_count], paths[config.train_count :][: config.held_out_count]]
-    size = config.size * 2 if len(config.size) == 1 else config.size or _usual_size(folder, chosen[0])
-    paths = [*chosen[0], *chosen[1]]
-    images, readable, skipped = data.read_images(paths, size)
-    data.report_skipped(folder, skipped, len(paths))
-    train = sum(place < len(chosen[0]) for place in readable)
-    if train == 0:
-        raise InputError(
-            f"{folder}: none of the {len(chosen[0])} training images could be read; see the list above"
-        )
-    return images[:train], images[train:]
-
-
-def _usual_size(folder: Path, paths: list[Path]) -> tuple[int, int]:
-    """The most frequent (height, width)."""
-    sizes: Counter = Counter()
-    for path in paths:
-        try:
-            with Image.open(path) as image:
-                sizes[image.height, image.width] += 1
-        except (OSError, ValueError, SyntaxError):
-            continue  # read_images will name it
-    if not sizes:
-        raise InputError(
-            f"{folder}: none of {len(paths)} images could be read; give a folder of PNG or JPEG files"
-        )
-    return sizes.most_common(1)[0][0]
-
-
-# ---- models
-
-
-def fit_models(train: Tensor, config: Config) -> dict[str, PixelTables | PixelChain]:
+def fit_models(train: Tensor, config: Config) -> dict[str, Model]:
     """Every model by its name in summary.json."""
-    models: dict[str, PixelTables | PixelChain] = {}
+    models: dict[str, Model] = {}
     kinds = {"channels": False, "colors": True} if train.shape[1] > 1 else {"channels": False}
     for name, joint in kinds.items():
         table = PixelTables(train, joint)
@@ -150,33 +87,22 @@ def fit_models(train: Tensor, config: Config) -> dict[str, PixelTables | PixelCh
     return models
 
 
-def title(model: PixelTables | PixelChain) -> str:
-    """What a figure calls the model."""
-    if isinstance(model, PixelChain):
-        return f"pixel given neighbours, β = {model.beta:g}"
-    what = "colours" if model.joint else "channels"
-    if model.alpha == 0:
-        return f"independent {what}, MLE"
-    d = f"256{('', '', '²', '³')[model.images.shape[1]]}" if model.joint else "256"
-    alpha = f"1/{d}" if model.alpha == 1 / model.options else f"{model.alpha:g}"
-    return f"independent {what}, α = {alpha}"
-
-
-def measure(model: PixelTables | PixelChain, sets: dict[str, Tensor], samples: Tensor) -> dict[str, float]:
-    """Bits per pixel (left out where infinite), share of impossible pixels, and difference of neighbours."""
+def measure(name: str, model: Model, sets: dict[str, Tensor], samples: Tensor) -> dict[str, float]:
+    """Bits per pixel of each split (left out where infinite), its share of impossible pixels, and how much
+    neighbours differ in samples, all called after the model's name."""
     numbers = {}
     for split, images in sets.items():
-        log2_p = model.log2_probability(images)
+        log2_p = model.log2_probability(images)  # (N, H, W)
         impossible = float(log2_p.isinf().double().mean())
-        numbers[f"{split}/{{}}_impossible_pixels"] = impossible
+        numbers[f"{split}/{name}_impossible_pixels"] = impossible
         if impossible == 0:
-            bits = bits_per_pixel(log2_p)
-            numbers[f"{split}/{{}}_bits_per_pixel"] = float(bits.mean())
+            bits = bits_per_pixel(log2_p)  # (N,), eq. (bayes.13)
+            numbers[f"{split}/{name}_bits_per_pixel"] = float(bits.mean())
             if len(bits) > 1:
-                numbers[f"{split}/{{}}_bits_per_pixel_sd"] = float(bits.std())
-    numbers["sampled/{}_neighbour_difference_levels2"] = neighbour_difference(samples)
+                numbers[f"{split}/{name}_bits_per_pixel_sd"] = float(bits.std())
+    numbers[f"sampled/{name}_neighbour_difference_levels2"] = neighbour_difference(samples)
     if isinstance(model, PixelTables):
-        numbers["expected/{}_neighbour_difference_levels2"] = model.neighbour_difference()
+        numbers[f"expected/{name}_neighbour_difference_levels2"] = model.neighbour_difference()
     return numbers
 
 
@@ -189,11 +115,70 @@ def beta_sweep(chain: PixelChain, sets: dict[str, Tensor]) -> dict[str, list[flo
     return means
 
 
-# ---- the run
+def main(config: Config) -> None:
+    """Count, generate, measure, show."""
+    check(config)
+    device = devices.start("cpu", seed=config.seed)
+    train, held_out = read_sets(config)
+    judged = {"train": train[: max(config.held_out_count, 1)], "val": held_out}
+    judged = {split: images for split, images in judged.items() if len(images)}
+    with runs.start("hw1", "bayes-pixels", config, device) as run:
+        shape = "x".join(map(str, train.shape[1:]))
+        run.say(f"{len(train)} training and {len(held_out)} held-out images of {shape}")
+        generator = torch.Generator().manual_seed(config.seed)
+        models, samples, captions, metrics = fit_models(train, config), {}, {}, {}
+        for split, images in judged.items():
+            metrics[f"{split}/neighbour_difference_levels2"] = neighbour_difference(images)
+        for name, model in models.items():
+            samples[name] = model.sample(config.count, generator)  # (count, C, H, W)
+            metrics |= measure(name, model, judged, samples[name])
+            captions[name] = caption(name, model, metrics, judged)
+            run.say(captions[name].replace("\n", ": "))
+            figures.save_grid(run.samples_dir / f"{name}.png", samples[name], config.count, zoom=1)
+        sweep = beta_sweep(models["chain"], judged)
+
+        rows = [f"{len(train)} training images", *captions.values()]
+        pixel_figures.save_comparison(run.folder / "comparison.png", train, samples, rows, config.count)
+        titles = {name: title(model) for name, model in models.items()}
+        pixel_figures.save_numbers(run.folder / "numbers.png", titles, metrics, list(judged), train.shape[1])
+        pixel_figures.save_beta(run.folder / "beta.png", BETAS, sweep, config.beta)
+        run.log(0, metrics)
+        pictures = ["comparison.png", "numbers.png", "beta.png"]
+        sweep = {"beta": BETAS, **{f"{split}/bits_per_pixel": values for split, values in sweep.items()}}
+        run.summary(metrics, n_train=len(train), n_val=len(held_out), figures=pictures, chain_by_beta=sweep)
+
+
+# ---- images and flags
+
+
+def read_sets(config: Config) -> tuple[Tensor, Tensor]:
+    """Training and held-out images, uint8 (N, C, H, W); there may be no held-out ones."""
+    counts = {"train": config.train_count, "val": config.held_out_count}
+    if config.data in data.NAMES:
+        size = config.size[0] if config.size else 128 if config.data == "avatars" else None
+        options = {"size": size, "seed": config.seed, "data_dir": config.data_dir}
+        images = {
+            split: data.load(config.data, split, count=count, **options).images
+            for split, count in counts.items()
+            if count
+        }
+    else:
+        size = config.size * 2 if len(config.size) == 1 else config.size or None
+        images = data.read_few(Path(config.data), counts, size, config.seed)
+    train = images["train"]
+    if train[:, 0].numel() > PIXELS_AT_MOST:
+        raise InputError(
+            f"--train-count {len(train)}: over {PIXELS_AT_MOST:,} pixels; take fewer or smaller ones"
+        )
+    return train, images.get("val", train[:0])
 
 
 def check(config: Config) -> None:
     """InputError for the first flag that makes no sense."""
+    if len(config.size) > 2 or any(side < 2 for side in config.size):
+        raise InputError(f"--size {config.size}: give one side, or height and width, of at least 2 pixels")
+    if config.data in data.NAMES and len(set(config.size)) == 2:
+        raise InputError(f"--size {config.size}: {config.data} has square images; give one side")
     rules = {
         "train_count": (config.train_count >= 1, "give 1 or more"),
         "held_out_count": (config.held_out_count >= 0, "give 0 or more"),
@@ -208,51 +193,26 @@ def check(config: Config) -> None:
             raise InputError(f"--{name.replace('_', '-')} {getattr(config, name)}: {remedy}")
 
 
-def describe(
-    model: PixelTables | PixelChain, name: str, metrics: dict[str, float], splits: Iterable[str]
-) -> str:
+# ---- words
+
+
+def title(model: Model) -> str:
+    """What a figure calls the model."""
+    if isinstance(model, PixelChain):
+        return f"pixel given neighbours, β = {model.beta:g}"
+    what = "colours" if model.joint else "channels"
+    if model.alpha == 0:
+        return f"independent {what}, MLE"
+    d = f"256{('', '', '²', '³')[model.images.shape[1]]}" if model.joint else "256"
+    alpha = f"1/{d}" if model.alpha == 1 / model.options else f"{model.alpha:g}"
+    return f"independent {what}, α = {alpha}"
+
+
+def caption(name: str, model: Model, metrics: dict[str, float], splits: Iterable[str]) -> str:
     """The model and its bits per pixel, in two lines."""
     bits = {split: metrics.get(f"{split}/{name}_bits_per_pixel", math.inf) for split in splits}
     words = ", ".join(f"{split} {value:.2f}" for split, value in bits.items()).replace("inf", "∞")
     return f"{title(model)}\nbits per pixel: {words}"
-
-
-def main(config: Config) -> None:
-    """Count, generate, measure, show."""
-    check(config)
-    device = devices.start("cpu", seed=config.seed)
-    train, held_out = read_sets(config)
-    if train[:, 0].numel() > PIXELS_AT_MOST:
-        raise InputError(
-            f"--train-count {len(train)}: over {PIXELS_AT_MOST:,} pixels; take fewer or smaller ones"
-        )
-    judged = {"train": train[: max(config.held_out_count, 1)], "val": held_out}
-    judged = {split: images for split, images in judged.items() if len(images)}
-    with runs.start("hw1", "bayes-pixels", config, device) as run:
-        shape = "x".join(map(str, train.shape[1:]))
-        run.say(f"{len(train)} training and {len(held_out)} held-out images of {shape}")
-        generator = torch.Generator().manual_seed(config.seed)
-        models, samples, rows, metrics = fit_models(train, config), {}, {}, {}
-        for split, images in judged.items():
-            metrics[f"{split}/neighbour_difference_levels2"] = neighbour_difference(images)
-        for name, model in models.items():
-            samples[name] = model.sample(config.count, generator)
-            metrics |= {
-                key.format(name): value for key, value in measure(model, judged, samples[name]).items()
-            }
-            rows[name] = describe(model, name, metrics, judged)
-            run.say(rows[name].replace("\n", ": "))
-            figures.save_grid(run.samples_dir / f"{name}.png", samples[name], config.count, zoom=1)
-        sweep = beta_sweep(models["chain"], judged)
-        titles = [f"{len(train)} training images", *rows.values()]
-        pixel_figures.save_comparison(run.folder / "comparison.png", train, samples, titles, config.count)
-        titles = {name: title(model) for name, model in models.items()}
-        pixel_figures.save_numbers(run.folder / "numbers.png", titles, metrics, list(judged), train.shape[1])
-        pixel_figures.save_beta(run.folder / "beta.png", BETAS, sweep, config.beta)
-        run.log(0, metrics)
-        pictures = ["comparison.png", "numbers.png", "beta.png"]
-        sweep = {"beta": BETAS, **{f"{split}/bits_per_pixel": values for split, values in sweep.items()}}
-        run.summary(metrics, n_train=len(train), n_val=len(held_out), figures=pictures, chain_by_beta=sweep)
 
 
 if __name__ == "__main__":

@@ -44,9 +44,7 @@ def list_images(folder: Path) -> list[Path]:
     What looks like an image and cannot be taken (a broken link, a kind Pillow does not read here) is named on
     stderr.  InputError when there are no images.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; name a folder of images or a data set")
+    folder = _existing(folder)
     unread, trouble = Counter(), []
     paths = [path for path in _walk(folder, (), unread, trouble) if is_image(path)]
     words = [f"{count} {ending} (convert them to PNG or JPEG)" for ending, count in sorted(unread.items())]
@@ -59,6 +57,12 @@ def list_images(folder: Path) -> list[Path]:
     if words:
         warn(f"{folder}: left out {'; '.join(words)}")
     return sorted(paths, key=lambda path: path.parts)
+
+
+def _existing(folder: Path | str) -> Path:
+    if not Path(folder).is_dir():
+        raise InputError(f"{folder}: no such folder; name a folder of images or a data set")
+    return Path(folder)
 
 
 def is_image(path: Path) -> bool:
@@ -126,9 +130,7 @@ def files_of_split(folder: Path, split: str) -> tuple[Path, list[Path]]:
     Every split that has no subfolder of its own is taken out of train/ (out of everything, where there are no
     subfolders of splits) by `split_of_name`.  `all` is everything.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; name a folder of images or a data set")
+    folder = _existing(folder)
     if split not in SPLIT_NAMES:
         if split != "all" and not (folder / split).is_dir():
             raise InputError(
@@ -241,8 +243,8 @@ def read_few(
     so that eleven images can be eleven to learn from.  `size` is by default the (height, width) that most of
     the images to learn from have.  InputError when none of a split that must be there can be read.
     """
-    folder = Path(folder)
-    if folder.is_dir() and "train" in split_folders(folder):
+    folder = _existing(folder)
+    if "train" in split_folders(folder):
         chosen = {split: files_of_split(folder, split)[1][:count] for split, count in counts.items()}
     else:
         paths = list_images(folder)
