@@ -20,7 +20,6 @@ __all__ = [
     "Batch",
     "Batches",
     "ImageSet",
-    "absolute",
     "load",
     "load_folder",
     "read_few",
@@ -86,11 +85,6 @@ def load(
             "check the spelling or the path"
         )
     return image_set if count is None else image_set.take(slice(0, count))
-
-
-def absolute(data: str) -> str:
-    """The same set for a reader in another working folder: names stay, a folder's path becomes absolute."""
-    return data if data in NAMES else str(Path(data).absolute())
 
 
 def _drawn(name: str, split: str, size: int | None, count: int | None, seed: int, data_dir: Path) -> ImageSet:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -12,8 +11,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from common import atomic
 from common.data.image_set import ImageSet
-from common.errors import InputError
 
 
 def save(path: Path, image_set: ImageSet) -> None:
@@ -35,20 +34,9 @@ def save(path: Path, image_set: ImageSet) -> None:
         "options": image_set.options,
         "skipped": image_set.skipped,
     }
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(
-            {name: tensor.contiguous() for name, tensor in tensors.items()},
-            beside,
-            {"known": json.dumps(known)},
-        )
-        beside.replace(path)
-    except (OSError, SafetensorError) as error:
-        beside.unlink(missing_ok=True)
-        raise InputError(
-            f"{path}: cannot be written ({error}); free some space or choose another --data-dir"
-        ) from error
+    tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    with atomic.replacing(path, advice="free some space or choose another --data-dir") as beside:
+        save_file(tensors, beside, {"known": json.dumps(known)})
 
 
 def load(path: Path) -> ImageSet | None:

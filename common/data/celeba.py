@@ -1,10 +1,11 @@
 """CelebA (Liu et al. 2015, "Deep learning face attributes in the wild"): 202,599 aligned faces of 178 x 218
 pixels, 40 attributes each.  For research, not for commerce: see the authors' agreement.
 
-Found in either published layout below --data-dir, or downloaded by torchvision where neither is there:
+Found in each published layout below --data-dir, or downloaded by torchvision where none is there:
 
     celeba/img_align_celeba/*.jpg (or celeba/img_align_celeba.zip), celeba/list_*.txt         torchvision's
     img_align_celeba/img_align_celeba/*.jpg, list_*.csv                                       Kaggle's
+    Img/img_align_celeba/*.jpg (or Img/img_align_celeba.zip), Anno/list_*.txt, Eval/list_*.txt  the authors'
 
 Preprocessing is that of PyTorch's DCGAN example: the centre square, 178 x 178, then one antialiased resize
 (here Lanczos).  Papers also cut 140 or 108 pixels, which leaves less hair; Fréchet distances compare only
@@ -17,7 +18,6 @@ from then on 3 s to check and open it, with 0.25 GB of memory of its own.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shutil
@@ -25,14 +25,16 @@ import sys
 import zipfile
 from pathlib import Path
 
+import filelock
 import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from common.data.decoded import decode_once, locked
+from common.data.decoded import decode_once
 from common.data.decoding import report
 from common.data.image_set import ImageSet
+from common.downloads import fault, web_page
 from common.errors import InputError
 
 VERSION = 1
@@ -42,6 +44,8 @@ WIDTH = 178
 SPLITS = {"train": 0, "val": 1, "test": 2}
 FOLDER, ARCHIVE = "img_align_celeba", "img_align_celeba.zip"
 PARTITION, ATTRIBUTES = "list_eval_partition", "list_attr_celeba"
+AUTHORS = ("Img", "Anno", "Eval")
+"""Subfolders of the authors' copy: images, attributes, the partition."""
 NEEDED = (f"{PARTITION}.txt", f"{ATTRIBUTES}.txt", ARCHIVE)
 """What is downloaded, small files first."""
 KAGGLE = "Kaggle's copy (kaggle.com/datasets/jessicali9530/celeba-dataset)"
@@ -57,9 +61,10 @@ def load_celeba(
 ) -> ImageSet:
     """Split `train` (162,770), `val` (19,867) or `test` (19,962), memory-mapped at size x size.
 
-    `data_dir` is the folder with the lists, the one above it, or img_align_celeba itself.  Where it cannot be
-    written (as on Kaggle) the cache goes to `spare_dir`.  With `count` only that many images are decoded.
-    Attributes are int64 0 or 1, where their list is there.  InputError for anything missing or damaged.
+    `data_dir` is the folder with all of it, the one above, or one below as far as img_align_celeba itself.
+    Where it cannot be written (as on Kaggle) the cache goes to `spare_dir`.  With `count` only that many
+    images are decoded.  Attributes are int64 0 or 1, where their list is there.  InputError for anything
+    missing or damaged.
     """
     size = size or DEFAULT_SIZE
     if split not in SPLITS:
@@ -69,7 +74,7 @@ def load_celeba(
     if not 8 <= size <= WIDTH:
         raise InputError(f"--size {size}: the faces of celeba are {WIDTH} pixels wide; give 8 to {WIDTH}")
     data_dir = Path(data_dir)
-    while data_dir.name == FOLDER:
+    while data_dir.name in (FOLDER, *AUTHORS):
         data_dir = data_dir.parent
     root = _find(data_dir) or _download(data_dir)
     partition = _list_file(root, PARTITION)
@@ -108,20 +113,21 @@ def _find(data_dir: Path) -> Path | None:
 
 
 def _images(root: Path) -> Path | None:
-    for folder in (root / FOLDER / FOLDER, root / FOLDER):
-        if folder.is_dir():
-            with os.scandir(folder) as entries:
-                if any(entry.name.endswith(".jpg") for entry in entries):
-                    return folder
+    for above in (root, root / "Img"):
+        for folder in (above / FOLDER / FOLDER, above / FOLDER):
+            if folder.is_dir():
+                with os.scandir(folder) as entries:
+                    if any(entry.name.endswith(".jpg") for entry in entries):
+                        return folder
     return None
 
 
 def _archive(root: Path) -> Path | None:
-    return root / ARCHIVE if (root / ARCHIVE).is_file() else None
+    return next((path for path in (root / ARCHIVE, root / "Img" / ARCHIVE) if path.is_file()), None)
 
 
 def _list_file(root: Path, stem: str) -> Path | None:
-    paths = (root / f"{stem}.txt", root / f"{stem}.csv")
+    paths = [root / part / f"{stem}{ending}" for part in ("", *AUTHORS) for ending in (".txt", ".csv")]
     return next((path for path in paths if path.is_file()), None)
 
 
@@ -191,7 +197,7 @@ def _attributes(root: Path, names: list[str]) -> dict[str, Tensor]:
 
 def _lines(path: Path) -> list[str]:
     text = path.read_text(encoding="utf-8-sig", errors="replace")
-    if page := _web_page(text[:4096]):
+    if page := web_page(text[:4096]):
         raise InputError(f"{path}: {page}; delete it and download it again, or use {KAGGLE}")
     return text.replace(",", " ").splitlines()
 
@@ -208,7 +214,7 @@ def unpack(archive: Path) -> Path:
 
     target, part = archive.with_name(FOLDER), archive.with_name(f".{FOLDER}.part")
     try:
-        with locked(target):
+        with filelock.FileLock(target.with_name(f".{target.name}.lock")):
             if ready := _images(archive.parent):  # another process was faster
                 return ready
             print(f"checking and unpacking {archive}", file=sys.stderr)
@@ -248,36 +254,6 @@ def _extract(file: zipfile.ZipFile, archive: Path, folder: Path) -> None:
             shutil.copyfileobj(source, unpacked)
 
 
-def fault(path: Path, md5: str) -> str | None:
-    """What is wrong with a file whose MD5 was published, in words; None when nothing is."""
-    digest = hashlib.md5(usedforsecurity=False)
-    with path.open("rb") as file:
-        head = file.read(4096)
-        file.seek(0)
-        while block := file.read(1 << 20):
-            digest.update(block)
-    size = path.stat().st_size
-    if digest.hexdigest() == md5:
-        return None
-    if not head:
-        return "an empty file"
-    if page := _web_page(head.decode("utf-8", "replace")):
-        return page
-    if path.suffix == ".zip" and head[:2] != b"PK":
-        return f"not a zip archive (it begins with {head[:8]!r})"
-    if path.suffix == ".zip" and not zipfile.is_zipfile(path):
-        return f"a zip archive cut off after {size:,} bytes"
-    return f"has MD5 {digest.hexdigest()} where {md5} was published: damaged or another file"
-
-
-def _web_page(head: str) -> str | None:
-    """How to call a text that is HTML: servers answer with a page where a quota is used up."""
-    if not re.match(r"\s*<(!doctype html|html|head)", head, re.IGNORECASE):
-        return None
-    title = re.search(r"<title>([^<]*)", head, re.IGNORECASE)
-    return f"a web page ({title[1].strip() if title else 'without a title'}) saved under this name"
-
-
 # ---- the download
 
 
@@ -290,7 +266,7 @@ def _download(data_dir: Path) -> Path:
     table = {name: (file_id, md5) for file_id, md5, name in CelebA.file_list}
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with locked(root):
+        with filelock.FileLock(root.with_name(f".{root.name}.lock")):
             (root / ".download").mkdir(exist_ok=True)
             for name in NEEDED:
                 part = root / ".download" / name

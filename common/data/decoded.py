@@ -18,12 +18,12 @@ import shutil
 import sys
 import warnings
 import zlib
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+import filelock
 import numpy as np
 import torch
 from torch import Tensor
@@ -67,7 +67,7 @@ def decode_once(
         lines = decoded.lines(count)
         if lines is None:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with locked(path):
+            with filelock.FileLock(path.with_name(f".{path.name}.lock")):
                 lines = decoded.lines(count) or decoded.make(count)
     except OSError as error:
         raise InputError(
@@ -200,21 +200,6 @@ class _Decoded:
             )
         if not sys.stderr.isatty():
             print(f"decoding {wanted - kept:,} of {wanted:,} images into {self.path}", file=sys.stderr)
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Other processes that want to make `path` wait; the lock goes with the process, also a killed one.
-
-    Where there are no locks (Windows, some network drives) two processes do the same work twice: both write
-    the same bytes to the same places.
-    """
-    with open(path.with_name(f".{path.name}.lock"), "ab") as file:
-        with suppress(ImportError, OSError):
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _mapped(path: Path, rows: int, side: int) -> Tensor:

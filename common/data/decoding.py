@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -42,6 +43,7 @@ TURNS = {
 """How each value of EXIF's orientation is set upright."""
 LYING = 5
 """From this orientation on width and height change places."""
+warnings.filterwarnings("ignore", category=UserWarning, module="PIL")  # faults are named file by file
 Image.MAX_IMAGE_PIXELS = 100_000_000  # a decompression bomb is an unreadable file, not a dead machine
 
 

@@ -127,8 +127,8 @@ def split_folders(folder: Path) -> dict[str, Path]:
 def files_of_split(folder: Path, split: str) -> tuple[Path, list[Path]]:
     """The folder that names are relative to, and the images of a split.
 
-    Every split that has no subfolder of its own is taken out of train/ (out of everything, where there are no
-    subfolders of splits) by `split_of_name`.  `all` is everything.
+    Where there is no val/, every split without a subfolder is taken out of train/ (out of everything, where
+    there are no subfolders of splits) by `split_of_name`.  `all` is everything.
     """
     folder = _existing(folder)
     if split not in SPLIT_NAMES:
@@ -141,14 +141,16 @@ def files_of_split(folder: Path, split: str) -> tuple[Path, list[Path]]:
     folders = split_folders(folder) or {"train": folder}
     if split in folders and split != "train":
         return folders[split], list_images(folders[split])
+    if split == "test" and "val" in folders:
+        raise InputError(f"{folder}: has no test/; put images there that are neither in train/ nor in val/")
     if "train" not in folders:
         others = " and ".join(f"{path.name}/" for path in folders.values())
         raise InputError(f"{folder}: has {others} but no train/; put the images to learn from into train/")
     train = folders["train"]
-    missing = SPLIT_NAMES.keys() - folders.keys()
+    missing = [] if "val" in folders else [name for name in SPLIT_NAMES if name not in folders]
     paths = list_images(train)
     if train != folder:
-        _say_what_is_used(folder, folders)
+        _say_what_is_used(folder, folders, missing)
     part = lambda path: where if (where := split_of_name(relative_name(path, train))) in missing else "train"
     chosen = [path for path in paths if part(path) == split]
     if not chosen:
@@ -156,10 +158,10 @@ def files_of_split(folder: Path, split: str) -> tuple[Path, list[Path]]:
     return train, chosen
 
 
-def _say_what_is_used(folder: Path, folders: dict[str, Path]) -> None:
+def _say_what_is_used(folder: Path, folders: dict[str, Path], missing: list[str]) -> None:
     """A word about splits that train/ must give, and about images beside the splits."""
     train = folders["train"].name
-    if missing := [split for split in SPLIT_NAMES if split not in folders]:
+    if missing:
         called = " or ".join(f"{split}/" for split in missing)
         a_tenth = "a tenth" if len(missing) == 1 else "a tenth for each"
         warn(f"{folder}: no {called}: {a_tenth} of {train}/, chosen by file name, is held out instead")

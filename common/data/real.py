@@ -1,5 +1,4 @@
-"""MNIST and Fashion-MNIST: from the four published IDX files, compressed or not, or downloaded by
-torchvision."""
+"""MNIST and Fashion-MNIST: from the four published IDX files, compressed or not, or downloaded."""
 
 from __future__ import annotations
 
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from common import downloads
 from common.data.image_set import ImageSet
 from common.errors import InputError
 
@@ -30,17 +30,17 @@ CLASS_NAMES = {
     ),
 }
 TORCHVISION_CLASSES = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST"}
-VALIDATION = 5000
-"""The last rows of the 60,000 training images are the validation split; the 10,000 test images stay
+ONE_IN = 12
+"""Of so many training images one is for validation, 5,000 of the 60,000: the last rows.  The test images stay
 untouched."""
 
 
 def load_idx_set(name: str, split: str, data_dir: Path) -> ImageSet:
     """`mnist` or `fashion-mnist`; split `train` (55,000), `val` (5,000), `train+val` (60,000) or `test`
-    (10,000).
+    (10,000); of files with fewer or more images the same shares.
 
-    Looks for the IDX files in `data_dir` itself and in its subfolders `mnist`, `MNIST/raw`, ...; where there
-    are none, torchvision downloads them into `data_dir` and checks their MD5.
+    Looks for the IDX files in `data_dir` itself and in its subfolders `mnist`, `MNIST/raw`, ..., under each
+    name that they get when they are unpacked; where there are none, they are downloaded.
     """
     if split not in ("train", "val", "train+val", "test"):
         raise InputError(f"split {split!r} of {name}: there are train, val, train+val and test")
@@ -52,13 +52,21 @@ def load_idx_set(name: str, split: str, data_dir: Path) -> ImageSet:
         raise InputError(
             f"{folder}: images {tuple(images.shape)} and labels {tuple(labels.shape)} do not belong together"
         )
+    if len(labels) and int(labels.max()) >= len(CLASS_NAMES[name]):
+        raise InputError(
+            f"{folder}: a label is {int(labels.max())}, and {name} has classes 0 to "
+            f"{len(CLASS_NAMES[name]) - 1}; is this another set?"
+        )
     image_set = ImageSet(
         images[:, None], name, split, str(folder), labels=labels.long(), class_names=CLASS_NAMES[name]
     )
-    cut = max(len(images) - VALIDATION, 0)
-    return {"train": image_set.take(slice(0, cut)), "val": image_set.take(slice(cut, None))}.get(
+    cut = len(images) - len(images) // ONE_IN
+    part = {"train": image_set.take(slice(0, cut)), "val": image_set.take(slice(cut, None))}.get(
         split, image_set
     )
+    if not len(part):
+        raise InputError(f"{folder}: {len(images)} images are too few for a {split} split; add images")
+    return part
 
 
 def read_idx(path: Path) -> Tensor:
@@ -89,33 +97,39 @@ def read_idx(path: Path) -> Tensor:
 
 def _find(name: str, data_dir: Path, prefix: str) -> Path | None:
     other = {
-        "mnist": ("mnist", "MNIST/raw"),
-        "fashion-mnist": ("fashion_mnist", "fashion-mnist", "FashionMNIST/raw"),
+        "mnist": ("mnist", "MNIST/raw", "MNIST"),
+        "fashion-mnist": ("fashion_mnist", "fashion-mnist", "FashionMNIST/raw", "FashionMNIST"),
     }
-    for folder in (*(data_dir / part for part in other[name]), data_dir):
-        if any((folder / f"{prefix}-images-idx3-ubyte{ending}").is_file() for ending in ("", ".gz")):
-            return folder
-    return None
+    folders = (*(data_dir / part for part in other[name]), data_dir)
+    return next((folder for folder in folders if _existing(folder, f"{prefix}-images-idx3-ubyte")), None)
+
+
+def _existing(folder: Path, stem: str) -> Path | None:
+    """A file of the set: `train-images-idx3-ubyte`, as some unpack it `train-images.idx3-ubyte`, or in a
+    folder of its own name, as on Kaggle; compressed or not."""
+    stems = (stem, stem.replace("-idx", ".idx"))
+    paths = [folder / f"{each}{ending}" for each in stems for ending in ("", ".gz")]
+    return next((path for path in (*paths, *(path / path.name for path in paths)) if path.is_file()), None)
 
 
 def _file(folder: Path, stem: str) -> Path:
-    for path in (folder / stem, folder / f"{stem}.gz"):
-        if path.is_file():
-            return path
+    if path := _existing(folder, stem):
+        return path
     raise InputError(f"{folder}: {stem}.gz is missing; put all four files there or give an empty --data-dir")
 
 
 def _download(name: str, data_dir: Path) -> Path:
+    """The four files from torchvision's mirrors, with the MD5 that it lists."""
     from torchvision import datasets
 
-    print(f"downloading {name} into {data_dir} (about {'12' if name == 'mnist' else '31'} MB)")
-    class_name = TORCHVISION_CLASSES[name]
-    try:
-        getattr(datasets, class_name)(str(data_dir), download=True)
-    except (OSError, RuntimeError) as error:
-        raise InputError(
-            f"--data {name}: not found under {data_dir} and the download failed "
-            f"({str(error).splitlines()[0]}); put the four *-ubyte.gz files there, "
-            "or use --data digits, which is drawn here"
-        ) from error
-    return data_dir / class_name / "raw"
+    published = getattr(datasets, TORCHVISION_CLASSES[name])
+    folder = data_dir / TORCHVISION_CLASSES[name] / "raw"
+    for file_name, md5 in published.resources:
+        downloads.fetch(
+            folder / file_name,
+            [f"{mirror}{file_name}" for mirror in published.mirrors],
+            md5,
+            otherwise=f"--data {name}: put the four *-ubyte.gz files into {data_dir}, or use --data digits, "
+            "which is drawn here",
+        )
+    return folder

@@ -14,10 +14,6 @@ published numbers (benchmarks/inception.py).
 
 from __future__ import annotations
 
-import hashlib
-import sys
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from common import downloads
 from common.data.image_set import require_images
 from common.errors import InputError
 
@@ -238,7 +235,7 @@ def weights_file(weights: Path | None = None, *, download: bool = False) -> Path
     """
     path = Path(torch.hub.get_dir()) / "checkpoints" / FILE_NAME if weights is None else Path(weights)
     if download and not path.exists():
-        fetch(path)
+        downloads.fetch(path, URL, SHA256, otherwise="fetch it by other means and name it with --weights")
     if not path.is_file():
         raise InputError(
             f"{path}: no such file; add --download (96 MB), or name a copy of {FILE_NAME} with --weights"
@@ -246,31 +243,9 @@ def weights_file(weights: Path | None = None, *, download: bool = False) -> Path
     return path
 
 
-def fetch(path: Path, url: str = URL, sha256: str = SHA256) -> None:
-    """Download the weights; the file appears under its name only when its SHA-256 is right."""
-    print(f"downloading {url} to {path}", file=sys.stderr)
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with urllib.request.urlopen(url, timeout=60) as response, partial.open("wb") as file:
-            while block := response.read(1 << 20):
-                file.write(block)
-        found = _sha256(partial)
-        if found != sha256:
-            raise InputError(
-                f"{url}: damaged on the way (SHA-256 {found[:16]}..., expected {sha256[:16]}...); try again, "
-                "or fetch it by other means and name it with --weights"
-            )
-        partial.replace(path)
-    except (OSError, urllib.error.URLError) as error:
-        raise InputError(f"{url}: {error}; fetch it by other means and name it with --weights") from error
-    finally:
-        partial.unlink(missing_ok=True)
-
-
 def is_published(path: Path) -> bool:
     """Whether `path` holds the weights that published FIDs use."""
-    return _sha256(path) == SHA256
+    return downloads.digest_of(path) == SHA256
 
 
 def load_network(path: Path) -> InceptionV3:
@@ -314,11 +289,3 @@ def _difference(expected: dict[str, Tensor], found: dict) -> str:
 
 def _is_counter(name: str) -> bool:
     return name.endswith("num_batches_tracked")  # of training; folding drops it
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
