@@ -97,6 +97,24 @@ def test_both_layouts_are_found_from_each_folder(tmp_path, kaggle, given):
     assert table.tolist() == [[(value + 1) // 2 for value in values(number)] for number in numbers]
 
 
+@pytest.mark.parametrize("given", [".", "CelebA", "CelebA/Img", "CelebA/Img/img_align_celeba", "CelebA/Anno"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_the_authors_own_layout_is_found(tmp_path, monkeypatch, given, packed):
+    root = tmp_path / "CelebA"
+    make_lists(root / "Anno", kaggle=False)
+    (root / "Eval").mkdir()
+    (root / "Anno/list_eval_partition.txt").rename(root / "Eval/list_eval_partition.txt")
+    if packed:
+        (root / "Img").mkdir()
+        make_archive(root / "Img/img_align_celeba.zip", monkeypatch)
+    else:
+        make_images(root / "Img/img_align_celeba")
+    if not (tmp_path / given).exists():
+        return  # nobody can give the folder of what is not unpacked yet
+    val = data.load("celeba", "val", size=8, data_dir=tmp_path / given)
+    assert levels(val) == list(range(25, 33)) and list(val.attributes) == HEADER
+
+
 def test_the_centre_square_is_kept(tmp_path):
     folder = make_layout(tmp_path)
     noise = np.random.default_rng(0).integers(0, 256, (218, 178, 3), np.uint8)

@@ -12,7 +12,7 @@ from PIL import Image
 from pytorch_fid import fid_score
 from pytorch_fid import inception as published
 
-from common import data
+from common import data, downloads
 from common.command_line import run
 from common.errors import InputError
 from common.metrics import fid, images, inception
@@ -297,21 +297,22 @@ def test_mistakes_get_one_line(weights, folders, tmp_path, arguments, message):
 
 def test_weights_are_never_fetched_unasked(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    monkeypatch.setattr(inception, "fetch", lambda *_: pytest.fail("fetched"))
+    monkeypatch.setattr(downloads, "fetch", lambda *_, **__: pytest.fail("fetched"))
     with pytest.raises(InputError, match=rf"checkpoints/{inception.FILE_NAME}: no such file; add --download"):
         inception.weights_file()
 
 
-def test_download_keeps_only_what_has_the_right_hash(weights, tmp_path):
-    target = tmp_path / "new" / "weights.pth"
-    with pytest.raises(InputError, match="damaged on the way"):
-        inception.fetch(target, weights.as_uri())
-    with pytest.raises(InputError, match=r"none.pth: .*; fetch it by other means"):
-        inception.fetch(target, (tmp_path / "none.pth").as_uri())
-    assert list(target.parent.iterdir()) == []
-    inception.fetch(target, weights.as_uri(), inception._sha256(weights))
-    assert target.read_bytes() == weights.read_bytes()
-    assert not inception.is_published(target)
+def test_the_weights_are_fetched_where_asked_by_the_hash_of_the_published_file(
+    monkeypatch, weights, tmp_path
+):
+    asked = []
+    monkeypatch.setattr(downloads, "fetch", lambda *given, **_: asked.append(given))
+    target = tmp_path / "weights.pth"
+    with pytest.raises(InputError, match=r"weights.pth: no such file"):
+        inception.weights_file(target, download=True)
+    assert asked == [(target, inception.URL, inception.SHA256)]
+    assert inception.SHA256.startswith(inception.FILE_NAME.removesuffix(".pth").rsplit("-", 1)[1])
+    assert not inception.is_published(weights)
 
 
 def test_only_uint8_images_are_taken(weights):

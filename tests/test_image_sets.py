@@ -218,9 +218,38 @@ def test_idx_sets_are_found_in_each_published_layout(tmp_path, folder, compress)
     write_idx(tmp_path / folder / f"train-images-idx3-ubyte{ending}", images, compress)
     write_idx(tmp_path / folder / f"train-labels-idx1-ubyte{ending}", labels, compress)
     train, val = load_idx_set("mnist", "train", tmp_path), load_idx_set("mnist", "val", tmp_path)
-    assert len(train) == 1000 and len(val) == 5000
+    assert len(train) == 5500 and len(val) == 500  # as 55,000 and 5,000 of the 60,000
     assert np.array_equal(torch.cat([train.images, val.images])[:, 0].numpy(), images)
-    assert val.labels[0] == 1000 % 10
+    assert val.labels[0] == 5500 % 10
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "train-{kind}.idx{axes}-ubyte",
+        "train-{kind}.idx{axes}-ubyte.gz",
+        "train-{kind}-idx{axes}-ubyte/train-{kind}-idx{axes}-ubyte",
+        "MNIST/train-{kind}-idx{axes}-ubyte.gz/train-{kind}-idx{axes}-ubyte.gz",
+    ],
+)
+def test_idx_files_are_found_as_programs_unpack_them(tmp_path, place):
+    images = np.arange(24 * 6, dtype=np.uint8).reshape(24, 2, 3)
+    for kind, axes, array in (("images", 3, images), ("labels", 1, images[:, 0, 0] % 10)):
+        write_idx(tmp_path / place.format(kind=kind, axes=axes), array, place.endswith(".gz"))
+    train, val = (load_idx_set("mnist", split, tmp_path) for split in ("train", "val"))
+    assert (len(train), len(val)) == (22, 2)
+    assert np.array_equal(val.images[:, 0].numpy(), images[22:])
+
+
+def test_idx_files_of_another_set_and_too_few_images_are_refused(tmp_path):
+    write_idx(tmp_path / "train-images-idx3-ubyte", np.zeros((11, 2, 2), np.uint8), False)
+    write_idx(tmp_path / "train-labels-idx1-ubyte", np.arange(11, dtype=np.uint8), False)
+    with pytest.raises(InputError, match="a label is 10, and mnist has classes 0 to 9; is this another set"):
+        load_idx_set("mnist", "train", tmp_path)
+    write_idx(tmp_path / "train-labels-idx1-ubyte", np.zeros(11, np.uint8), False)
+    assert len(load_idx_set("mnist", "train", tmp_path)) == 11
+    with pytest.raises(InputError, match="11 images are too few for a val split"):
+        load_idx_set("mnist", "val", tmp_path)
 
 
 @pytest.mark.parametrize(

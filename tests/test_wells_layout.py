@@ -1,6 +1,7 @@
 """The course's folder layout of the moulds: written, read back, and every way it can be wrong."""
 
 import shutil
+import unicodedata
 
 import pytest
 import torch
@@ -131,6 +132,35 @@ def test_annotated_image_missing_and_unannotated_image(layout):
     with pytest.raises(InputError) as error:
         read_layout(layout, "test", 16)
     assert "test_00003.jpg" in message(error) and "no such image" in message(error)
+
+
+def in_subfolders(layout, annotation, names=("x/1.jpg", "y/1.jpg", "y/2.jpg")):
+    images = layout / "test" / "imgs"
+    shutil.rmtree(images)
+    for name in names:
+        (images / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (20, 20)).save(images / name)
+    (layout / "test" / "test_annotation.txt").write_text(annotation, encoding="utf-8")
+    return read_layout(layout, "test", 16)
+
+
+def test_a_line_is_about_one_image(layout):
+    with pytest.raises(InputError) as error:
+        in_subfolders(layout, "1.jpg 1\n2.jpg 0\n")
+    assert "one line for 1.jpg, and 2 images are called so (x/1.jpg, y/1.jpg)" in message(error)
+    read = in_subfolders(layout, "x/1.jpg 1\ny/1.jpg 0\n2.jpg 1\n")
+    assert read.file_names == ("x/1.jpg", "y/1.jpg", "y/2.jpg") and read.labels.tolist() == [1, 0, 1]
+
+
+def test_names_are_compared_however_unicode_writes_them(layout):
+    forms = {form: unicodedata.normalize(form, "й.jpg") for form in ("NFC", "NFD")}
+    for on_disk, in_file in (("NFD", "NFC"), ("NFC", "NFD")):
+        read = in_subfolders(layout, f"{forms[in_file]} 1\n", [forms[on_disk]])
+        assert read.labels.tolist() == [1]
+    with pytest.raises(InputError, match="2 images are called so"):
+        in_subfolders(layout, f"{forms['NFC']} 1\n", forms.values())
+    with pytest.raises(InputError, match="named before"):
+        in_subfolders(layout, f"{forms['NFC']} 1\n{forms['NFD']} 0\n", [forms["NFC"]])
 
 
 @pytest.mark.parametrize(("split", "part"), [("train", "train"), ("proliv", "proliv"), ("test", "test/imgs")])
