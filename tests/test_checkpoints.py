@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from common import checkpoints, devices
@@ -221,6 +222,31 @@ def test_a_readable_checkpoint_of_other_content_is_named_and_the_previous_one_us
     assert_identical(again.parts["model"].state_dict(), saver.parts["model"].state_dict())
     with pytest.raises(checkpoints.UnfitCheckpoint, match=message):
         checkpoints.load_parts(tmp_path / "last.pt", model=nn.Linear(3, 2))
+
+
+def test_a_run_goes_on_where_its_images_are_now_and_from_any_folder(tmp_path, monkeypatch):
+    """Trained on a relative path, resumed from another working folder; then the images move."""
+    (tmp_path / "here" / "moulds" / "train").mkdir(parents=True)
+    for i, pixels in enumerate(torch.randint(256, (40, 28, 28), dtype=torch.uint8).numpy()):
+        Image.fromarray(pixels).save(tmp_path / "here" / "moulds" / "train" / f"{i}.png")
+    flags = ["--arch", "linear2", "--batch-size", "8", "--device", "cpu", "--checkpoint-seconds", "0"]
+    start = lambda folder, *words: subprocess.run(
+        [sys.executable, SCRIPT, *map(str, words)], cwd=folder, capture_output=True, text=True, check=False
+    )
+    done = start(tmp_path / "here", "--data", "moulds", *flags, "--epochs", "1", "--outdir", tmp_path)
+    assert done.returncode == 0, done.stderr
+    run = run_dir(tmp_path)
+    done = start(tmp_path, "--resume", run, "--epochs", "2")
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "here" / "moulds").rename(tmp_path / "there")
+    done = start(tmp_path, "--resume", run, "--epochs", "3")
+    assert done.returncode == 1 and "moulds" in done.stderr and "Traceback" not in done.stderr
+    done = start(tmp_path, "--resume", run, "--epochs", "3", "--data", "there")
+    assert done.returncode == 0, done.stderr
+    assert [line["epoch"] for line in logged(tmp_path)] == [1, 2, 3]
+    (tmp_path / "there" / "train" / "0.png").unlink()
+    done = start(tmp_path, "--resume", run, "--epochs", "4")
+    assert done.returncode == 1 and "error: --data: these are other images" in done.stderr
 
 
 def test_half_written_files_of_killed_runs_are_removed_on_resume(tmp_path):

@@ -106,6 +106,13 @@ def test_a_saved_state_continues_with_the_next_batch(taken):
     assert before + after == expected
 
 
+def test_the_order_of_one_set_is_not_continued_on_another():
+    state = Batches(numbered(23), 5).state_dict()
+    with pytest.raises(InputError, match=r"other images than the run was trained on \(22 .* there were 23\)"):
+        Batches(numbered(22), 5).load_state_dict(state)
+    Batches(numbered(23), 5).load_state_dict(state)
+
+
 def test_processes_share_each_global_batch_without_overlap():
     places = [Device(torch.device("cpu"), rank=rank, world_size=2) for rank in (0, 1)]
     shards = [rows(Batches(numbered(22), 6, place, seed=5)) for place in places]

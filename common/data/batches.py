@@ -103,9 +103,22 @@ class Batches:
         )
 
     def state_dict(self) -> dict:
-        return {"epoch": self.epoch, "position": self.position, "generator": self._epoch_start.clone()}
+        return {
+            "epoch": self.epoch,
+            "position": self.position,
+            "generator": self._epoch_start.clone(),
+            "count": len(self.image_set),
+            "identity": self.image_set.identity,
+        }
 
     def load_state_dict(self, state: dict) -> None:
+        """InputError where the state is of other images than these: an epoch would be another one."""
+        if state["identity"] != self.image_set.identity:
+            raise InputError(
+                f"--data: these are other images than the run was trained on ({len(self.image_set)} of the "
+                f"{self.image_set.split} split of {self.image_set.name}; there were {state['count']}); put "
+                "the set back as it was, name where it is now with --data, or start a new run"
+            )
         self.epoch, self.position, self._epoch_start = (
             state["epoch"],
             state["position"],
