@@ -18,7 +18,8 @@ TRANSLATION, CUTOUT = 1 / 8, 1 / 2
 
 
 def augment(images: Tensor, policies: tuple[str, ...] = POLICIES) -> Tensor:
-    """Change each image (B, C, H, W) in [-1, 1] by the named policies, each at random and by itself."""
+    """Change each image (B, C, H, W) in [-1, 1] by the named policies, each at random and by itself, T of eq.
+    (gan.15)."""
     for name in POLICIES:
         if name in policies:
             images = _CHANGES[name](images)

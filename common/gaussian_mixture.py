@@ -110,6 +110,8 @@ def fit_best(
 ) -> tuple[GaussianMixture, dict[int, float]]:
     """The mixture, of the given numbers of components, under which held-out latents are likeliest.
 
+    It stands in for q(z) of eq. (vae.12).
+
     Also returns each size's mean log-density of `held_out` (N, D) in nats.
     """
     fitted = {size: fit(z, size, generator=generator) for size in sizes if size < len(z)}

@@ -15,12 +15,15 @@ from torch import Tensor, nn
 
 
 def squared_error(x: Tensor, reconstruction: Tensor) -> Tensor:  # (B, C, H, W) twice -> (B, H, W)
-    """Squared error of each pixel, mean over channels, eq. (ae.1), in squared grey levels of [0, 1]."""
+    """Squared error of each pixel, mean over channels, eq. (ae.1), in squared grey levels of [0, 1].
+
+    Minus the log-likelihood of Gaussian pixels up to scale and a constant, eq. (ae.3).
+    """
     return ((x - reconstruction) / 2).square().mean(1)
 
 
 class Autoencoder(nn.Module):
-    """An encoder and a decoder trained on the squared error, eq. (ae.1)."""
+    """An encoder and a decoder trained on the squared error; linear ones learn PCA's subspace, eq. (ae.2)."""
 
     def __init__(self, encoder: nn.Module, decoder: nn.Module):
         super().__init__()

@@ -1,6 +1,6 @@
 """The smallest GAN there is: two numbers, whose training circles, diverges or converges before your eyes.
 
-Theory: theory/en/gan.md, section 12, eq. (gan.11).  Mescheder, Geiger and Nowozin (2018), "Which training
+Theory: theory/en/gan.md, eq. (gan.11).  Mescheder, Geiger and Nowozin (2018), "Which training
 methods for GANs do actually converge?".  All real data are the point 0, the generator's only image is the
 number theta, and the discriminator's logit is psi * x.  Equilibrium: theta = psi = 0.  The gradients come
 from the losses of common/adversarial.py; R1 is eq. (gan.10), instance noise eq. (gan.14), both here on the
@@ -80,7 +80,7 @@ def games(config: Config) -> dict[str, Game]:
 
 
 def losses(game: Game, theta: Tensor, psi: Tensor) -> tuple[Tensor, Tensor]:  # (N,), (N,) -> (N,), (N,)
-    """(discriminator's, generator's) loss of each pair; instance noise is integrated, not drawn."""
+    """(discriminator's, generator's) loss of each pair; noise, eq. (gan.14), is integrated, not drawn."""
     noise, weights = _normal_quadrature(game.noise)
     logit = lambda x: psi[:, None] * x
     real, fake = noise.expand(len(psi), -1), theta[:, None] + noise  # (N, nodes)

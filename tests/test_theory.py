@@ -1,5 +1,6 @@
 """Code, theory pages and checks name the same equations; languages agree; GitHub can render the formulas."""
 
+import ast
 import re
 from functools import cache
 from itertools import chain
@@ -10,6 +11,8 @@ import pytest
 from theory import tags
 from theory.math_rules import math_problems
 from theory.pages import LANGUAGES, REPOSITORY, Page, dead_links, read_page
+from theory.printed import HOLE, Expression, printed
+from theory.tags import cited_by_function
 
 NAMES = sorted(
     {path.name for language in LANGUAGES for path in (REPOSITORY / "theory" / language).glob("*.md")}
@@ -72,6 +75,74 @@ def test_each_tag_is_derived_once_and_none_is_left_out(language):
             if tag not in derived] == []  # fmt: skip
 
 
+def test_every_numbered_equation_is_quoted_by_a_check_that_verifies_it():
+    assert sorted(set(tags.derived("en")) - set(tags.quoted()), key=tags.order) == []
+
+
+def test_every_hole_of_a_quotation_is_evaluated():
+    for path in sorted((REPOSITORY / "theory" / "checks").glob("test_*.py")):
+        for function in ast.parse(path.read_text("utf-8")).body:
+            for statement in ast.walk(function):
+                for call in tags.calls_of("printed", statement) if isinstance(statement, ast.stmt) else []:
+                    holes = HOLE.findall(ast.literal_eval(call.args[0]))
+                    if isinstance(statement, ast.Expr):
+                        assert holes == [], f"{path.name}:{call.lineno}: nothing is done with the holes"
+                    if isinstance(statement, ast.Assign):
+                        (target,) = statement.targets
+                        assert [name.id for name in target.elts] == holes, f"{path.name}:{call.lineno}"
+                        assert set(holes) <= tags.names_in(function), f"{path.name}:{call.lineno}"
+
+
+@pytest.mark.parametrize(
+    ("quotation", "complaint"),
+    [
+        (r"\hat\theta_j = «share» \tag{bayes.3}", None),
+        (r"\hat\theta_j = \frac{n_j}{N}  \tag{bayes.3}", None),
+        (r"\hat\theta_j = \frac{n_j}{N + 1} \tag{bayes.3}", "change both"),
+        (r"\theta_j = «share» \tag{bayes.3}", "change both"),
+        (r"\hat\theta_j = \frac{n_j}{N} \tag{bayes.999}", "bayes.999"),
+        (r"c \text{ ist konstant} \iff «rest» \tag{gan.20}", "change both"),
+    ],
+)
+def test_a_quotation_that_is_not_what_the_pages_print_is_refused(quotation, complaint):
+    if complaint is None:
+        assert len(printed(quotation)) == quotation.count("«")
+        return
+    with pytest.raises(AssertionError, match=complaint):
+        printed(quotation)
+
+
+def test_words_in_an_equation_may_differ_between_languages():
+    printed(r"\mathbb{E}_{\text{}} (x_k - x_l)^2 = \mathbb{E}_{\text{Daten}} (x_k - x_l)^2"
+            r" + 2 \, \mathrm{Cov}_{\text{x}}(x_k, x_l) \tag{bayes.10}")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("latex", "values", "expected"),
+    [
+        (r"\frac{a + 1}{2} b", {"a": 3, "b": 5}, 10),
+        (r"d (k - 1) + 1", {"d": 2, "k": 4}, 7),  # a number before brackets multiplies
+        (r"f(k - 1)^2", {"f": lambda x: x + 1, "k": 4}, 16),
+        (r"\sum_{i=1}^{n} \sum_{j=1}^{2} x_i y_j", {"n": 2, "x": [1, 2], "y": [3, 4]}, 21),
+        (r"\prod_{k=0}^{t} \theta_{t-k}", {"t": 2, "theta": lambda k: k + 1}, 6),
+        (r"\lambda_1 - \lambda_{2}", {"lambda_1": 5, "lambda_": [7, 3]}, 2),
+        (r"\bigl\lvert z_0 \bigr\rvert + \lVert v \rVert", {"z_0": -2, "v": [3, 4]}, 7),
+        (r"- \frac{g}{2} \pm \sqrt{g^2 - f'(0)}", {"g": 2, "fprime": lambda x: x + 3, "pm": -1}, -2),
+        (r"\left\lfloor \frac{7}{2} \right\rfloor + \lceil 0.5 \rceil \, n!", {"n": 3}, 9),
+        (r"\max(a, \, \min \bigl( b, c \bigr))", {"a": 1, "b": 2, "c": 3}, 2),
+        (r"\log_2 8 + \ln e + \Gamma(4) + \mathrm{TP} + \bar m", {"TP": 1, "mbar": 2}, 13),
+    ],
+)
+def test_a_printed_expression_is_evaluated(latex, values, expected):
+    assert Expression(latex)(**values).item() == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("latex", [r"a + b", r"x_{k}", r"\max_{k} a_k"])
+def test_an_expression_with_an_unknown_symbol_has_no_value(latex):
+    with pytest.raises(KeyError, match="no value for"):
+        Expression(latex)(a=1.0)
+
+
 def test_citations_in_code_are_well_formed():
     assert tags.malformed_citations() == []
 
@@ -126,8 +197,8 @@ def test_tags_are_collected_from_pages_and_checks(tmp_path):
 def test_the_table_of_tags_is_printed(capsys):
     tags.main()
     rows = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
-    assert rows["tag"].split() == ["en", "ru", "cited", "checked"]
-    assert [int(number) > 0 for number in rows["bayes.5"].split()] == [True] * 4
+    assert rows["tag"].split() == ["en", "ru", "cited", "checked", "quoted"]
+    assert [int(number) > 0 for number in rows["bayes.5"].split()] == [True] * 5
 
 
 @pytest.mark.parametrize("bad", ["bayes2", "Bayes.2", "bayes.", "(bayes.2)"])
@@ -195,6 +266,13 @@ def test_a_dead_link_is_found_and_the_nearest_heading_named(tmp_path, link, comp
     assert len(problems) == bool(complaint) and all(complaint in problem for problem in problems)
 
 
+@pytest.mark.parametrize("path", [*MARKDOWN, *tags.code_files()], ids=name_of)
+def test_sections_are_named_and_not_numbered(path):
+    """A number is wrong as soon as a section comes or goes."""
+    numbered = re.compile(r"(?<!\()\bsections? \d+|\bраздел(?:а|е|у|ом|ы|ов|ах|ам)? \d+", re.IGNORECASE)
+    assert numbered.findall(path.read_text("utf-8")) == []
+
+
 @pytest.mark.parametrize(
     "path", [path for path in MARKDOWN if path.is_relative_to(REPOSITORY / "theory")], ids=name_of
 )
@@ -219,15 +297,52 @@ def code_tables() -> list:
 
 
 @pytest.mark.parametrize(("page", "numbers", "functions", "file"), code_tables())
-def test_the_named_function_exists_and_its_file_cites_the_equation(page, numbers, functions, file):
-    source = page.parent / file
-    text = source.read_text(encoding="utf-8")
-    for function in re.findall(r"`(\w+)`", functions):
-        assert re.search(rf"^\s*(?:def|class) {function}\b", text, re.M), f"{source} has no {function}"
-    cited = {
-        tag for tag, places in cited_in_code().items() for place in places if place.path == source.resolve()
-    }
-    assert set(re.findall(r"\w+\.\d+", numbers)) <= cited
+def test_the_named_functions_exist_and_cite_their_equations(page, numbers, functions, file):
+    cited, listed = cited_by_function((page.parent / file).resolve()), set(re.findall(r"\w+\.\d+", numbers))
+    names = re.findall(r"`(\w+)`", functions)
+    assert [name for name in names if name not in cited] == [], f"not in {file}"
+    assert [name for name in names if not cited[name] & listed] == [], f"cite none of {numbers}"
+    assert listed - set().union(*(cited[name] for name in names)) == set(), f"not cited in {functions}"
+
+
+def listed_functions() -> dict[tuple[Path, str], set[str]]:
+    """(file, function) -> the equations beside which the tables name it."""
+    found = {}
+    for page, numbers, functions, file in (row.values for row in code_tables()):
+        for name in re.findall(r"`(\w+)`", functions):
+            key = (page.parent / file).resolve(), name
+            found.setdefault(key, set()).update(re.findall(r"\w+\.\d+", numbers))
+    return found
+
+
+def test_a_function_of_the_tables_cites_no_other_equation():
+    listed = listed_functions()
+    problems = {}
+    for (path, name), tags_of in listed.items():
+        inside = set().union(*(listed.get((path, method), set()) for method in methods_of(path, name)))
+        if others := cited_by_function(path)[name] - tags_of - inside:
+            problems[f"{path.name}: {name}"] = sorted(others)
+    assert problems == {}
+
+
+def methods_of(path: Path, name: str) -> list[str]:
+    classes = [node for node in ast.parse(path.read_text("utf-8")).body if isinstance(node, ast.ClassDef)]
+    return [part.name for node in classes if node.name == name for part in node.body
+            if isinstance(part, ast.FunctionDef)]  # fmt: skip
+
+
+def test_a_check_of_each_equation_calls_each_function_that_is_listed_for_it_and_cites_it():
+    names = {}
+    for check in tags.checks():
+        for tag in check.tags:
+            names.setdefault(tag, set()).update(check.names)
+    uncalled = [
+        f"({tag}): {path.name}: {name}"
+        for (path, name), listed in listed_functions().items()
+        for tag in sorted(listed & cited_by_function(path)[name])
+        if name not in names[tag]
+    ]
+    assert uncalled == []
 
 
 def test_every_derived_tag_stands_in_a_table_of_functions():

@@ -86,8 +86,8 @@ class Expression:
     r"""A printed expression.  Called with the values of its symbols, it computes itself in float64.
 
     Greek letters go by their names, lambda as `lambda_`; an accent follows its letter, \bar m is `mbar`;
-    f' is `fprime`, the sign of \pm is `pm`.  A symbol with an index takes a value of its own (x_1 is `x_1`), or
-    its letter takes a function of the index or a tensor whose last axis the index, counted from 1, runs over.
+    f' is `fprime`, the sign of \pm is `pm`.  A symbol with an index takes a value of its own, x_1 is `x_1`,
+    or its letter takes a function of the index or a tensor, whose last axis the index runs over from 1 on.
     A function such as p(x) takes a function.  Between bars a number gives its absolute value, anything else
     the norm over its first axis.
     """

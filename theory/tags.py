@@ -1,10 +1,11 @@
-"""Which equations are derived, cited and checked.  The contract: theory/README.md.
+"""Which equations are derived, cited, checked and quoted.  The contract: theory/README.md.
 
-A tag such as ``bayes.2`` lives in three places:
+A tag such as ``bayes.2`` lives in four places:
 
 - derived: ``\\tag{bayes.2}`` in a ```` ```math ```` block of theory/en/*.md and of theory/ru/*.md;
 - cited: ``eq. (bayes.2)`` or ``eqs. (bayes.2)-(bayes.5), (bayes.9)`` in a docstring or comment of the code;
-- checked: a test of theory/checks decorated with ``@verifies("bayes.2")``.
+- checked: a test of theory/checks decorated with ``@verifies("bayes.2")``;
+- quoted: what that test hands to `theory.printed.printed`, the equation as the pages print it.
 
 ``python -m theory.tags`` prints the table.  Standard library only, nothing here imports the code it reads.
 """
@@ -17,7 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from theory.pages import LANGUAGES, REPOSITORY, read_page
+from theory.pages import LANGUAGES, REPOSITORY, TAG, read_page
 
 CODE_FOLDERS = ("common", "hw*", "lab8*", "course")
 
@@ -131,24 +132,94 @@ def derived(language: str, root: Path = REPOSITORY) -> dict[str, list[Place]]:
     return found
 
 
+class Check(NamedTuple):
+    """A test function of theory/checks."""
+
+    place: Place
+    tags: list[str]
+    """What it says it verifies."""
+    quotations: list[str]
+    """The printed equations that it quotes."""
+    names: set[str]
+    """Every name that it uses, or that a function or constant of its file that it uses does, and so on."""
+
+
+def checks(root: Path = REPOSITORY) -> Iterator[Check]:
+    """Every test function of theory/checks that verifies something."""
+    for path in sorted((root / "theory" / "checks").glob("test_*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        uses = {name: names_in(node) for node in tree.body for name in _defined(node)}
+        for node in tree.body:
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+                tags = [ast.literal_eval(tag) for call in calls_of("verifies", *node.decorator_list)
+                        for tag in call.args]  # fmt: skip
+                quotations = [ast.literal_eval(call.args[0]) for call in calls_of("printed", node)]
+                if tags:
+                    yield Check(Place(path, node.lineno), tags, quotations, _closure(node.name, uses))
+
+
+def calls_of(name: str, *nodes: ast.AST) -> list[ast.Call]:
+    """Calls of the function of that name anywhere in the nodes."""
+    found = [part for node in nodes for part in ast.walk(node)]
+    return [part for part in found if isinstance(part, ast.Call) and getattr(part.func, "id", "") == name]
+
+
+def names_in(node: ast.AST) -> set[str]:
+    """Names that are read, `g` and `f` of `g.f` for example."""
+    parts = [part for part in ast.walk(node) if isinstance(getattr(part, "ctx", None), ast.Load)]
+    return {part.attr if isinstance(part, ast.Attribute) else part.id for part in parts
+            if isinstance(part, (ast.Attribute, ast.Name))}  # fmt: skip
+
+
+def _defined(node: ast.stmt) -> list[str]:
+    """Names that a statement at the top of a file defines."""
+    if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+        return [node.name]
+    targets = [part for target in getattr(node, "targets", []) for part in ast.walk(target)]
+    return [part.id for part in targets if isinstance(part, ast.Name)]
+
+
+def _closure(name: str, uses: dict[str, set[str]]) -> set[str]:
+    found, ahead = set(), [name]
+    while ahead:
+        new = uses.get(ahead.pop(), set()) - found
+        found |= new
+        ahead += new
+    return found
+
+
 def checked(root: Path = REPOSITORY) -> dict[str, list[Place]]:
     """Tags that a test function of theory/checks names in @verifies(...), with the places."""
     found: dict[str, list[Place]] = {}
-    for path in sorted((root / "theory" / "checks").glob("test_*.py")):
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            if not (isinstance(node, ast.FunctionDef) and node.name.startswith("test_")):
-                continue
-            for decorator in node.decorator_list:
-                if isinstance(decorator, ast.Call) and getattr(decorator.func, "id", "") == "verifies":
-                    for argument in decorator.args:
-                        found.setdefault(ast.literal_eval(argument), []).append(Place(path, node.lineno))
+    for check in checks(root):
+        for tag in check.tags:
+            found.setdefault(tag, []).append(check.place)
+    return found
+
+
+def quoted(root: Path = REPOSITORY) -> dict[str, list[Place]]:
+    """Tags whose printed equation is quoted by a test that verifies them, with the places."""
+    found: dict[str, list[Place]] = {}
+    for check in checks(root):
+        for tag in {tag for text in check.quotations for tag in TAG.findall(text)} & {*check.tags}:
+            found.setdefault(tag, []).append(check.place)
+    return found
+
+
+def cited_by_function(path: Path) -> dict[str, set[str]]:
+    """Tags cited inside each function and class of a Python file, by its name; methods belong to both."""
+    source, found = path.read_text(encoding="utf-8"), {}
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            text = ast.get_source_segment(source, node)
+            found.setdefault(node.name, set()).update(tag for tag, _ in cited_in_text(text))
     return found
 
 
 def main() -> None:
-    """Print every tag with the number of its derivations, citations and checks."""
+    """Print every tag with the number of its derivations, citations, checks and quotations."""
     columns = {language: derived(language) for language in LANGUAGES}
-    columns |= {"cited": cited(), "checked": checked()}
+    columns |= {"cited": cited(), "checked": checked(), "quoted": quoted()}
     print(f"{'tag':14}" + "".join(f"{name:>9}" for name in columns))
     for tag in sorted(set().union(*columns.values()), key=order):
         print(f"{tag:14}" + "".join(f"{len(places.get(tag, [])):>9}" for places in columns.values()))

@@ -12,7 +12,7 @@ from common.errors import InputError
 
 
 def validity(predicted: dict[str, Tensor]) -> float:
-    """Share of the images in which every attribute is recognised, in [0, 1]."""
+    """Share of the images in which every attribute is recognised, in [0, 1], eq. (metrics.15)."""
     return float(_recognised(predicted).double().mean())
 
 

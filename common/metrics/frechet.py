@@ -186,7 +186,10 @@ class Statistics:
 
 
 def distance(first: Statistics | Moments, second: Statistics | Moments) -> float:
-    """Fréchet distance between two sets, in squared units of the features; warns where N is too small."""
+    """Fréchet distance between two sets, eq. (metrics.7), in squared units of the features.
+
+    Warns where N is too small.
+    """
     check_comparable(first, second)
     return frechet_distance(first.mu, first.sigma, second.mu, second.sigma)
 

@@ -35,6 +35,8 @@ def test_training_loss_is_the_squared_norm_of_the_residual_over_4_d():
     # [-1, 1] is twice as long as [0, 1], so squares there are 4 times as large
     expected = residual.square().sum(1) / (4 * residual.shape[1])
     torch.testing.assert_close(model(x, x)["mse"], expected, rtol=1e-12, atol=0)
+    by_pixel = autoencoders.squared_error(x, model.reconstruct(x))
+    torch.testing.assert_close(by_pixel.mean((1, 2)), expected, rtol=1e-12, atol=0)
     through = lambda image: model.reconstruct(image.view(1, 3, 16, 16)).flatten()
     whole = loss(N=3, x=x.flatten(1).T, f=lambda image: image, g=through)
     torch.testing.assert_close(4 * residual.shape[1] * model(x, x)["mse"].mean(), whole)
@@ -49,6 +51,19 @@ def spectrum(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Eigenvalues of the covariance in descending order, and the eigenvectors as columns."""
     values, vectors = torch.linalg.eigh(torch.cov(x.T, correction=0))
     return values.flip(0), vectors.flip(1)
+
+
+def linear_autoencoder(d: int) -> autoencoders.Autoencoder:
+    """7 pixels in a row -> d numbers -> 7 pixels."""
+    encoder = nn.Sequential(nn.Flatten(), nn.Linear(7, d))
+    decoder = nn.Sequential(nn.Linear(d, 7), nn.Unflatten(1, (1, 1, 7)))
+    return autoencoders.Autoencoder(encoder, decoder).double()
+
+
+def training_loss(model: autoencoders.Autoencoder, x: torch.Tensor) -> torch.Tensor:
+    """What is trained on, times 4 D: the mean squared norm of the residual."""
+    images = x[:, None, None]
+    return 4 * 7 * model(images, images)["mse"].mean()
 
 
 def mean_error(x: torch.Tensor, reconstruction: torch.Tensor) -> torch.Tensor:
@@ -66,12 +81,15 @@ def test_pca_error_is_the_sum_of_discarded_eigenvalues_and_nothing_of_that_rank_
     x = data_away_from_origin()
     values, vectors = spectrum(x)
     bound, mean, basis = values[d:].sum(), x.mean(0), vectors[:, :d]
-    a = (basis @ basis.T).requires_grad_()
-    error = mean_error(x, mean + (x - mean) @ a.T)
+    model = linear_autoencoder(d)
+    model.load_state_dict(
+        {"encoder.1.weight": basis.T, "encoder.1.bias": -mean @ basis,
+         "decoder.0.weight": basis, "decoder.0.bias": mean}
+    )  # fmt: skip
+    error = training_loss(model, x)
     torch.testing.assert_close(error, bound, rtol=1e-10, atol=1e-12)
-    for seed in range(
-        50
-    ):  # other subspaces with their best affine decoder, and nonlinear encoders before one
+    # other subspaces with their best affine decoder, and nonlinear encoders before one
+    for seed in range(50):
         for code in (x @ normal(7, d, seed=seed), (x @ normal(7, d, seed=seed) / 5).tanh()):
             inputs = torch.cat([code, torch.ones(len(x), 1)], 1)
             assert mean_error(x, inputs @ torch.linalg.lstsq(inputs, x).solution) > bound
@@ -85,24 +103,25 @@ def test_a_trained_linear_autoencoder_spans_the_principal_subspace_but_not_the_a
     x, d = data_away_from_origin(), 2
     values, vectors = spectrum(x)
     torch.manual_seed(0)
-    encoder, decoder = nn.Linear(7, d).double(), nn.Linear(d, 7).double()
+    model = linear_autoencoder(d)
     optimizer = torch.optim.LBFGS(
-        [*encoder.parameters(), *decoder.parameters()], max_iter=2000, line_search_fn="strong_wolfe",
+        model.parameters(), max_iter=2000, line_search_fn="strong_wolfe",
         tolerance_grad=1e-11, tolerance_change=1e-15,
     )  # fmt: skip
 
     def closure() -> torch.Tensor:
         optimizer.zero_grad()
-        loss = mean_error(x, decoder(encoder(x)))
+        loss = training_loss(model, x)
         loss.backward()
         return loss
 
     optimizer.step(closure)
     assert closure().item() == pytest.approx(values[d:].sum().item(), rel=1e-8)  # no other local minimum
-    learned = torch.linalg.qr(decoder.weight.detach()).Q
+    weight = model.decoder[0].weight.detach()
+    learned = torch.linalg.qr(weight).Q
     cosines = torch.linalg.svdvals(learned.T @ vectors[:, :d])
     assert cosines.min() > 1 - 1e-6
-    columns = F.normalize(decoder.weight.detach(), dim=0)
+    columns = F.normalize(weight, dim=0)
     on_axes = (columns.T @ vectors[:, :d]).abs().amax(1)
     assert on_axes.min() < 0.9  # the columns are not the principal axes,
     assert (columns[:, 0] @ columns[:, 1]).abs() > 1e-3  # nor orthogonal
@@ -111,18 +130,21 @@ def test_a_trained_linear_autoencoder_spans_the_principal_subspace_but_not_the_a
 @verifies("ae.3")
 def test_squared_error_is_a_gaussian_likelihood_and_the_best_variance_is_the_mse():
     (nats,) = printed(r"- \ln \mathcal{N}(x; \hat x, \sigma^2 I) = «nats» \tag{ae.3}")
-    x, reconstruction = normal(784), normal(784, seed=1)
-    log_variance = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
-    variance = log_variance.exp()
-    error = (x - reconstruction).square().sum()
-    closed = error / (2 * variance) + 784 / 2 * (2 * math.pi * variance).log()
-    reference = -torch.distributions.Normal(reconstruction, variance.sqrt()).log_prob(x).sum()
-    torch.testing.assert_close(closed, reference, rtol=1e-12, atol=0)
-    best = (error / 784).log().requires_grad_()
-    at_best = error / (2 * best.exp()) + 784 / 2 * best
-    assert abs(torch.autograd.grad(at_best, best)[0]) < 1e-9
+    x, reconstruction = normal(1, 1, 28, 28), normal(1, 1, 28, 28, seed=1)
+    mse = autoencoders.squared_error(x, reconstruction).mean()  # in squared grey levels of [0, 1]
+    levels, means = ((image.flatten() + 1) / 2 for image in (x, reconstruction))
+
+    def closed(variance: torch.Tensor) -> torch.Tensor:
+        return 784 / 2 * (mse / variance + (2 * math.pi * variance).log())
+
+    variance = torch.tensor(0.3, dtype=torch.float64)
+    reference = -torch.distributions.Normal(means, variance.sqrt()).log_prob(levels).sum()
+    torch.testing.assert_close(closed(variance), reference, rtol=1e-12, atol=0)
+    as_printed = nats(x=levels, xhat=means, sigma=variance.sqrt(), D=784)
+    torch.testing.assert_close(closed(variance), as_printed, rtol=1e-12, atol=0)
+    best = mse.log().requires_grad_()
+    assert abs(torch.autograd.grad(closed(best.exp()), best)[0]) < 1e-9
     assert 784 / 2 * math.log(2 * math.pi * 0.1**2) == pytest.approx(-1085, abs=0.5)
-    torch.testing.assert_close(closed, nats(x=x, xhat=reconstruction, sigma=variance.sqrt(), D=784))
 
 
 @verifies("ae.11")

@@ -189,7 +189,7 @@ def eleven_images(height: int = 5, width: int = 7) -> torch.Tensor:
     return (rows * torch.tensor([40, 70, 110])[:, None, None] % 256).to(torch.uint8)
 
 
-@verifies("bayes.7")
+@verifies("bayes.5", "bayes.7")
 @pytest.mark.parametrize("alpha", [0.0, 0.25])
 def test_channels_are_drawn_independently_with_smoothed_frequencies(alpha):
     printed(r"""
@@ -263,6 +263,10 @@ def test_smoothing_is_a_mixture_of_the_data_and_noise():
     assert weight(False, 1) == pytest.approx(11 / 267) == pytest.approx(0.041, abs=5e-4)
     assert weight(False, 1 / 256) == pytest.approx(11 / 12)
     assert weight(True, 1) == pytest.approx(0.66e-6, abs=5e-9)
+    smooth = pixel_models.PixelTables(images, alpha=0.1)  # neighbours of the mixture: data, or any level
+    drawn = smooth.sample(4000, generator()).double()
+    each = (drawn[..., 1:] - drawn[..., :-1]).square().mean((1, 2, 3))
+    assert abs(each.mean() - smooth.neighbour_difference()) < Z * each.std() / math.sqrt(len(each))
     constant = torch.full((11, 1, 40, 50), 7, dtype=torch.uint8)
     kept = (pixel_models.PixelTables(constant, alpha=1.0).sample(5, generator()) == 7).double().mean().item()
     assert abs(kept - 12 / 267) < Z * math.sqrt(12 / 267 * 255 / 267 / 10_000)
@@ -409,11 +413,14 @@ def test_bits_per_pixel_of_the_uniform_model_and_of_smoothed_levels():
 
 @verifies("bayes.13")
 def test_mean_code_length_is_entropy_plus_divergence():
-    data, model = np.array([0.5, 0.25, 0.25]), np.array([0.2, 0.5, 0.3])
-    drawn = np.random.default_rng(0).choice(3, p=data, size=100_000)
-    length = -np.log2(model)[drawn]
-    closed = stats.entropy(data, base=2) + stats.entropy(data, model, base=2)
-    assert abs(length.mean() - closed) < Z * length.std() / math.sqrt(len(length))
+    levels = torch.tensor([5] * 4 + [60] * 10 + [200] * 6, dtype=torch.uint8)
+    model = pixel_models.PixelTables(levels[:, None, None, None])  # one pixel
+    data, shares = np.array([0.5, 0.25, 0.25]), np.array([0.2, 0.5, 0.3])
+    drawn = np.random.default_rng(0).choice([5, 60, 200], p=data, size=100_000)
+    images = torch.from_numpy(drawn).to(torch.uint8)[:, None, None, None]
+    bits = pixel_models.bits_per_pixel(model.log2_probability(images))
+    closed = stats.entropy(data, base=2) + stats.entropy(data, shares, base=2)
+    assert abs(bits.mean() - closed) < Z * bits.std() / math.sqrt(len(bits))
     assert closed > stats.entropy(data, base=2)
 
 

@@ -1,4 +1,4 @@
-"""Checks of theory/{en,ru}/gan.md, sections 2 to 11: the game, its losses and penalties.
+"""Checks of theory/{en,ru}/gan.md: the game, its losses and penalties.
 
 Finite worlds in float64, gradients by automatic differentiation, Wasserstein by linear programmes, against
 common/adversarial.py.

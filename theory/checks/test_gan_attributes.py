@@ -1,4 +1,4 @@
-"""Checks of theory/{en,ru}/gan.md, section 23: both networks are told the attributes.
+"""Checks of theory/{en,ru}/layers.md: both networks are told the attributes.
 
 Finite worlds of pairs in float64, against hw2_gan/networks.py.
 """

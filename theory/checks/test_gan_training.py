@@ -1,4 +1,4 @@
-"""Checks of theory/{en,ru}/gan.md, sections 12 and 14 to 18: what makes training converge, what it covers.
+"""Checks of theory/{en,ru}/gan.md: the Dirac-GAN, what makes training converge, what a generator covers.
 
 The Dirac-GAN of hw2_gan/dirac_gan.py, smoothed labels, noise, augmentation, averaged weights, diversity.
 """
@@ -13,7 +13,9 @@ from scipy import integrate, stats
 from torch import Tensor, nn
 
 from common import adversarial, augmentation
-from hw2_gan import dirac_gan, gan_measures, train_gan
+from common.averaged_weights import averaged
+from common.metrics import samples
+from hw2_gan import dirac_gan
 from theory.checks.finite_games import LN2, WORLDS, assert_minimum, distribution, expected, normal
 from theory.printed import printed
 from theory.tags import verifies
@@ -148,11 +150,13 @@ def test_numbers_of_label_smoothing():
 
 
 def jsd_of_densities(p: Callable, q: Callable, low: float, high: float) -> float:
-    def integrand(x: float) -> float:
-        a, b = p(x), q(x)
-        return 0.5 * (a * math.log(2 * a / (a + b)) + b * math.log(2 * b / (a + b))) if min(a, b) > 0 else 0.0
-
-    return integrate.quad(integrand, low, high, limit=300)[0]
+    """What the discriminator's loss at its best logit is short of 2 ln 2, halved, eq. (gan.3)."""
+    x = torch.linspace(low, high, 4001, dtype=torch.float64)
+    of_p, of_q = (torch.from_numpy(density(x.numpy())) for density in (p, q))
+    logit, sure = (of_p / of_q).log(), torch.full_like(x, 1000.0)  # a sure logit costs nothing
+    on_real = adversarial.cross_entropy_discriminator(logit, -sure)
+    on_fake = adversarial.cross_entropy_discriminator(sure, logit)
+    return LN2 - torch.trapezoid(of_p * on_real + of_q * on_fake, x).item() / 2
 
 
 @verifies("gan.14")
@@ -170,6 +174,17 @@ def test_noise_makes_the_divergence_of_two_points_continuous(d, value):
 
 
 @verifies("gan.14")
+def test_both_points_of_the_dirac_gan_get_independent_noise_of_that_variance():
+    game = dirac_gan.Game(MINIMAX.discriminator_loss, MINIMAX.generator_loss, noise=0.7)
+    theta, psi = torch.tensor([1.1]).double(), torch.tensor([-0.8]).double()
+    exact = dirac_gan.losses(game, theta, psi)
+    real, fake = 0.7 * normal(200_000, seed=0), theta + 0.7 * normal(200_000, seed=1)
+    drawn = game.discriminator_loss(psi * real, psi * fake), game.generator_loss(psi * fake)
+    for expectation, values in zip(exact, drawn):
+        assert abs(values.mean() - expectation) < 4.5 * values.std() / math.sqrt(len(values))
+
+
+@verifies("gan.14")
 def test_the_bound_by_the_squared_transport_cost():
     (bound,) = printed(r"""
         \mathrm{JSD}(p_s \,\Vert\, q_s)
@@ -182,7 +197,7 @@ def test_the_bound_by_the_squared_transport_cost():
         np.array([-0.6, 0.9, 1.9]),
         0.8,
     )  # coupled in order: optimal in 1-D
-    mixture = lambda points: lambda x: stats.norm.pdf(x, points, s).mean()
+    mixture = lambda points: lambda x: stats.norm.pdf(np.expand_dims(x, -1), points, s).mean(-1)
     p, q = mixture(real), mixture(fake)
     kl_of = lambda a, b: integrate.quad(lambda x: a(x) * math.log(a(x) / b(x)), -7, 8)[0]
     middle = (kl_of(p, q) + kl_of(q, p)) / 4
@@ -245,6 +260,21 @@ def test_gradients_pass_every_change_and_each_image_is_changed_by_itself():
 
 
 @verifies("gan.15")
+def test_shifts_are_equally_likely_and_two_distributions_look_the_same_after_them():
+    """Images 8 x 8 of one bright pixel, shifted by up to one: nine shifts; what leaves the image is gone."""
+    torch.manual_seed(0)
+    pixels, draws = torch.eye(64).view(64, 1, 8, 8), 5000
+    shifted = augmentation.translation(pixels.repeat_interleave(draws, 0)).flatten(1)
+    found = shifted.view(64, draws, 64).double().mean(1).T  # (after, before)
+    line = torch.eye(8) + torch.eye(8).roll(1, 0).tril() + torch.eye(8).roll(-1, 0).triu()
+    expected_map = torch.kron(line, line).double() / 9
+    deviation = (found - expected_map).abs() / (1 / 9 * 8 / 9 / draws) ** 0.5
+    assert deviation.max() < 5 and (found[expected_map == 0] == 0).all()
+    one, other = (torch.zeros(8).double().index_fill(0, torch.tensor(at), 1 / 3) for at in ([0, 3, 6], [1, 4, 7]))
+    torch.testing.assert_close(line.double() @ one, line.double() @ other)  # the page's columns
+
+
+@verifies("gan.15")
 def test_erasing_a_square_hides_the_parity_of_all_pixels():
     torch.manual_seed(0)
     masks = augmentation.cutout(torch.ones(2000, 1, 4, 4)).flatten(1).bool().unique(dim=0)
@@ -278,11 +308,11 @@ def test_the_average_of_weights_as_a_recursion_as_a_sum_and_in_torch():
 
 
 @verifies("gan.16")
-def test_the_memory_of_the_training_script_grows_with_the_run():
+def test_the_memory_of_a_growing_average_grows_with_the_run():
     """Decay min(beta, (1 + t) / (10 + t)); torch copies the weights at the first update."""
     beta, path = 0.8, normal(60, 2).numpy()  # 0.8 from t = 35 on
     model = nn.Linear(2, 1, bias=False, dtype=torch.float64)
-    average = train_gan.averaged(train_gan.Config(ema=beta), model)
+    average = averaged(model, beta, growing=True)
     mean, decays = path[0], [min(beta, (1 + t) / (10 + t)) for t in range(60)]
     assert decays[34] < beta == decays[35]
     for t, point in enumerate(path):
@@ -328,7 +358,7 @@ def test_diversity_is_the_mean_over_pairs_and_twice_the_trace_of_the_covariance(
     """)
     images = torch.randint(256, (9, 3, 2, 5), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     values = images.flatten(1).double() / 127.5 - 1
-    found = gan_measures.diversity(images)
+    found = samples.diversity(images)
     assert found == pytest.approx((torch.pdist(values).square().mean() / 30).item(), rel=1e-5)
     assert found == pytest.approx(2 / 30 * torch.cov(values.T).trace().item(), rel=1e-5)
 
@@ -338,18 +368,14 @@ def test_diversity_overlooks_lost_modes_and_evenness_sees_them():
     angle = torch.arange(8) * math.pi / 4
     circle = (128 + 100 * torch.stack([angle.cos(), angle.sin()], 1)).round().byte().view(8, 1, 1, 2)
     real, collapsed = circle.repeat(1000, 1, 1, 1), circle[[0, 4]].repeat(4000, 1, 1, 1)
-    assert gan_measures.diversity(collapsed) / gan_measures.diversity(real) == pytest.approx(1, abs=0.01)
-    assert gan_measures.diversity(real) == pytest.approx(
-        (100 / 127.5) ** 2, rel=0.01
-    )  # 2 r^2 over two values
-    evenness = gan_measures.entropy(torch.tensor([0, 4] * 40)) / gan_measures.entropy(
-        torch.arange(8).repeat(10)
-    )
+    assert samples.diversity(collapsed) / samples.diversity(real) == pytest.approx(1, abs=0.01)
+    assert samples.diversity(real) == pytest.approx((100 / 127.5) ** 2, rel=0.01)  # 2 r^2 over two values
+    evenness = samples.entropy(torch.tensor([0, 4] * 40)) / samples.entropy(torch.arange(8).repeat(10))
     assert evenness == pytest.approx(1 / 3)
 
 
 @verifies("gan.17")
 def test_the_entropy_of_a_histogram_is_too_small():
     draws = torch.randint(50, (2000, 1000), generator=torch.Generator().manual_seed(0))
-    shortfall = np.array([math.log(50) - gan_measures.entropy(row) for row in draws])
+    shortfall = np.array([math.log(50) - samples.entropy(row) for row in draws])
     assert shortfall.mean() == pytest.approx(49 / 2000, rel=0.05)

@@ -1,4 +1,4 @@
-"""Checks of theory/{en,ru}/vae.md, sections 2 to 11, against hw1_bayes_and_autoencoders: what is computed.
+"""Checks of theory/{en,ru}/vae.md, bounds and likelihoods, against hw1_bayes_and_autoencoders.
 
 Identities and gradients in float64; the KL symbolically; bounds on a linear-Gaussian VAE, where ln p(x) and
 the posterior are known.  Monte Carlo by z-scores, |z| < 4.5, with fixed seeds.
@@ -89,6 +89,7 @@ def test_every_weight_of_the_exact_posterior_is_the_marginal_likelihood():
     torch.manual_seed(0)
     weights = linear_vae().log_weights(copies(50), None, samples=4)
     assert (weights - log_p()).abs().max() < 1e-4  # the networks' outputs are float32
+    assert (vae.log_mean_weight(weights) - log_p()).abs().max() < 1e-4
     z = normal(200_000, LATENT)  # p(x) = E_p(z) p(x | z)
     likelihood = vae.gaussian_log_likelihood(PIXELS.expand(len(z), 6), z @ W.T + OFFSET, SIGMA**2).exp()
     assert abs(z_score(likelihood, math.exp(log_p()))) < Z

@@ -1,4 +1,4 @@
-"""Checks of theory/{en,ru}/vae.md, sections 12 to 14, against hw1_bayes_and_autoencoders: where latents lie.
+"""Checks of theory/{en,ru}/vae.md, where latents lie, against hw1_bayes_and_autoencoders.
 
 The aggregate posterior by quadrature, collapse by training linear VAEs to the optimum in float64; Monte Carlo
 by z-scores, |z| < 4.5, with fixed seeds.
