@@ -1,5 +1,5 @@
 """A generator of avatars from the pixels of 11 images, by counting.  Theory:
-theory/en/bayes.md, from "Pixels as features" on.
+theory/en/bayes.md#pixels-as-features.
 
 Every channel of every pixel by itself, eq. (bayes.7); every pixel's colour by itself, eq. (bayes.8); both by
 maximum likelihood, eq. (bayes.3), and smoothed, eq. (bayes.5); and every pixel given its neighbours, eqs.

@@ -1,5 +1,5 @@
 """A generator of random styles from counts, by maximum likelihood and by Bayes.  Theory:
-theory/en/bayes.md, up to "The probability of a style".
+theory/en/bayes.md#independent-attributes.
 
 Each attribute of a style (hair, glasses, clothes, ...) is drawn independently from a table of probabilities
 theta, estimated from the people observed: eq. (bayes.1).  Maximum likelihood takes the frequencies, eq.

@@ -1,4 +1,4 @@
-"""Dependent pixels: the chain rule by counting contexts.  Theory: theory/en/bayes.md, sections 11 and 12.
+"""Dependent pixels: the chain rule by counting contexts.  Theory: theory/en/bayes.md#the-chain-rule.
 
 A pixel is one of these symbols v: "as on the left", "as above", or a new colour, coarse to `bits` bits a
 channel, which is then drawn among the 2^(C (8 - bits)) exact colours of that cell.  Copying lets a skin or a

@@ -1,5 +1,5 @@
-"""Independent pixels: distributions of images filled from counts.  Theory: theory/en/bayes.md, sections
-8 to 10.
+"""Independent pixels: distributions of images filled from counts.  Theory:
+theory/en/bayes.md#pixels-as-features.
 
 Every channel of every pixel, eq. (bayes.7), or every pixel's colour, eq. (bayes.8), is drawn from a table of
 its own. Images are uint8 (N, C, H, W) on the CPU.  Bits per pixel, eq. (bayes.13), can be compared among all

@@ -99,7 +99,7 @@ def entropy(combinations: Tensor) -> float:
 def settle(generator: nn.Module) -> None:
     """Compute the running statistics of batch normalisation anew, from 1,024 latents, always the same ones.
 
-    Averaged weights need it: the statistics of the last weights do not fit them, section 17 of the theory."""
+    Averaged weights need it: the statistics of the last weights do not fit them."""
     norms = [module for module in generator.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     if not norms:
         return

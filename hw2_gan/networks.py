@@ -1,4 +1,6 @@
-"""DCGAN and the homework's CSPup generator.  Theory: theory/en/gan.md, eqs. (gan.12), (gan.18)-(gan.22).
+"""DCGAN and the homework's CSPup generator.
+
+Theory: theory/en/layers.md, eqs. (gan.18)-(gan.22); theory/en/gan.md, eq. (gan.12).
 
 python hw2_gan/networks.py                           # shapes and parameters of the homework's networks
 python hw2_gan/networks.py --size 64 --width 0.25    # of those that train on two CPU cores
@@ -59,7 +61,7 @@ class ModulatedBatchNorm(nn.Module):
     """(B, C, H, W), z (B, D) -> (B, C, H, W): scale and shift of every channel are linear functions of z.
 
     So an image can be decided on in every layer, not in the first alone (Chen et al. 2019, self-modulation;
-    section 23 of the theory).  Begins as plain batch normalisation."""
+    theory/en/layers.md#telling-both-networks-the-attributes).  Begins as plain batch normalisation."""
 
     def __init__(self, channels: int, latent: int):
         super().__init__()
@@ -127,7 +129,7 @@ class CSPupGenerator(nn.Module):
 
     `refined`: the last transposed convolution keeps its channels, and a 3x3 convolution makes the colours of
     them, so that neighbouring pixels are drawn in view of one another and not each by one of four
-    kernels, section 21 of the theory.
+    kernels, theory/en/layers.md#checkerboards.
     """
 
     def __init__(
@@ -230,7 +232,7 @@ class MinibatchDeviation(nn.Module):
     """(B, C, H, W) -> (B, C + 1, H, W): the new channel holds, for a group of images, how much they differ.
 
     The standard deviation over four images (over all, where four do not divide B), averaged over channels
-    and places (Karras et al. 2018; section 18 of the theory)."""
+    and places (Karras et al. 2018; theory/en/gan.md#mode-collapse)."""
 
     def forward(self, x: Tensor) -> Tensor:
         count, _, height, width = x.shape

@@ -1,6 +1,6 @@
 """Transposed convolution seen as a matrix: what it multiplies by, how large its output is, why checkerboards.
 
-Theory: theory/en/gan.md, sections 19 to 21.  A convolution is linear, so it is a matrix; ConvTranspose
+Theory: theory/en/layers.md.  A convolution is linear, so it is a matrix; ConvTranspose
 multiplies by the transposed one, eq. (gan.18).  Output sizes, eq. (gan.19), for the hyper-parameters of
 ConvTranspose2d; and the number of kernel taps that reach each output pixel, eq. (gan.20): uneven unless the
 stride divides the kernel's side (Odena, Dumoulin and Olah 2016).

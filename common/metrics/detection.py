@@ -98,7 +98,7 @@ def roc_auc(normal: Tensor, anomalous: Tensor) -> float:
 
 
 def roc_curve(normal: Tensor, anomalous: Tensor) -> tuple[Tensor, Tensor]:
-    """False- and true-positive rate for every threshold, from (0, 0) to (1, 1); the area is eq. (metrics.5)."""
+    """False- and true-positive rate for every threshold, (0, 0) to (1, 1); the area is eq. (metrics.5)."""
     thresholds = torch.cat([normal, anomalous]).unique().flip(0)
     above = lambda scores: 1 - torch.searchsorted(scores.sort().values, thresholds) / len(scores)
     corner = torch.zeros(1)

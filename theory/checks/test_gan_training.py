@@ -270,7 +270,9 @@ def test_shifts_are_equally_likely_and_two_distributions_look_the_same_after_the
     expected_map = torch.kron(line, line).double() / 9
     deviation = (found - expected_map).abs() / (1 / 9 * 8 / 9 / draws) ** 0.5
     assert deviation.max() < 5 and (found[expected_map == 0] == 0).all()
-    one, other = (torch.zeros(8).double().index_fill(0, torch.tensor(at), 1 / 3) for at in ([0, 3, 6], [1, 4, 7]))
+    one, other = (
+        torch.zeros(8).double().index_fill(0, torch.tensor(at), 1 / 3) for at in ([0, 3, 6], [1, 4, 7])
+    )
     torch.testing.assert_close(line.double() @ one, line.double() @ other)  # the page's columns
 
 
