@@ -5,8 +5,8 @@ runs in, the active one, or `.venv` in the repository, which it makes.  Then it 
 Python with the same command line, and this second process installs requirements.txt into itself.
 
 Success is noted in a marker file inside the environment; while the marker fits, a start neither runs pip nor
-touches the network.  Before pip changes anything, the environment is copied by hard links, which takes a
-second and no space.  A failed installation is undone from the copy at once, a killed one by the next start.
+touches the network.  Before pip changes anything, the environment is copied by hard links, which takes
+seconds and no space.  A failed installation is undone from the copy at once, a killed one by the next start.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""A copy of a folder made of hard links: no space, no time, and every file can be put back as it was.
+"""A copy of a folder made of hard links: it takes no space, and every file can be put back as it was.
 
 It holds because nobody writes into an installed file: pip removes a file, then writes a new one in its place.
 """

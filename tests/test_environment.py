@@ -20,7 +20,7 @@ def run_changed(change: str, folder: Path) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, check=False)
 
 
-def test_disk_full_while_making_the_environment(tmp_path):
+def test_a_full_disk_while_making_the_environment_is_said(tmp_path):
     folder = make_copy(tmp_path / "full")
     limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
     assert one_line(course(folder, "run", preexec_fn=limit)).startswith("course: the disk is full: ")
@@ -28,14 +28,14 @@ def test_disk_full_while_making_the_environment(tmp_path):
 
 
 @pytest.mark.parametrize("module", ["venv", "ensurepip"])
-def test_python_without_venv(tmp_path, module):
+def test_a_python_without_venv_is_told_what_to_install(tmp_path, module):
     process = run_changed(f"sys.modules[{module!r}] = None", make_copy(tmp_path / "debian"))
     line = one_line(process)
     assert f"has no {module} module" in line
     assert "apt install python3-venv" in line
 
 
-def test_foreign_folder_is_left_alone(tmp_path):
+def test_a_foreign_folder_is_left_alone(tmp_path):
     folder = make_copy(tmp_path / "foreign")
     (folder / ".venv").mkdir()
     write(folder / ".venv" / "diary.txt", "mine")
@@ -43,7 +43,7 @@ def test_foreign_folder_is_left_alone(tmp_path):
     assert (folder / ".venv" / "diary.txt").read_text() == "mine"
 
 
-def test_old_python_by_its_number():
+def test_an_old_python_is_refused_by_its_number():
     process = run_changed("sys.version_info = (3, 9, 1)", ROOT)
     assert "Python 3.10 or newer is needed, and this is 3.9.1" in one_line(process)
 
@@ -56,14 +56,14 @@ OLD_PYTHONS = [
 
 
 @pytest.mark.skipif(not OLD_PYTHONS, reason="no Python older than 3.10 on this machine")
-def test_real_old_pythons():
+def test_real_old_pythons_are_refused():
     for python in OLD_PYTHONS:
         command = [str(python), "-B", "-m", "course", "run"]
         process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         assert "Python 3.10 or newer is needed" in one_line(process)
 
 
-def test_windows_and_posix_paths():
+def test_the_python_of_an_environment_on_windows_and_posix():
     assert environment_python(Path("v"), windows=True) == Path("v/Scripts/python.exe")
     assert environment_python(Path("v"), windows=False) == Path("v/bin/python")
 

@@ -91,7 +91,7 @@ def test_changed_requirements_are_installed(installed):
     assert not list((installed / ".venv").glob(f"{install.BEFORE}*"))
 
 
-def test_active_environment_is_used(installed, tmp_path):
+def test_an_active_environment_is_used(installed, tmp_path):
     other = make_copy(tmp_path / "other")
     process = course(other, "run", env=environment(VIRTUAL_ENV=str(installed / ".venv")))
     assert f"prefix {installed / '.venv'} " in process.stdout and process.returncode == 7
@@ -150,7 +150,7 @@ def test_an_impossible_installation_changes_nothing(installed, change, words):
     assert run_without_pip(installed).stdout.startswith("toy 1.0")
 
 
-def test_no_network(installed):
+def test_no_network_is_said_and_changes_nothing(installed):
     before = contents(installed)
     write(installed / "requirements.txt", "numpy==9.9.9\n")
     env = environment(PIP_INDEX_URL="http://127.0.0.1:9", PIP_RETRIES="0")
@@ -214,7 +214,7 @@ def test_a_killed_installation_is_completed_by_the_next_start(installed):
     assert not list((installed / ".venv").glob(f"{install.BEFORE}*"))
 
 
-def test_killed_while_making_and_while_installing(tmp_path):
+def test_a_first_start_killed_twice_is_completed_by_the_third(tmp_path):
     """kill -9 of everything within the making of .venv, then within pip; the third start completes both."""
     folder = make_copy(tmp_path / "killed")
     (folder / "slow").touch()
@@ -229,7 +229,7 @@ def test_killed_while_making_and_while_installing(tmp_path):
     assert INSTALLING in third.stdout and "toy 1.0" in third.stdout and third.returncode == 7
 
 
-def test_two_starts_at_once(tmp_path):
+def test_of_two_starts_at_once_one_installs(tmp_path):
     folder = make_copy(tmp_path / "twice")
     both = [start(folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for _ in range(2)]
     outputs = [(process.communicate()[0], process.returncode) for process in both]
@@ -268,7 +268,7 @@ def test_a_locale_without_letters_installs_and_uses_the_same_marker(tmp_path):
         ([], "the installation failed: it printed nothing;"),
     ],
 )
-def test_explanations(tmp_path, lines, answer):
+def test_a_failure_is_explained_in_one_line(tmp_path, lines, answer):
     text = failures.explain(lines, tmp_path / "no.log")
     assert answer in text and "\n" not in text
 
