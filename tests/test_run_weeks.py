@@ -12,8 +12,7 @@ import pytest
 from course_copy import wait_for, write
 
 from course.processes import linux_prctl
-from course.weeks import SCRIPTS
-from course.weeks.run import chosen, flat
+from course.weeks.run import flat
 
 ROOT = Path(__file__).resolve().parent.parent
 IN_THIS_ENVIRONMENT = """
@@ -316,19 +315,6 @@ def test_metrics_may_be_nested():
         "test/deep/x": 2.5,
         "n": 3,
     }
-
-
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
-def test_script_exists(script):
-    assert (ROOT / script.file).is_file()
-
-
-@pytest.mark.parametrize("full", [False, True])
-def test_scripts_follow_those_they_need(full):
-    seen = set()
-    for script in chosen(SCRIPTS, None, full):
-        assert script.name not in seen and seen >= set(script.needs(full))
-        seen.add(script.name)
 
 
 def test_list_needs_no_packages():
