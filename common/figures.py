@@ -40,20 +40,30 @@ def save_png(path: Path | str, image: Tensor) -> None:
 def save_gif(path: Path | str, frames: Tensor, frame_ms: int = 80) -> None:
     """Write uint8 frames (N, C, H, W) as a GIF that loops for ever, `gif_frame_ms(frame_ms)` a frame.
 
-    The file has N frames also where neighbours are equal: Pillow's own writer makes one of those.  Every
-    frame after the first is the rectangle that changed, with a palette of its own.
+    The file has N frames, also where neighbours are equal.
     """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     images = [Image.fromarray(_to_numpy(frame)) for frame in frames]
+    frame_ms = gif_frame_ms(frame_ms)
+    images[0].save(path, save_all=True, append_images=images[1:], duration=frame_ms, loop=0)
+    with Image.open(path) as written:
+        if written.n_frames == len(images):
+            return
+    _save_every_frame(path, images, frame_ms)
+
+
+def _save_every_frame(path: Path | str, images: Sequence[Image.Image], frame_ms: int) -> None:
+    """What Pillow's own writer does, but for frames that look the same, of which it makes one long one: each
+    frame after the first is the rectangle that changed, or a pixel where nothing did."""
     with open(path, "wb") as file:
         for i, image in enumerate(images):
             changed = ImageChops.difference(image, images[i - 1]).getbbox() if i else None
             box = changed or ((0, 0, 1, 1) if i else (0, 0, *image.size))
             part = image.crop(box)
             part = part if part.mode == "L" else part.convert("P", palette=Image.Palette.ADAPTIVE)
-            header, _ = GifImagePlugin.getheader(part, info={"loop": 0})  # also cuts the palette of `part`
+            header, _ = GifImagePlugin.getheader(part, info={"loop": 0})
             file.writelines(header if i == 0 else [])
-            own = {"duration": gif_frame_ms(frame_ms), "include_color_table": i > 0}
+            own = {"duration": frame_ms, "include_color_table": i > 0}
             file.writelines(GifImagePlugin.getdata(part, box[:2], **own))
         file.write(b";")
 
