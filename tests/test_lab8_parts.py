@@ -125,6 +125,24 @@ def test_images_are_found_by_number_and_by_name():
         assert wanted in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_a_number_written_as_the_files_are_called_is_a_name():
+    """0025 and 1025 never mean row 25 or 1025 where 0025.png and 1025.png are in another split."""
+    images = torch.zeros(40, 3, 4, 4, dtype=torch.uint8)
+    padded = ImageSet(
+        images, "p", "val", "", file_names=tuple(f"images/{n:04d}.png" for n in range(100, 140))
+    )
+    plain = ImageSet(images, "p", "val", "", file_names=tuple(f"{n}.png" for n in range(100, 140)))
+    assert lab_images.find_image(padded, "0110") == 10 == lab_images.find_image(plain, "110")
+    assert lab_images.find_image(padded, "25") == 25
+    for named, wanted in ((padded, "0025"), (padded, "1025"), (plain, "25"), (padded, "٢٥٢٥")):
+        with pytest.raises(InputError, match="no file is called so among the 40 of the val split"):
+            lab_images.find_image(named, wanted)
+    mixed = ImageSet(images[:2], "p", "val", "", file_names=("7.png", "0.png"))
+    assert [lab_images.find_image(mixed, wanted) for wanted in ("0", "7")] == [1, 0]
+    decomposed = ImageSet(images[:2], "p", "val", "", file_names=("a/и\u0306.png", "и\u0306.png"))
+    assert lab_images.find_image(decomposed, "й.png") == 1
+
+
 def test_truncation_moves_latents_to_their_mean():
     z = torch.randn(50, 3)
     assert torch.equal(trained.truncated(z, 1.0), z.mean(0) + (z - z.mean(0)))

@@ -84,29 +84,29 @@ def read_images(
     distorts.  A file that cannot be decoded, for whatever reason, is skipped and named.
     """
     height, width = (size, size) if isinstance(size, int) else size
-    deep: Counter = Counter()
+    images = torch.empty(len(paths), 1 if grey else 3, height, width, dtype=torch.uint8)
+    rows, modes = images.numpy(), []
 
-    def decode(path: Path) -> np.ndarray | str:
+    def decode(place: int) -> str | None:
+        """Fill one row, or say why not."""
+        path = paths[place]
         try:
             with Image.open(path) as image:
                 image.load()
-                if image.mode in DEEP_GREY:
-                    deep[image.mode] += 1
+                modes.append(image.mode)
                 rgb = _to_size(to_rgb(upright(image), background), (width, height), fit, background)
-                return np.asarray(rgb.convert("L" if grey else "RGB"))
+                pixels = np.asarray(rgb.convert("L" if grey else "RGB"))  # (H, W) or (H, W, 3)
+                rows[place] = pixels if grey else pixels.transpose(2, 0, 1)
         except Exception as error:  # each of Pillow's decoders has its own ways to fail on bytes it dislikes
             return f"{printable(path.name)}: {reason(error)}"
+        return None
 
     with ThreadPoolExecutor(4) as pool:  # Pillow releases the GIL while it decodes and resizes
-        decoded = list(pool.map(decode, paths))
-    readable = [i for i, array in enumerate(decoded) if isinstance(array, np.ndarray)]
-    skipped = [text for text in decoded if isinstance(text, str)]
-    if not readable:
-        empty = torch.empty(0, 1 if grey else 3, height, width, dtype=torch.uint8)
-        return Pictures(empty, readable, skipped, dict(deep))
-    images = torch.from_numpy(np.stack([decoded[i] for i in readable]))
-    images = images[:, None] if grey else images.permute(0, 3, 1, 2).contiguous()
-    return Pictures(images, readable, skipped, dict(deep))
+        faults = list(pool.map(decode, range(len(paths))))
+    readable = [place for place, fault in enumerate(faults) if fault is None]
+    images = images if len(readable) == len(paths) else images[readable]
+    deep = {mode: count for mode, count in Counter(modes).items() if mode in DEEP_GREY}
+    return Pictures(images, readable, [fault for fault in faults if fault is not None], deep)
 
 
 def report(folder: Path, total: int, skipped: Sequence[str], deep: dict[str, int] | None = None) -> None:
