@@ -21,6 +21,8 @@ from common.data import NAMES
 Count = Annotated[int, Interval(ge=1, le=10**9)]
 """How many: at least one."""
 CountOrZero = Annotated[int, Interval(ge=0, le=10**9)]
+Several = Annotated[int, Interval(ge=2, le=10**9)]
+"""How many, where one has no variance."""
 Pixels = Annotated[int, Interval(ge=1, le=4096)]
 """Side of an image."""
 Channels = Annotated[int, Interval(ge=1, le=65536)]

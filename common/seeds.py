@@ -10,17 +10,26 @@ import math
 import statistics
 from collections.abc import Sequence
 
+from common.errors import InputError
+
 
 def over_seeds(rows: Sequence[dict], by: Sequence[str]) -> list[dict]:
     """One row for each combination of the values under `by`, in order of appearance.
 
-    Whatever is not a number is that of the first seed; of a single seed there is no NAME_sd.
+    Whatever is not a number is that of the first seed; of a single seed there is no NAME_sd.  InputError
+    where a seed occurs twice: that would pass for agreement.
     """
     groups: dict[tuple, list[dict]] = {}
     for row in rows:
         groups.setdefault(tuple(row[name] for name in by), []).append(row)
     merged = []
-    for group in groups.values():
+    for key, group in groups.items():
+        of_group = [row["seed"] for row in group]
+        if len(set(of_group)) < len(group):
+            raise InputError(
+                f"{', '.join(map(str, key))}: two runs of seed {max(of_group, key=of_group.count)}; "
+                "name only one of them"
+            )
         row = {**{name: group[0][name] for name in by}, "seeds": len(group)}
         for name, first in group[0].items():
             if name in by or name == "seed":

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -20,26 +21,33 @@ from common.data.image_set import to_grey
 from common.data.wells_layout import read_layout
 from common.errors import InputError
 
-PARTS = ("train", "val", "anomalies", "test")
+Part = Literal["train", "val", "anomalies", "test"]
 
 
 def load(
-    name: str, part: str, *, size: int, color: bool, normal_class: int, data_dir: Path | None
+    name: str, part: Part, *, size: int, color: bool, normal_class: int | None, data_dir: Path | None
 ) -> ImageSet:
-    """One of PARTS at `size` pixels, grey unless `color`.
+    """One part at `size` pixels, grey unless `color`.
 
     `name` is `wells`, a folder in the course's layout (`train/`, `proliv/`, `test/imgs`,
     `test/test_annotation.txt`), or a labelled set such as `mnist`, of which `normal_class` is the normal one
-    and every other class an anomaly.
+    (by default 0) and every other class an anomaly.
     """
     split = "proliv" if part == "anomalies" else part
+    layout = name == "wells" or (name not in data.NAMES and Path(name).is_dir())
+    if layout and normal_class is not None:
+        raise InputError(f"--normal-class {normal_class}: {name} has no classes; leave the flag out")
     if name == "wells":  # photographed at 64 pixels and made smaller, as one does with a camera's pictures
         image_set = _resized(data.load(name, split, data_dir=data_dir), size)
-    elif name not in data.NAMES and Path(name).is_dir():
+    elif layout:
         image_set = read_layout(Path(name), split, size)
     else:
-        image_set = _one_class(name, part, normal_class, data_dir, size)
-    return image_set if color else replace(image_set, images=to_grey(image_set.images))
+        image_set = _one_class(name, part, normal_class or 0, data_dir, size)
+    if not color:
+        return replace(image_set, images=to_grey(image_set.images))
+    if image_set.shape[0] != 3:
+        raise InputError(f"--color: the images of {name} are grey; leave the flag out")
+    return image_set
 
 
 def _resized(image_set: ImageSet, size: int) -> ImageSet:
@@ -50,7 +58,7 @@ def _resized(image_set: ImageSet, size: int) -> ImageSet:
     return replace(image_set, images=torch.cat([resize(images) for images in image_set.images.split(500)]))
 
 
-def _one_class(name: str, part: str, normal_class: int, data_dir: Path | None, size: int) -> ImageSet:
+def _one_class(name: str, part: Part, normal_class: int, data_dir: Path | None, size: int) -> ImageSet:
     """One class against the rest (Ruff et al. 2018, "Deep one-class classification")."""
     image_set = data.load(name, {"anomalies": "val"}.get(part, part), data_dir=data_dir)
     if image_set.labels is None:

@@ -8,10 +8,15 @@ grey levels of [0, 1], hence the factors 1/2.
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from common.latent_space import kl_to_standard_normal, reparameterise
+
+Arch = Literal["linear2", "linear5", "conv", "vae", "memory"]
 
 
 def squared_error(x: Tensor, reconstruction: Tensor) -> Tensor:  # (B, C, H, W) twice -> (B, H, W)
@@ -41,12 +46,13 @@ class Autoencoder(nn.Module):
         """(B, C, H, W) -> (B, C, H, W), without any randomness."""
         return self.decode(self.encode(x))
 
-    def forward(self, x: Tensor, seen: Tensor) -> dict[str, Tensor]:
+    def forward(self, x: Tensor, corrupted: Tensor) -> dict[str, Tensor]:
         """Terms of the training loss, each (B,); the mean over the batch of their sum is minimised.
 
-        The network reads `seen`, which is `x` or, for a denoising autoencoder, a spoilt `x`.
+        The network reads `corrupted`, which is `x` or, for a denoising autoencoder, an `x` painted over; its
+        output is compared with `x`.
         """
-        return {"mse": squared_error(x, self.reconstruct(seen)).mean((1, 2))}
+        return {"mse": squared_error(x, self.reconstruct(corrupted)).mean((1, 2))}
 
 
 class VariationalAutoencoder(Autoencoder):
@@ -60,12 +66,12 @@ class VariationalAutoencoder(Autoencoder):
         """(B, C, H, W) -> mean of q(z | x), (B, D)."""
         return self.encoder(x).chunk(2, 1)[0]
 
-    def forward(self, x: Tensor, seen: Tensor) -> dict[str, Tensor]:
+    def forward(self, x: Tensor, corrupted: Tensor) -> dict[str, Tensor]:
         """Negative ELBO in nats per pixel times 2 sigma^2, eqs. (vae.6) and (vae.8): in the unit of the
         squared error."""
-        mu, log_variance = self.encoder(seen).chunk(2, 1)
-        z = mu + (log_variance / 2).exp() * torch.randn_like(mu)  # eq. (vae.4)
-        kl = 0.5 * (mu.square() + log_variance.exp() - 1 - log_variance).sum(1)
+        mu, log_variance = self.encoder(corrupted).chunk(2, 1)  # (B, D) each
+        z = reparameterise(mu, log_variance)  # eq. (vae.4)
+        kl = kl_to_standard_normal(mu, log_variance).sum(1)  # (B,)
         scale = 2 * self.pixel_sigma**2 / x[0].numel()
         return {"mse": squared_error(x, self.decode(z)).mean((1, 2)), "kl": scale * kl}
 
@@ -98,18 +104,17 @@ class MemoryAutoencoder(Autoencoder):
 
     def encode(self, x: Tensor) -> Tensor:
         """Queries beside what the memory recalls, (B, 2 D, h, w)."""
-        features = self.encoder(x)
-        queries = F.normalize(features.flatten(2).transpose(1, 2), dim=2)
-        recalled = read_memory(
-            queries, self.memory.clone()
-        )  # training overwrites it before the backward pass
+        features = self.encoder(x)  # (B, D, h, w)
+        queries = F.normalize(features.flatten(2).transpose(1, 2), dim=2)  # (B, h w, D)
+        memory = self.memory.clone()  # training overwrites it before the backward pass
+        recalled = read_memory(queries, memory)  # (B, h w, D)
         both = torch.cat([queries, recalled], 2)  # (B, h w, 2 D)
         return both.transpose(1, 2).unflatten(2, features.shape[2:])
 
-    def forward(self, x: Tensor, seen: Tensor) -> dict[str, Tensor]:
+    def forward(self, x: Tensor, corrupted: Tensor) -> dict[str, Tensor]:
         """Reconstruction, compactness and separateness; training moves the memory towards the queries."""
-        latent = self.encode(seen)
-        queries = latent.chunk(2, 1)[0].flatten(2).transpose(1, 2).float()
+        latent = self.encode(corrupted)  # (B, 2 D, h, w)
+        queries = latent.chunk(2, 1)[0].flatten(2).transpose(1, 2).float()  # (B, h w, D)
         memory = self.memory.clone()
         terms = {
             "mse": squared_error(x, self.decode(latent)).mean((1, 2)),
@@ -149,7 +154,7 @@ def updated_memory(queries: Tensor, memory: Tensor) -> Tensor:  # (Q, D), (M, D)
 
 
 def with_patches(x: Tensor, patches: int) -> Tensor:  # (B, C, H, W) -> (B, C, H, W)
-    """`x` with `patches` rectangles of one random grey level painted over each image, eq. (ae.11).
+    """`x` with `patches` rectangles, each of one random grey level, painted over each image, eq. (ae.11).
 
     Sides are 1/16 to 1/4 of the image's, so that a large part of it stays to guess the rest from.
     """
@@ -161,13 +166,13 @@ def with_patches(x: Tensor, patches: int) -> Tensor:  # (B, C, H, W) -> (B, C, H
         within = (torch.arange(side, device=x.device) + 0.5 - centre).abs() < half  # (B, patches, side)
         inside &= within[:, :, :, None] if axis == 0 else within[:, :, None]
     level = torch.rand(batch, patches, 1, 1, device=x.device) * 2 - 1
-    painted = torch.where(inside, level, -torch.inf).amax(
-        1, keepdim=True
-    )  # where they overlap: the brightest
+    levels = torch.where(inside, level, -torch.inf)  # (B, patches, H, W)
+    painted = levels.amax(1, keepdim=True)  # (B, 1, H, W); where rectangles overlap, the brightest
     return torch.where(painted > -torch.inf, painted, x)
 
 
 # ---- building them
+
 
 CONV_WIDTHS = (32, 64, 128)
 """Channels of the convolutional encoders, one stride of 2 each."""
@@ -175,7 +180,7 @@ MEMORY_WIDTHS = (32, 64, 128, 128)
 """One stride more: with few latent pixels the queries alone cannot carry the image past the memory."""
 
 
-def stride(arch: str) -> int:
+def stride(arch: Arch) -> int:
     """What the sides of an image must be a multiple of."""
     return {
         "conv": 2 ** len(CONV_WIDTHS),
@@ -185,7 +190,7 @@ def stride(arch: str) -> int:
 
 
 def build(
-    arch: str, channels: int, size: int, latent: int, *, memory_items: int = 10, pixel_sigma: float = 0.1
+    arch: Arch, channels: int, size: int, latent: int, *, memory_items: int = 10, pixel_sigma: float = 0.1
 ) -> Autoencoder:
     """`linear2`, `linear5`, `conv`, `vae` or `memory` for images of `channels` x `size` x `size`."""
     pixels = channels * size * size

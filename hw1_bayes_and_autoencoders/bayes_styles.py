@@ -21,11 +21,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Annotated
 
 import torch
+from annotated_types import Interval
 from torch import Tensor
 
-from common import command_line, devices, runs
+from common import command_line, devices, flags, runs
 from common.data import avatars
 from common.errors import InputError
 from hw1_bayes_and_autoencoders import style_figures
@@ -36,23 +38,44 @@ STYLE_COUNTS = Path(__file__).with_name("style_counts.toml")
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(flags.Flags):
     """Flags of bayes_styles.py."""
 
     counts: Path = STYLE_COUNTS
     """TOML or JSON file of counts: {attribute: {option: count}}."""
-    alpha: float = 1.0
+    alpha: flags.NonNegative = 1.0
     """Pseudo-count that smoothing adds to every option; 0 is maximum likelihood."""
-    count: int = 10
+    count: Annotated[int, Interval(ge=1, le=100)] = 10
     """Styles to generate with each estimator."""
     ask: tuple[str, ...] = ()
     """Options whose joint probability to print, such as `"long bun" hair_color=red`; others are left open."""
-    size: int = 128
+    size: Annotated[int, Interval(ge=avatars.SIZES.start, lt=avatars.SIZES.stop)] = 128
     """Side of the portraits in pixels."""
-    seed: int = 0
-    """Of the styles and of the people who wear them."""
+    seed: flags.Seed = 0
+    """Seed of the styles and of the people who wear them."""
     outdir: Path = Path("runs")
-    """Parent of the run directories."""
+    """Parent folder of the run directories."""
+
+
+def main(config: Config) -> None:
+    """Estimate, generate, ask, compare."""
+    attributes = read_counts(config.counts)
+    mle, smoothed = StyleModel.fit(attributes), StyleModel.fit(attributes, config.alpha)
+    models = {"MLE": mle, f"α = {config.alpha:g}": smoothed}
+    asked = resolve(attributes, config.ask)
+    device = devices.start("cpu", seed=config.seed)
+    with runs.start("hw1", "bayes-styles", config, device) as run:
+        run.say(style_figures.theta_table(attributes, mle.theta, smoothed.theta))
+        generator = torch.Generator().manual_seed(config.seed)
+        drawn = {name: model.sample(config.count, generator) for name, model in models.items()}
+        for name, styles in drawn.items():
+            run.say(report(name, models[name], styles))
+        if asked:
+            run.say(answer(models, asked))
+        metrics = measure(attributes, mle, smoothed, config.alpha)
+        run.say("\n" + "\n".join(f"{name:40} {value:.6g}" for name, value in metrics.items()))
+        run.log(0, metrics)
+        run.summary(metrics, n=attributes[0].total, figures=save_figures(run, config, models, drawn))
 
 
 # ---- estimates
@@ -186,10 +209,9 @@ def _mean_log_likelihood(attribute: Attribute, alpha: Tensor, left_out: int) -> 
     n = torch.tensor([n for n in attribute.counts if n > 0], dtype=torch.float64)  # (d',), those anyone chose
     alpha = alpha.double()[:, None]  # (M, 1)
     total, d = attribute.total, len(attribute.counts)
-    theta = (n - left_out + alpha) / (total - left_out + alpha * d)
-    return (n / total * theta.nan_to_num(0).log()).sum(
-        -1
-    )  # 0 / 0: the only person, predicted from nobody by MLE
+    theta = (n - left_out + alpha) / (total - left_out + alpha * d)  # (M, d')
+    theta = theta.nan_to_num(0)  # 0 / 0: the only person, predicted from nobody by MLE
+    return (n / total * theta.log()).sum(-1)
 
 
 ALPHAS = torch.logspace(-3, 3, 2001, dtype=torch.float64)
@@ -265,29 +287,6 @@ def answer(models: dict[str, StyleModel], asked: dict[str, int]) -> str:
     words = ", ".join(f"{a.name} = {a.options[asked[a.name]]}" for a in attributes if a.name in asked)
     values = {name: marginal(model, asked) for name, model in models.items()}
     return f"\nP({words})  " + "; ".join(f"{name}: {p} = {float(p):.6g}" for name, p in values.items())
-
-
-def main(config: Config) -> None:
-    """Estimate, generate, ask, compare."""
-    if config.count < 1:
-        raise InputError(f"--count {config.count}: nothing to generate; give 1 or more")
-    attributes = read_counts(config.counts)
-    mle, smoothed = StyleModel.fit(attributes), StyleModel.fit(attributes, config.alpha)
-    models = {"MLE": mle, f"α = {config.alpha:g}": smoothed}
-    asked = resolve(attributes, config.ask)
-    device = devices.start("cpu", seed=config.seed)
-    with runs.start("hw1", "bayes-styles", config, device) as run:
-        run.say(style_figures.theta_table(attributes, mle.theta, smoothed.theta))
-        generator = torch.Generator().manual_seed(config.seed)
-        drawn = {name: model.sample(config.count, generator) for name, model in models.items()}
-        for name, styles in drawn.items():
-            run.say(report(name, models[name], styles))
-        if asked:
-            run.say(answer(models, asked))
-        metrics = measure(attributes, mle, smoothed, config.alpha)
-        run.say("\n" + "\n".join(f"{name:40} {value:.6g}" for name, value in metrics.items()))
-        run.log(0, metrics)
-        run.summary(metrics, n=attributes[0].total, figures=save_figures(run, config, models, drawn))
 
 
 def save_figures(

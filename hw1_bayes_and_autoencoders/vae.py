@@ -1,4 +1,7 @@
-"""Variational autoencoders, one function per equation.  Theory: theory/en/vae.md, eqs. (vae.1)-(vae.14).
+"""Variational autoencoders, one function per equation.  Theory: theory/en/vae.md, eqs. (vae.2)-(vae.10).
+
+The draw of z, eq. (vae.4), and the KL to the prior, eq. (vae.6), stand in common/latent_space.py, since other
+models need them too; encoders and decoders in vae_networks.py; bounds for evaluation in vae_bounds.py.
 
 A VAE, a CVAE (`classes` > 0: the one-hot class enters encoder and decoder) and a beta-VAE are one model; beta
 belongs to the loss, not to the network.  All terms are in nats per image: summed over pixels and latent
@@ -9,7 +12,7 @@ of pixels in [0, 1].
 from __future__ import annotations
 
 import math
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +22,8 @@ from common.errors import InputError
 from common.latent_space import kl_to_standard_normal, reparameterise
 from hw1_bayes_and_autoencoders import vae_networks
 
-LIKELIHOODS = ("bernoulli", "gaussian", "gaussian-learned", "gaussian-optimal")
+Likelihood = Literal["bernoulli", "gaussian", "gaussian-learned", "gaussian-optimal"]
+"""p(x | z) of a pixel: 0 or 1; or Gaussian with a fixed, a learned, or the batch's best sigma."""
 
 
 # ---- equations
@@ -51,7 +55,7 @@ def optimal_variance(pixels: Tensor, mean: Tensor) -> Tensor:  # (B, C, H, W) tw
 def elbo(log_likelihood: Tensor, kl: Tensor) -> Tensor:  # (B,), (B, D) -> (B,)
     """E_q ln p(x | z) - KL(q(z | x) || p(z)) <= ln p(x) by Jensen, eq. (vae.2).
 
-    What is missing to ln p(x) is KL(q(z | x) || p(z | x)), eq. (vae.3); `log_mean_weight` narrows it.
+    What is missing to ln p(x) is KL(q(z | x) || p(z | x)), eq. (vae.3); vae_bounds.py narrows it.
     """
     return log_likelihood - kl.sum(1)
 
@@ -72,54 +76,6 @@ def free_bits(kl: Tensor, floor: float) -> Tensor:  # (B, D) -> ()
     return kl.mean(0).clamp_min(floor).sum()
 
 
-def log_mean_weight(log_weights: Tensor) -> Tensor:  # (K, B) -> (B,)
-    """ln 1/K sum_k w_k, w_k = p(x | z_k) p(z_k) / q(z_k | x), z_k ~ q: the bound of eq. (vae.11).
-
-    K = 1 gives the ELBO; larger K is never lower in expectation and tends to ln p(x), the logarithm of the
-    integral of eq. (vae.1).  Burda, Grosse and Salakhutdinov 2016, "Importance weighted autoencoders".
-    """
-    return log_weights.logsumexp(0) - math.log(len(log_weights))
-
-
-class KLParts(NamedTuple):
-    """The mean KL of an encoder, split by eq. (vae.12), in nats."""
-
-    index_information: float
-    """I(n; z): how well z tells which of the N images it came from; at most ln N."""
-    marginal: float
-    """KL(q(z) || p(z)) of the aggregate posterior q(z) = 1/N sum_n q(z | x_n): what prior samples miss."""
-
-
-def split_kl(mu: Tensor, log_variance: Tensor, draws: int = 1000) -> KLParts:  # (N, D), (N, D)
-    """mean KL = I(n; z) + KL(q(z) || p(z)), eq. (vae.12), with q(z) summed over all N images exactly.
-
-    The expectation over z is a mean over one draw for each of the first `draws` images.  Hoffman and Johnson
-    2016, "ELBO surgery".
-    """
-    z = reparameterise(mu[:draws], log_variance[:draws])  # (M, D)
-    log_q = log_normal(z[:, None], mu, log_variance)  # (M, N): ln q(z_m | x_n)
-    own = log_q[:, : len(z)].diagonal()
-    information = (own - (log_q.logsumexp(1) - math.log(len(mu)))).mean().item()
-    return KLParts(information, kl_to_standard_normal(mu, log_variance).sum(1).mean().item() - information)
-
-
-def linear_vae_dimensions(
-    images: Tensor, variance: float, beta: float = 1.0
-) -> int:  # (N, C, H, W) of [0, 1]
-    """How many latent dimensions a linear VAE would use: eigenvalues of the data's covariance above
-    beta * variance, eq. (vae.13).  All other dimensions collapse to the prior at the optimum.
-
-    Lucas et al. 2019, "Don't blame the ELBO!".
-    """
-    return int((torch.linalg.eigvalsh(images.flatten(1).double().T.cov()) > beta * variance).sum())
-
-
-def log_normal(z: Tensor, mu: Tensor | float, log_variance: Tensor) -> Tensor:  # (..., D) -> (...)
-    """ln N(z; mu, diag exp(log_variance))."""
-    squared = (z - mu).square() * (-log_variance).exp()
-    return -0.5 * (squared + log_variance + math.log(2 * math.pi)).sum(-1)
-
-
 # ---- the model
 
 
@@ -132,7 +88,7 @@ class VAE(nn.Module):
         decoder: nn.Module,
         latent: int,
         classes: int = 0,
-        likelihood: Literal["bernoulli", "gaussian", "gaussian-learned", "gaussian-optimal"] = "bernoulli",
+        likelihood: Likelihood = "bernoulli",
         sigma: float = 0.1,
     ):
         super().__init__()
@@ -147,7 +103,8 @@ class VAE(nn.Module):
 
     def encode(self, x: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """(B, C, H, W), int64 (B,) -> mean and log-variance of q(z | x, y), each (B, D)."""
-        mu, log_variance = self.encoder(x, self.condition(labels, len(x))).float().chunk(2, 1)
+        both = self.encoder(x, self.condition(labels, len(x))).float()  # (B, 2 D)
+        mu, log_variance = both.chunk(2, 1)
         return mu, log_variance.clamp(-20, 10)
 
     def decode(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -189,35 +146,21 @@ class VAE(nn.Module):
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:
         """Terms of the negative ELBO from one draw of z: `reconstruction` (B,) and `kl` (B, D), in nats."""
-        mu, log_variance = self.encode(x, labels)
-        decoded = self.decode(reparameterise(mu, log_variance), labels)
+        mu, log_variance = self.encode(x, labels)  # (B, D) each
+        z = reparameterise(mu, log_variance)  # (B, D), eq. (vae.4)
+        decoded = self.decode(z, labels)  # (B, C, H, W)
         return {
-            "reconstruction": -self.log_likelihood(x, decoded),
-            "kl": kl_to_standard_normal(mu, log_variance),
+            "reconstruction": -self.log_likelihood(x, decoded),  # (B,), eq. (vae.7) or (vae.8)
+            "kl": kl_to_standard_normal(mu, log_variance),  # (B, D), eq. (vae.6)
         }
-
-    def log_weights(self, x: Tensor, labels: Tensor | None, samples: int) -> Tensor:  # -> (samples, B)
-        """ln p(x | z) + ln p(z) - ln q(z | x) for `samples` draws of z per image, eq. (vae.11)."""
-        mu, log_variance = self.encode(x, labels)
-        mu, log_variance = mu.repeat(samples, 1), log_variance.repeat(samples, 1)  # (samples * B, D)
-        z = reparameterise(mu, log_variance)
-        decoded = self.decode(z, None if labels is None else labels.repeat(samples))
-        log_ratio = log_normal(z, 0.0, torch.zeros_like(z)) - log_normal(z, mu, log_variance)
-        return (self.log_likelihood(x.repeat(samples, 1, 1, 1), decoded) + log_ratio).unflatten(
-            0, (samples, -1)
-        )
-
-    def importance_bound(self, x: Tensor, labels: Tensor | None, samples: int, chunk: int = 10) -> Tensor:
-        """The bound of eq. (vae.11) for each image (B,), in memory for `chunk` draws at a time."""
-        sizes = [chunk] * (samples // chunk) + [samples % chunk] * (samples % chunk > 0)
-        return log_mean_weight(torch.cat([self.log_weights(x, labels, size) for size in sizes]))
 
 
 def check_labels(labels: Tensor | None, classes: int, where: str) -> None:
-    """InputError unless every label is one of 0, ..., classes - 1; `where` names the flag or the set."""
-    if classes and labels is None:
+    """InputError unless there are classes and every label is one of 0, ..., classes - 1; `where` names the
+    flag or the set."""
+    if classes == 0 or labels is None:
         raise InputError(f"{where}: no class labels for a conditional model; use a labelled set")
-    if classes and len(labels) and not 0 <= labels.min() <= labels.max() < classes:
+    if len(labels) and not 0 <= labels.min() <= labels.max() < classes:
         wrong = labels[(labels < 0) | (labels >= classes)][0].item()
         raise InputError(
             f"{where}: class {wrong} is outside the model's 0 to {classes - 1}; use one of those"
@@ -225,14 +168,14 @@ def check_labels(labels: Tensor | None, classes: int, where: str) -> None:
 
 
 def build(
-    arch: Literal["mlp", "conv", "residual"],
+    arch: vae_networks.Arch,
     shape: tuple[int, int, int],
     latent: int,
     *,
     classes: int = 0,
-    likelihood: str = "bernoulli",
+    likelihood: Likelihood = "bernoulli",
     sigma: float = 0.1,
 ) -> VAE:
-    """An untrained model for images of `shape` (C, H, W)."""
-    encoder, decoder = vae_networks.build(arch, shape, latent, classes)
+    """An untrained model for images of `shape` (C, H, W).  InputError for sizes that `arch` cannot halve."""
+    encoder, decoder = (network(shape, latent, classes) for network in vae_networks.NETWORKS[arch])
     return VAE(encoder, decoder, latent, classes, likelihood, sigma)

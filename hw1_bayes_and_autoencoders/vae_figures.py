@@ -11,12 +11,37 @@ from torch import Tensor
 from common import figures, latent_space
 from common.data import ImageSet, to_model_range, to_uint8
 from hw1_bayes_and_autoencoders import vae
+from hw1_bayes_and_autoencoders.train_vae import DEAD_NATS
 
 
-def save_samples(path: Path, model: vae.VAE, z: Tensor, labels: Tensor | None, title: str) -> None:
-    """Up to 100 images decoded from z (N, D), ten a row."""
+def save_samples(
+    folder: Path, model: vae.VAE, z: dict[str, Tensor], labels: Tensor | None, titles: dict[str, str]
+) -> None:
+    """Up to 100 images decoded from z (N, D) of each source, ten a row: samples-SOURCE.png."""
     labels = None if labels is None else labels[:100]
-    figures.save_grid(path, to_uint8(model.images(z[:100], labels)), 10, title=title)
+    for source, latent in z.items():
+        images = to_uint8(model.images(latent[:100], labels))
+        figures.save_grid(folder / f"samples-{source}.png", images, 10, title=titles[source])
+
+
+def save_walks(
+    folder: Path,
+    model: vae.VAE,
+    test: ImageSet,
+    x: Tensor,
+    latents: tuple[Tensor, Tensor],
+    title: str,
+) -> None:
+    """What the latents of test images x (N, C, H, W) say: reconstructions, ways between them, and what each
+    dimension carries; `latents` are mean and log-variance of q, (N, D) each."""
+    labels = None if test.labels is None else test.labels[:10]
+    save_reconstructions(folder / "reconstructions.png", model, x[:10], labels, title)
+    save_interpolation(folder, model, test)
+    kl = latent_space.kl_to_standard_normal(*latents).mean(0)  # (D,)
+    save_traversal(folder / "traversal.png", model, x[:1], test.labels[:1] if model.classes else None, kl)
+    save_kl(folder / "kl.png", kl, DEAD_NATS)
+    if model.latent == 2:
+        save_manifold(folder / "manifold.png", model, "The latent plane, at quantiles of the prior")
 
 
 def save_reconstructions(path: Path, model: vae.VAE, x: Tensor, labels: Tensor | None, title: str) -> None:

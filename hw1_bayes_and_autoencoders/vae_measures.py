@@ -5,18 +5,21 @@ Everything is deterministic after `seed_everything`, runs on the CPU in float32 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from common import gaussian_mixture, latent_space
+from common import gaussian_mixture, latent_space, seeds
 from common.data import ImageSet, to_uint8
+from common.errors import InputError
 from common.metrics import extractors
-from hw1_bayes_and_autoencoders import train_vae as training
-from hw1_bayes_and_autoencoders import vae
+from hw1_bayes_and_autoencoders import vae, vae_bounds
+from hw1_bayes_and_autoencoders.train_vae import DEAD_NATS
 
+SOURCES = ("prior", "mixture", "reconstruction")
+"""Where z comes from: N(0, I), a mixture fitted to the latents of training images, or q(z | x) of a test
+image."""
 CHUNK = 500
 """Images that go through a network at once."""
 
@@ -57,14 +60,11 @@ def bounds(
         reconstruction.append(model(x[rows], take(rows))["reconstruction"])
         squared.append(((model.reconstruct(x[rows], take(rows)) - x[rows]) / 2).square().mean((1, 2, 3)))
     for rows in torch.arange(min(importance_images, len(x))).split(100):
-        bound.append(model.importance_bound(x[rows], take(rows), importance_samples))
-    reconstruction, kl, bound = (
-        torch.cat(reconstruction),
-        latent_space.kl_to_standard_normal(*latents),
-        torch.cat(bound),
-    )
-    lower = vae.elbo(-reconstruction, kl)
-    parts = vae.split_kl(*latents)
+        bound.append(vae_bounds.importance_bound(model, x[rows], take(rows), importance_samples))
+    reconstruction, bound = torch.cat(reconstruction), torch.cat(bound)  # (N,), (M,)
+    kl = latent_space.kl_to_standard_normal(*latents)  # (N, D)
+    lower = vae.elbo(-reconstruction, kl)  # (N,)
+    parts = vae_bounds.split_kl(*latents)
     return {
         "eval/negative_elbo_nats": -lower.mean().item(),
         "eval/negative_importance_bound_nats": -bound.mean().item(),
@@ -74,14 +74,9 @@ def bounds(
         "eval/kl_nats": kl.sum(1).mean().item(),
         "eval/index_information_nats": parts.index_information,
         "eval/marginal_kl_nats": parts.marginal,
-        "eval/active_dimensions": int((kl.mean(0) >= training.DEAD_NATS).sum()),
+        "eval/active_dimensions": int((kl.mean(0) >= DEAD_NATS).sum()),
         "eval/mse": torch.cat(squared).mean().item(),
     }
-
-
-def wanted_labels(test: ImageSet, count: int) -> Tensor:
-    """The classes to generate, int64 (count,): those of the test images."""
-    return test.labels[:count]
 
 
 def latents_to_decode(
@@ -106,24 +101,30 @@ def latents_to_decode(
     for label in groups:
         of_class = {split: values[members(sets[split].labels, label)] for split, values in z.items()}
         sizes = sorted({max(1, round(size / len(groups))) for size in components})
+        if sizes[0] >= len(of_class["train"]):
+            of_what = "" if label is None else f" of class {label}"
+            raise InputError(
+                f"--components {' '.join(map(str, components))}: a mixture needs fewer components than the "
+                f"{len(of_class['train'])} training images{of_what}; name a smaller one"
+            )
         mixture, _ = gaussian_mixture.fit_best(of_class["train"], of_class["val"], sizes)
         log_density[members(sets["test"].labels, label)] = mixture.log_density(of_class["test"])
         wanted = members(labels, label)
         drawn["mixture"][wanted] = mixture.sample(len(drawn["mixture"][wanted]))
         total += len(mixture.weights)
-    under_prior = vae.log_normal(z["test"], 0.0, torch.zeros_like(z["test"])).double()
+    under_prior = vae_bounds.log_normal(z["test"], 0.0, torch.zeros_like(z["test"])).double()
     return drawn, {
         "eval/mixture_components": total,
         "eval/mixture_gain_nats": (log_density - under_prior).mean().item(),
     }
 
 
-def extractor_for(test: ImageSet) -> extractors.Extractor | None:
-    """The shipped extractor of this data set; None where there is none for it or for images of this size."""
-    if test.name not in extractors.NAMES or not (extractors.FOLDER / f"{test.name}.safetensors").is_file():
+def extractor_for(data: str, shape: tuple[int, int, int]) -> extractors.Extractor | None:
+    """The shipped extractor of a set, by its name; None where there is none for images of `shape`."""
+    if data not in extractors.NAMES or not (extractors.FOLDER / f"{data}.safetensors").is_file():
         return None
-    extractor = extractors.load_extractor(test.name)
-    return extractor if extractor.shape == test.shape else None
+    extractor = extractors.load_extractor(data)
+    return extractor if extractor.shape == shape else None
 
 
 def distances(
@@ -165,7 +166,8 @@ def distances(
 def conclusions(models: list[dict], distance: str) -> list[str]:
     """What the table supports, in sentences; `distance` is the name of the Fréchet distance.
 
-    Two models are only compared where the difference exceeds two standard errors over seeds.
+    Two models are compared where their means differ by more than two standard errors over seeds; a
+    comparison of single seeds says so.
     """
     lines = []
     for row in models:
@@ -182,22 +184,18 @@ def conclusions(models: list[dict], distance: str) -> list[str]:
     prior, mixture, first = f"{distance}_prior", f"{distance}_mixture", models[0]
     if prior not in first:
         return lines
+    said = {True: "", None: " (a single seed: not yet a finding)"}
     for row in models:
-        if differs(row, prior, row, mixture):
+        if (differ := seeds.differ(row, prior, row, mixture)) is not False:
             lines.append(
                 f"{row['model']}: z from the mixture instead of the prior takes {distance} from "
-                f"{row[prior]:.1f} to {row[mixture]:.1f} with the same weights."
+                f"{row[prior]:.1f} to {row[mixture]:.1f} with the same weights{said[differ]}."
             )
         best = min(prior, mixture, key=row.get)
-        if row is not first and differs(first, prior, row, best):
+        if row is not first and (differ := seeds.differ(first, prior, row, best)) is not False:
             lines.append(
                 f"{row['model']}: z from the {best.removeprefix(distance + '_')} gives "
-                f"{row[best] / first[prior]:.2f} times the {distance} of {first['model']} and the prior."
+                f"{row[best] / first[prior]:.2f} times the {distance} of {first['model']} and the prior"
+                f"{said[differ]}."
             )
     return lines
-
-
-def differs(one: dict, name: str, other: dict, other_name: str) -> bool:
-    """Whether two means over seeds differ by more than two standard errors (a single seed has none)."""
-    error = math.hypot(one[f"{name}_sd"], other[f"{other_name}_sd"]) / one["seeds"] ** 0.5
-    return abs(one[name] - other[other_name]) > 2 * error

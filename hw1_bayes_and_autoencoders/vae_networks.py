@@ -7,6 +7,7 @@ An encoder gives mean and log-variance side by side, (B, 2 D); a decoder gives (
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -14,25 +15,32 @@ from torch import Tensor, nn
 
 from common.errors import InputError
 
+Arch = Literal["mlp", "conv", "residual"]
 HIDDEN = 400
 """Width of `mlp`, as in Kingma and Welling's successors: 784-400-D-400-784."""
 CHANNELS = (32, 64, 128)
-"""Of `conv`, one stride of 2 each."""
+"""Channels of `conv`, one stride of 2 each."""
 WIDTH, PATCH = 64, 4
-"""Of `residual`: channels, and the side of the patch that becomes one cell."""
+"""Channels of `residual`, and the side of the patch that becomes one cell."""
 
 
 class MLPEncoder(nn.Module):
-    def __init__(self, pixels: int, latent: int, classes: int):
+    """One hidden layer; the class is joined to the pixels."""
+
+    def __init__(self, shape: tuple[int, int, int], latent: int, classes: int):
         super().__init__()
-        self.hidden = nn.Linear(pixels + classes, HIDDEN)
+        channels, height, width = shape
+        self.hidden = nn.Linear(channels * height * width + classes, HIDDEN)
         self.head = nn.Linear(HIDDEN, 2 * latent)
 
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        return self.head(F.relu(self.hidden(torch.cat([x.flatten(1), condition], 1))))
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:  # (B, C, H, W), (B, K) -> (B, 2 D)
+        x = torch.cat([x.flatten(1), condition], 1)  # (B, C H W + K)
+        return self.head(F.relu(self.hidden(x)))
 
 
 class MLPDecoder(nn.Module):
+    """One hidden layer; the class is joined to z."""
+
     def __init__(self, shape: tuple[int, int, int], latent: int, classes: int):
         super().__init__()
         self.shape = shape
@@ -40,8 +48,9 @@ class MLPDecoder(nn.Module):
         self.hidden = nn.Linear(latent + classes, HIDDEN)
         self.head = nn.Linear(HIDDEN, channels * height * width)
 
-    def forward(self, z: Tensor, condition: Tensor) -> Tensor:
-        return self.head(F.relu(self.hidden(torch.cat([z, condition], 1)))).unflatten(1, self.shape)
+    def forward(self, z: Tensor, condition: Tensor) -> Tensor:  # (B, D), (B, K) -> (B, C, H, W)
+        pixels = self.head(F.relu(self.hidden(torch.cat([z, condition], 1))))  # (B, C H W)
+        return pixels.unflatten(1, self.shape)
 
 
 class ConvEncoder(nn.Module):
@@ -56,11 +65,11 @@ class ConvEncoder(nn.Module):
         height, width = halved(shape)[-1]
         self.head = nn.Linear(CHANNELS[-1] * height * width, 2 * latent)
 
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        x = torch.cat([x, planes(condition, x)], 1) if condition.shape[1] else x
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:  # (B, C, H, W), (B, K) -> (B, 2 D)
+        x = torch.cat([x, planes(condition, x)], 1) if condition.shape[1] else x  # (B, C + K, H, W)
         for convolution in self.convolutions:  # 28 -> 14 -> 7 -> 3
             x = F.relu(convolution(x))
-        return self.head(x.flatten(1))
+        return self.head(x.flatten(1))  # of (B, 128, H / 8, W / 8)
 
 
 class ConvDecoder(nn.Module):
@@ -77,9 +86,9 @@ class ConvDecoder(nn.Module):
             for (a, b), (h, w) in zip(pairwise(widths), sides[1:])
         )
 
-    def forward(self, z: Tensor, condition: Tensor) -> Tensor:
-        x = self.expand(torch.cat([z, condition], 1)).unflatten(1, self.start)
-        for convolution in self.convolutions:
+    def forward(self, z: Tensor, condition: Tensor) -> Tensor:  # (B, D), (B, K) -> (B, C, H, W)
+        x = self.expand(torch.cat([z, condition], 1)).unflatten(1, self.start)  # (B, 128, H / 8, W / 8)
+        for convolution in self.convolutions:  # 3 -> 7 -> 14 -> 28
             x = convolution(F.relu(x))
         return x
 
@@ -96,7 +105,7 @@ class Residual(nn.Module):
         nn.init.zeros_(self.second.weight)
         nn.init.zeros_(self.second.bias)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:  # of one shape
         return x + self.second(F.silu(self.first(F.silu(x))))
 
 
@@ -110,10 +119,11 @@ class ResidualEncoder(nn.Module):
         self.blocks = nn.Sequential(*(Residual(WIDTH) for _ in range(blocks)))
         self.head = nn.Linear(WIDTH * cells(shape)[0] * cells(shape)[1], 2 * latent)
 
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        x = self.patches(x)
-        x = torch.cat([x, planes(condition, x)], 1) if condition.shape[1] else x
-        return self.head(F.silu(self.blocks(self.stem(x))).flatten(1))
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:  # (B, C, H, W), (B, K) -> (B, 2 D)
+        x = self.patches(x)  # (B, 16 C, H / 4, W / 4)
+        x = torch.cat([x, planes(condition, x)], 1) if condition.shape[1] else x  # (B, 16 C + K, ...)
+        x = self.blocks(self.stem(x))  # (B, 64, H / 4, W / 4)
+        return self.head(F.silu(x).flatten(1))
 
 
 class ResidualDecoder(nn.Module):
@@ -127,9 +137,10 @@ class ResidualDecoder(nn.Module):
         self.head = nn.Conv2d(WIDTH, shape[0] * PATCH**2, 3, padding=1)
         self.patches = nn.PixelShuffle(PATCH)
 
-    def forward(self, z: Tensor, condition: Tensor) -> Tensor:
-        x = self.expand(torch.cat([z, condition], 1)).unflatten(1, self.start)
-        return self.patches(self.head(F.silu(self.blocks(x))))
+    def forward(self, z: Tensor, condition: Tensor) -> Tensor:  # (B, D), (B, K) -> (B, C, H, W)
+        x = self.expand(torch.cat([z, condition], 1)).unflatten(1, self.start)  # (B, 64, H / 4, W / 4)
+        x = self.head(F.silu(self.blocks(x)))  # (B, 16 C, H / 4, W / 4)
+        return self.patches(x)
 
 
 def planes(condition: Tensor, x: Tensor) -> Tensor:  # (B, K), (B, C, H, W) -> (B, K, H, W)
@@ -139,25 +150,23 @@ def planes(condition: Tensor, x: Tensor) -> Tensor:  # (B, K), (B, C, H, W) -> (
 
 def halved(shape: tuple[int, int, int]) -> list[tuple[int, int]]:
     """Sizes (H, W) before, between and after the strides of `conv`."""
-    return [(shape[1] >> level, shape[2] >> level) for level in range(len(CHANNELS) + 1)]
+    _, height, width = shape
+    if min(height, width) < 8:
+        raise InputError(f"--arch conv: images of {height}x{width} are halved three times; use 8x8 or more")
+    return [(height >> level, width >> level) for level in range(len(CHANNELS) + 1)]
 
 
 def cells(shape: tuple[int, int, int]) -> tuple[int, int]:
     """Size of the map of `residual`."""
-    return shape[1] // PATCH, shape[2] // PATCH
-
-
-def build(arch: str, shape: tuple[int, int, int], latent: int, classes: int) -> tuple[nn.Module, nn.Module]:
-    """Encoder and decoder for images (C, H, W).  InputError for sizes the architecture cannot halve."""
-    channels, height, width = shape
-    if arch == "mlp":
-        return MLPEncoder(channels * height * width, latent, classes), MLPDecoder(shape, latent, classes)
-    if arch == "conv":
-        if min(height, width) < 8:
-            raise InputError(
-                f"--arch conv: images of {height}x{width} are halved three times; use 8x8 or more"
-            )
-        return ConvEncoder(shape, latent, classes), ConvDecoder(shape, latent, classes)
+    _, height, width = shape
     if height % PATCH or width % PATCH:
         raise InputError(f"--arch residual: {height}x{width} has no whole 4x4 patches; use multiples of 4")
-    return ResidualEncoder(shape, latent, classes), ResidualDecoder(shape, latent, classes)
+    return height // PATCH, width // PATCH
+
+
+NETWORKS: dict[Arch, tuple[type[nn.Module], type[nn.Module]]] = {
+    "mlp": (MLPEncoder, MLPDecoder),
+    "conv": (ConvEncoder, ConvDecoder),
+    "residual": (ResidualEncoder, ResidualDecoder),
+}
+"""Encoder and decoder of each architecture, made from (C, H, W), D and K."""

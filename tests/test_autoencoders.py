@@ -4,6 +4,7 @@ runs them."""
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
@@ -103,7 +104,7 @@ def test_scores_find_what_they_are_made_for():
 
 def test_one_class_of_a_labelled_set():
     part = lambda name: anomaly_data.load("digits", name, size=32, color=False, normal_class=7, data_dir=None)
-    train, val, anomalies, test = (part(name) for name in anomaly_data.PARTS)
+    train, val, anomalies, test = (part(name) for name in get_args(anomaly_data.Part))
     assert train.shape == (1, 32, 32) and (train.labels == 0).all() and (val.labels == 0).all()
     assert (anomalies.labels == 1).all() and 0 < (test.labels == 0).sum() < (test.labels == 1).sum()
     assert (train.images[:, :, :2] == 0).all()  # the frame around 28 pixels
@@ -112,8 +113,11 @@ def test_one_class_of_a_labelled_set():
 @pytest.mark.parametrize(
     "flags, message",
     [
-        (["--latent", "0"], "--latent 0: must be above 0"),
-        (["--arch", "memory", "--memory-items", "1"], "use 2 or more"),
+        (["--latent", "0"], "--latent 0: must be greater than or equal to 1"),
+        (["--memory-items", "1"], "--memory-items 1: must be greater than or equal to 2"),
+        (["--patches", "100000"], "--patches 100000: must be less than"),
+        (["--normal-class", "3"], "--normal-class 3: wells has no classes"),
+        (["--data", "digits", "--color"], "--color: the images of digits are grey"),
         (["--arch", "conv", "--size", "30"], "--size 30: --arch conv needs a multiple of 8"),
         (["--data", "digits", "--normal-class", "10"], "digits has classes 0 to 9"),
         (["--data", "digits", "--size", "16"], "--size 16"),
@@ -133,7 +137,7 @@ def test_a_mistake_is_one_line(flags, message, capsys):
 def test_a_batch_larger_than_the_set_is_refused(tmp_path):
     write_layout(tmp_path / "moulds", {"train": 20, "proliv": 4, "test": 4})
     config = training.Config(data=str(tmp_path / "moulds"), batch_size=64, outdir=tmp_path, device="cpu")
-    with pytest.raises(InputError, match=r"--batch-size 64: only \d+ training images"):
+    with pytest.raises(InputError, match=r"--batch-size 64: the train split of moulds has only \d+"):
         training.main(config)
 
 

@@ -1,7 +1,9 @@
 """VAE: every equation against torch.distributions, a closed form or Monte Carlo; models; mistakes."""
 
 import math
+import shlex
 from itertools import pairwise
+from typing import get_args
 
 import pytest
 import torch
@@ -15,10 +17,10 @@ from torch.distributions import (
     kl_divergence,
 )
 
-from common import gaussian_mixture, latent_space
+from common import command_line, figures, gaussian_mixture, latent_space
 from common.data import digits
 from common.errors import InputError
-from hw1_bayes_and_autoencoders import train_vae, vae
+from hw1_bayes_and_autoencoders import train_vae, vae, vae_bounds
 
 
 @pytest.fixture(autouse=True)
@@ -117,7 +119,7 @@ def linear_gaussian(scale):
 def test_with_the_true_posterior_every_bound_is_log_p():
     model, x = linear_gaussian(scale=1.0)
     for samples in (1, 7):
-        bound = model.importance_bound(x, None, samples, chunk=3)
+        bound = vae_bounds.importance_bound(model, x, None, samples, chunk=3)
         assert (bound - model.log_marginal(x)).abs().max() < 1e-11
     mu, log_variance = model.encode(x)
     likelihood = torch.stack(
@@ -132,9 +134,11 @@ def test_with_the_true_posterior_every_bound_is_log_p():
 
 def test_the_importance_bound_grows_with_k_and_tends_to_log_p():
     model, x = linear_gaussian(scale=1.6)
-    weights = model.log_weights(x, None, 64_000)  # (K, B)
+    weights = vae_bounds.log_weights(model, x, None, 64_000)  # (K, B)
     means = [
-        vae.log_mean_weight(weights.reshape(size, -1, len(x)).flatten(1)).unflatten(0, (-1, len(x))).mean(0)
+        vae_bounds.log_mean_weight(weights.reshape(size, -1, len(x)).flatten(1))
+        .unflatten(0, (-1, len(x)))
+        .mean(0)
         for size in (1, 4, 16, 256, 64_000)
     ]
     assert all((after > before).all() for before, after in pairwise(means[:4]))
@@ -144,13 +148,13 @@ def test_the_importance_bound_grows_with_k_and_tends_to_log_p():
 def test_the_kl_splits_into_information_and_the_marginal():
     mu = torch.tensor([[-8.0], [8.0]]).repeat(500, 1)  # two clusters far apart, 1000 images
     log_variance = torch.full_like(mu, math.log(1e-4))
-    parts = vae.split_kl(mu, log_variance)
+    parts = vae_bounds.split_kl(mu, log_variance)
     total = latent_space.kl_to_standard_normal(mu, log_variance).sum(1).mean().item()
     assert parts.index_information == pytest.approx(math.log(2), abs=1e-3)  # only the cluster can be told
     assert parts.index_information + parts.marginal == pytest.approx(total, rel=1e-6)
-    same = vae.split_kl(torch.zeros(100, 2), torch.zeros(100, 2))
+    same = vae_bounds.split_kl(torch.zeros(100, 2), torch.zeros(100, 2))
     assert same == pytest.approx((0, 0), abs=1e-5)
-    apart = vae.split_kl(torch.arange(50.0)[:, None] * 100, torch.zeros(50, 1))
+    apart = vae_bounds.split_kl(torch.arange(50.0)[:, None] * 100, torch.zeros(50, 1))
     assert apart.index_information == pytest.approx(math.log(50), abs=1e-4)  # the most it can be
 
 
@@ -159,8 +163,8 @@ def test_a_linear_vae_keeps_the_directions_above_the_noise():
     scales = torch.tensor([3.0, 1.5, 0.8, 0.3, 0.2, 0.1], dtype=torch.float64)
     x = torch.randn(5000, 6, dtype=torch.float64) * scales
     covariance = x.T.cov()
-    assert vae.linear_vae_dimensions(x.reshape(5000, 1, 2, 3), 0.5) == 3
-    assert vae.linear_vae_dimensions(x.reshape(5000, 1, 2, 3), 0.5, beta=2.0) == 2
+    assert vae_bounds.linear_vae_dimensions(x.reshape(5000, 1, 2, 3), 0.5) == 3
+    assert vae_bounds.linear_vae_dimensions(x.reshape(5000, 1, 2, 3), 0.5, beta=2.0) == 2
     weight = (0.1 * torch.randn(6, 5, dtype=torch.float64)).requires_grad_()
     optimizer = torch.optim.Adam([weight], lr=0.05)
     for _ in range(600):
@@ -258,7 +262,7 @@ def test_more_components_than_clusters_stay_gaussians():
     ],
 )
 @pytest.mark.parametrize("classes", [0, 4])
-@pytest.mark.parametrize("likelihood", vae.LIKELIHOODS)
+@pytest.mark.parametrize("likelihood", get_args(vae.Likelihood))
 def test_shapes_and_gradients(arch, shape, classes, likelihood):
     model = vae.build(arch, shape, 6, classes=classes, likelihood=likelihood)
     x, labels = 2 * torch.rand(3, *shape) - 1, torch.tensor([0, 3, 1]) if classes else None
@@ -330,15 +334,29 @@ def test_a_conditional_model_needs_labels():
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"latent": 0}, "--latent 0: must be above 0"),
-        ({"beta": -1.0}, "--beta -1.0: must not be negative"),
-        ({"ema": 1.0}, "--ema 1.0"),
-        ({"binarise": True, "likelihood": "gaussian"}, "--binarise: .* bernoulli"),
+        ("--latent 0", "--latent 0: must be greater than or equal to 1"),
+        ("--beta -1", "--beta -1.0: must be greater than or equal to 0"),
+        ("--ema 1", "--ema 1.0: must be less than 1"),
+        ("--warmup-epochs nan", "--warmup-epochs nan: must be a finite number"),
+        ("--latent 100000000", "--latent 100000000: must be less than"),
+        ("--size 0", "--size 0: must be greater than or equal to 1"),
+        ("--data ''", "--data : name an image set"),
+        ("--sigma 0", "--sigma 0.0: must be greater"),
+        ("--binarise --likelihood gaussian", "--binarise: .* bernoulli"),
+        ("--size 5", "--data digits: cannot draw .* images of 5 pixels"),
     ],
 )
 def test_flags_no_run_can_have(flags, message):
     with pytest.raises(InputError, match=message):
-        train_vae.check(train_vae.Config(**flags))
+        train_vae.main(command_line.parse(train_vae.Config, ["--device", "cpu", *shlex.split(flags)]))
+
+
+def test_images_without_classes_do_not_train_a_cvae(tmp_path):
+    for number in range(3):
+        figures.save_png(tmp_path / "train" / f"{number}.png", torch.zeros(3, 8, 8, dtype=torch.uint8))
+    config = train_vae.Config(data=str(tmp_path), conditional=True, size=8, outdir=tmp_path, device="cpu")
+    with pytest.raises(InputError, match="--conditional: no class labels"):
+        train_vae.main(config)
 
 
 @pytest.mark.parametrize(("arch", "shape"), [("conv", (1, 7, 28)), ("residual", (1, 28, 30))])

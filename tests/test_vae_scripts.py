@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from common import checkpoints
-from hw1_bayes_and_autoencoders import eval_vae
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "hw1_bayes_and_autoencoders"
 FLAGS = ["--batch-size", "500", "--device", "cpu", "--checkpoint-seconds", "0"]
@@ -112,9 +111,3 @@ def test_a_wrong_class_stops_the_evaluation_with_one_line(runs_dir, tmp_path):
     errors = [line for line in output.splitlines() if line.startswith("error: ")]
     assert errors == ["error: --classes: class 12 is outside the model's 0 to 9; use one of those"]
     assert "Traceback" not in output
-
-
-def test_runs_alike_but_for_the_seed_are_one_row():
-    rows = [{"model": "a", "seed": seed, "run": "r", "x": value} for seed, value in ((0, 1.0), (1, 3.0))]
-    (merged,) = eval_vae.averaged(rows)
-    assert merged["x"] == 2.0 and merged["x_sd"] == pytest.approx(2**0.5) and merged["seeds"] == 2
