@@ -233,6 +233,39 @@ def test_the_wavefront_draws_from_the_distribution_whose_likelihood_it_reports(b
     assert ((n - count * p).abs() <= 5 * (count * p).sqrt() + 5).all()  # + 5: images expected about once
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_without_any_observation_all_colours_together_weigh_as_much_as_one(channels):
+    """The root of the chain: at a place and among neighbours never seen, beta being huge."""
+    train = torch.full((4, channels, 1, 1), 128, dtype=torch.uint8)
+    asked = torch.full((1, channels, 1, 1), 9, dtype=torch.uint8)  # of a coarse colour that never was
+    model = PixelChain.fit(train, bits=4, beta=1e12)
+    coarse = 2 ** (-4 * channels)  # one observation, shared by all coarse colours, then by the exact ones
+    assert float(model.log2_probability(asked).exp2()) == pytest.approx(coarse / 5 * coarse, rel=1e-6)
+
+
+def test_samples_of_one_pixel_have_the_probabilities_of_the_root():
+    """Every length of context falls back on the shorter one with a weight that matters."""
+    train = torch.tensor([10, 10, 10, 200, 201], dtype=torch.uint8).view(5, 1, 1, 1)
+    model, count = PixelChain.fit(train, bits=4, alpha=0.02, beta=2.0), 100_000
+    every = torch.arange(256, dtype=torch.uint8).view(256, 1, 1, 1)
+    p = model.log2_probability(every).flatten().exp2()
+    share = torch.bincount(model.sample(count, generator(6)).flatten().long(), minlength=256) / count
+    assert ((share - p).abs() <= 5 * (p * (1 - p) / count).sqrt()).all()  # 256 values: chance 1.5e-4
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_one_pseudo_observation_is_one_over_all_options(channels):
+    config = bayes_pixels.Config(alpha=3.0)
+    models = bayes_pixels.fit_models(blocks(7, channels), config)
+    assert models["channels_smoothed"].alpha == 3.0
+    for name, model in models.items():
+        if name.endswith("one_pseudo_observation"):
+            assert model.alpha * model.options == 1
+            assert model.weight_of_data == 7 / 8
+    assert ("colors_one_pseudo_observation" in models) == (channels == 3)
+    assert models["channels_one_pseudo_observation"].options == 256
+
+
 def test_tossing_follows_the_weights():
     ones = torch.ones(20_000, dtype=torch.int64)
     share = toss(3 * ones, 1.0, ones, 0 * ones, generator()).double().mean()

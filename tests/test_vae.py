@@ -2,6 +2,7 @@
 
 import math
 import shlex
+import types
 from itertools import pairwise
 from typing import get_args
 
@@ -20,7 +21,7 @@ from torch.distributions import (
 from common import command_line, figures, gaussian_mixture, latent_space
 from common.data import digits
 from common.errors import InputError
-from hw1_bayes_and_autoencoders import train_vae, vae, vae_bounds
+from hw1_bayes_and_autoencoders import train_vae, vae, vae_bounds, vae_measures
 
 
 @pytest.fixture(autouse=True)
@@ -246,6 +247,50 @@ def test_more_components_than_clusters_stay_gaussians():
     z = torch.cat([torch.zeros(50, 3), torch.ones(50, 3)]) + 1e-4 * torch.randn(100, 3)
     fitted = gaussian_mixture.fit(z, 20)
     assert torch.linalg.eigvalsh(fitted.covariances).min() > 0 and fitted.log_density(z).isfinite().all()
+
+
+def clusters(count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Means and log-variances of q for images in ten far clusters."""
+    centres = 10 * torch.randn(10, 2, generator=torch.Generator().manual_seed(7))
+    mu = centres[torch.arange(count) % 10] + 0.01 * torch.randn(count, 2)
+    return mu, torch.full_like(mu, -12.0)
+
+
+def test_the_size_of_the_mixture_is_chosen_on_validation_latents():
+    """Training and test latents fall into ten clusters, validation latents into none."""
+    broad = 8 * torch.randn(300, 2), torch.zeros(300, 2)
+    latents = {"train": clusters(300), "val": broad, "test": clusters(300)}
+    sets = {split: types.SimpleNamespace(labels=None) for split in latents}
+    model = types.SimpleNamespace(latent=2, classes=0)
+    _, numbers = vae_measures.latents_to_decode(model, latents, sets, None, 5, (1, 10))
+    assert numbers["eval/mixture_components"] == 1
+    _, numbers = vae_measures.latents_to_decode(
+        model, latents | {"val": clusters(300)}, sets, None, 5, (1, 10)
+    )
+    assert numbers["eval/mixture_components"] == 10
+
+
+def test_more_components_than_images_are_one_line():
+    latents = dict.fromkeys(("train", "val", "test"), clusters(20))
+    sets = {split: types.SimpleNamespace(labels=None) for split in latents}
+    model = types.SimpleNamespace(latent=2, classes=0)
+    with pytest.raises(
+        InputError, match=r"--components 20 50: .* fewer components than the 20 training images"
+    ):
+        vae_measures.latents_to_decode(model, latents, sets, None, 5, (20, 50))
+
+
+def test_a_comparison_of_single_seeds_says_so():
+    row = {
+        "model": "vae", "seeds": 1, "latent_dimensions": 2, "eval/active_dimensions": 2, "fd_prior": 9.0,
+        "fd_mixture": 3.0, "eval/posterior_gap_nats": 1.0, "eval/marginal_kl_nats": 1.0,
+        "eval/mixture_gain_nats": 1.0,
+    }  # fmt: skip
+    assert vae_measures.conclusions([row], "fd")[-1].endswith("(a single seed: not yet a finding).")
+    several = row | {"seeds": 3, "fd_prior_sd": 0.1, "fd_mixture_sd": 0.1}
+    assert vae_measures.conclusions([several], "fd")[-1].endswith("from 9.0 to 3.0 with the same weights.")
+    scattered = several | {"fd_prior_sd": 9.0}
+    assert not any("from 9.0" in line for line in vae_measures.conclusions([scattered], "fd"))
 
 
 # ---- models

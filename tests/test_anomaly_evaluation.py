@@ -1,0 +1,153 @@
+"""Homework 1: which side is anomalous, which sign is bright, which images choose what."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from common import data, runs
+from common.data import ImageSet
+from common.data.wells_layout import write_layout
+from common.metrics import detection
+from hw1_bayes_and_autoencoders import anomaly_data, anomaly_scores, autoencoders, eval_autoencoder
+from hw1_bayes_and_autoencoders import train_autoencoder as training
+
+COUNTS = {"train": 60, "val": 40, "anomalies": 30, "test": 50}
+
+
+class Grey(autoencoders.Autoencoder):
+    """Reconstructs every image as middle grey."""
+
+    def __init__(self):
+        super().__init__(nn.Identity(), nn.Identity())
+
+    def reconstruct(self, x):
+        return torch.zeros_like(x)
+
+
+def grey_sets(spot: float, noise: dict[str, float] | None = None) -> dict[str, ImageSet]:
+    """Noisy grey images; anomalies, and every fifth test image, have a spot of that many grey levels."""
+    generator, sets = torch.Generator().manual_seed(0), {}
+    for part, count in COUNTS.items():
+        anomalous = (
+            torch.arange(count) % 5 == 0 if part == "test" else torch.full((count,), part == "anomalies")
+        )
+        deviation = (noise or {}).get(part, 8.0)
+        images = 127.5 + deviation * torch.randn(count, 1, 28, 28, generator=generator)
+        images[anomalous, :, 5:12, 9:16] += spot
+        images = images.round().clamp(0, 255).to(torch.uint8)
+        sets[part] = ImageSet(images, name="grey", split=part, source="drawn", labels=anomalous.long())
+    return sets
+
+
+@pytest.fixture
+def evaluate(monkeypatch, tmp_path):
+    """Evaluate the grey model on sets: summary of the evaluation, and its scores."""
+
+    def run(sets: dict[str, ImageSet], **flags) -> tuple[dict, dict[str, eval_autoencoder.Scored]]:
+        monkeypatch.setattr(training, "load_part", lambda config, part: sets[part])
+        monkeypatch.setattr(training, "load_best", lambda config, run_dir: Grey())
+        monkeypatch.setattr(eval_autoencoder, "training_config", lambda run_dir, config: training.Config())
+        config = eval_autoencoder.Config(run_dirs=(Path("trained"),), outdir=tmp_path, **flags)
+        scored = eval_autoencoder.score_run(Path("trained"), "grey", config)
+        folder = eval_autoencoder.main(config)
+        return runs.read_json(folder / "summary.json"), {one.score: one for one in scored}
+
+    return run
+
+
+def test_spots_are_the_anomalous_side_on_test_and_validation_images(evaluate):
+    summary, scored = evaluate(grey_sets(spot=12))
+    normal, anomalous = scored["bright"].test_parts
+    assert (len(normal), len(anomalous)) == (40, 10)
+    assert anomalous.min() > normal.max()
+    assert scored["bright"].validation_auc == 1
+    assert summary["metrics"]["test/auc"] == summary["metrics"]["test/tpr"] == 1
+    assert summary["metrics"]["test/tnr"] > 0.9
+
+
+def test_the_bright_score_looks_for_what_is_brighter_than_its_reconstruction(evaluate):
+    _, scored = evaluate(grey_sets(spot=-12))
+    for name in ("bright", "weighted-bright"):
+        assert detection.roc_auc(*scored[name].test_parts) < 0.5
+    assert detection.roc_auc(*scored["patch"].test_parts) > 0.9  # the squared error does not ask for the sign
+
+
+def test_a_residual_is_the_image_minus_its_reconstruction():
+    white = ImageSet(torch.full((1, 1, 4, 4), 255, dtype=torch.uint8), name="w", split="test", source="drawn")
+    assert torch.equal(anomaly_scores.residuals(Grey(), white), torch.full((1, 1, 4, 4), 0.5))
+
+
+def test_what_is_usual_at_a_pixel_is_measured_on_training_images(evaluate):
+    """The images that choose the threshold, or are tested, must not set the scale as well."""
+    summary, scored = evaluate(grey_sets(spot=12, noise={"train": 16.0}))
+    sets = grey_sets(spot=12, noise={"train": 16.0})
+    usual = anomaly_scores.usual_error(anomaly_scores.residuals(Grey(), sets["train"]))
+    for part in ("val", "anomalies", "test"):
+        residual = anomaly_scores.residuals(Grey(), sets[part])
+        expected = anomaly_scores.score("weighted", residual, usual, 3)
+        assert torch.equal(getattr(scored["weighted"], part), expected)
+    assert summary["rows"][0]["seeds"] == 1
+
+
+def test_known_anomalies_of_a_labelled_set_are_no_test_images(monkeypatch):
+    """Each split of the set below has its own grey level."""
+    level = {"train": 10, "val": 20, "test": 30}
+
+    def labelled(name, split, **more):
+        images = torch.full((20, 1, 28, 28), level[split], dtype=torch.uint8)
+        names = ("zero", "one")
+        return ImageSet(
+            images, name=name, split=split, source="drawn", labels=torch.arange(20) % 2, class_names=names
+        )
+
+    monkeypatch.setattr(data, "load", labelled)
+    part = lambda name: anomaly_data.load("digits", name, size=28, color=False, normal_class=0, data_dir=None)
+    assert part("anomalies").images.unique().tolist() == [level["val"]]
+    assert part("anomalies").labels.unique().tolist() == [1]
+    assert part("train").images.unique().tolist() == [level["train"]]
+    assert part("val").images.unique().tolist() == [level["val"]]
+    assert part("test").images.unique().tolist() == [level["test"]]
+
+
+# ---- which runs are one row
+
+
+def test_runs_that_differ_in_more_than_the_seed_are_told_apart():
+    base = training.Config(arch="conv")
+    configs = [base, replace(base, seed=1), replace(base, latent=8), training.Config()]
+    names = eval_autoencoder.detector_names({Path(str(i)): config for i, config in enumerate(configs)})
+    assert list(names.values()) == ["conv (latent 32)", "conv (latent 32)", "conv (latent 8)", "linear2"]
+
+
+# ---- training
+
+
+@pytest.mark.parametrize("arch", ["linear2", "conv", "vae", "memory"])
+def test_the_network_reads_the_corrupted_image_and_is_to_give_the_clean_one(arch):
+    torch.manual_seed(0)
+    model = autoencoders.build(arch, 1, 32, 8, pixel_sigma=1e-3).eval()
+    x, corrupted = (torch.rand(3, 1, 32, 32) * 2 - 1 for _ in range(2))
+    if arch == "vae":  # without the randomness of z
+        with torch.no_grad():
+            model.encoder[-1].weight[8:], model.encoder[-1].bias[8:] = 0, -60
+    expected = autoencoders.squared_error(x, model.reconstruct(corrupted)).mean((1, 2))
+    assert (model(x, corrupted)["mse"] - expected).abs().max() < 1e-6
+
+
+def test_denoising_is_trained_towards_the_clean_image(monkeypatch, tmp_path):
+    """The corrupted images are negatives here: a network that learns the clean ones turns them again."""
+    write_layout(tmp_path / "moulds", {"train": 120, "proliv": 4, "test": 4})
+    monkeypatch.setattr(autoencoders, "with_patches", lambda x, patches: -x)
+    config = training.Config(
+        data=str(tmp_path / "moulds"), patches=1, epochs=4, batch_size=10, outdir=tmp_path, device="cpu"
+    )
+    folder = training.main(config)
+    model = training.load_best(config, folder)
+    x = training.load_part(config, "val").images.float() / 127.5 - 1
+    with torch.inference_mode():
+        output = model.reconstruct(-x)
+    assert (output - x).square().mean() < 0.5 * (output + x).square().mean()
+    assert folder.name == "0001-linear2-denoising-moulds"
