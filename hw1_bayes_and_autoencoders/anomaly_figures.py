@@ -35,7 +35,7 @@ def save_roc(
         ylabel="true-positive rate (TPR)",
         aspect="equal",
     )
-    axes.legend(frameon=False, fontsize=7, loc="lower right")
+    axes.legend(frameon=False, fontsize=8, loc="lower right")
     figures.save_figure(figure, path)
 
 
@@ -110,7 +110,8 @@ def save_memory(path: Path, model: MemoryAutoencoder, images: ImageSet, count: i
     )
     axes.scatter(*items.T, s=90, marker="*", color="black")
     for number, position in enumerate(items.tolist()):
-        axes.annotate(f" {number}: {share[number]:.0%}", position, fontsize=8)
+        text = f"{number}: {share[number]:.0%}"
+        axes.annotate(text, position, xytext=(8, 4), textcoords="offset points", fontsize=9)
     axes.set(
         title=f"{int((share > 0.01).sum())} of {len(items)} memory items serve more than 1 % of the queries",
         xlabel="first principal axis of the queries",
@@ -144,6 +145,10 @@ def save_rules(path: Path, rows: Sequence[dict]) -> None:
         )
     for rule, marker in markers.items():
         axes.plot([], [], marker, color="grey", label=rule)
-    axes.set(title="The rule sets the balance of misses and false alarms", xlabel="TNR", ylabel="TPR")
+    axes.set(
+        title="The rule sets the balance of misses and false alarms",
+        xlabel="TNR: share of normal images that pass",
+        ylabel="TPR: share of anomalies found",
+    )
     axes.legend(frameon=False, fontsize=8, loc="lower left")
     figures.save_figure(figure, path)

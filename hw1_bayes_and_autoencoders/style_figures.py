@@ -81,7 +81,7 @@ def save_leave_one_out(
     best = int(left_out.argmax())
     point, text = (alphas[best], left_out[best]), f"best: α = {alphas[best]:.2f}, {left_out[best]:.3f} nats"
     axis.plot(*point, "o", color=figures.COLORS[1], markersize=5)
-    axis.annotate(text, point, xytext=(6, 8), textcoords="offset points", fontsize=8)
+    axis.annotate(text, point, xytext=(0, -20), textcoords="offset points", ha="center", fontsize=8)
     if alpha > 0:
         axis.axvline(alpha, color=figures.COLORS[2], linewidth=1, label=f"--alpha {alpha:g}")
     axis.set(xlabel="pseudo-count α (maximum likelihood: α = 0)", ylabel="log-likelihood, nats per person")

@@ -71,6 +71,11 @@ class Config(flags.TrainingFlags):
         """What tables call this detector."""
         return f"{self.arch}-denoising" if self.patches else self.arch
 
+    @property
+    def run_name(self) -> str:
+        """Name of the run directory, after its number."""
+        return f"{self.detector}-{Path(self.data).name}"
+
 
 def main(config: Config) -> Path:
     device = devices.start(config.device, precision=config.precision, seed=config.seed)
@@ -82,9 +87,8 @@ def main(config: Config) -> Path:
     val_batches = Batches(val, 256, device.torch, shuffle=False)
     averages, steps = runs.Averages(), config.epochs * len(batches)
 
-    name = f"{config.detector}-{Path(config.data).name}"
     parts = {"model": model, "optimizer": optimizer, "batches": batches, "averages": averages}
-    with resumable.start("hw1", name, config, device, **parts) as (run, saver, done):
+    with resumable.start("hw1", config.run_name, config, device, **parts) as (run, saver, done):
         for step, batch in zip(run.progress(done + 1, steps), batches.forever()):
             x = batch.images
             with device.autocast():

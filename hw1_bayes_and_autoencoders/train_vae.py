@@ -83,6 +83,11 @@ class Config(flags.TrainingFlags):
         kind = ("c" if self.conditional else "") + "vae"
         return f"beta{self.beta:g}-{kind}-{self.arch}" if self.beta != 1 else f"{kind}-{self.arch}"
 
+    @property
+    def run_name(self) -> str:
+        """Name of the run directory, after its number."""
+        return f"{self.model_name}-{Path(self.data).name}"
+
 
 def main(config: Config) -> Path:
     check(config)
@@ -97,9 +102,8 @@ def main(config: Config) -> Path:
     averages, dead = runs.Averages(), 0
     steps, warmup_steps = config.epochs * len(batches), config.warmup_epochs * len(batches)
 
-    name = f"{config.model_name}-{Path(config.data).name}"
     parts = {"model": model, "ema": ema, "optimizer": optimizer, "batches": batches, "averages": averages}
-    with resumable.start("hw1", name, config, device, **parts) as (run, saver, done):
+    with resumable.start("hw1", config.run_name, config, device, **parts) as (run, saver, done):
         for step, batch in zip(run.progress(done + 1, steps), batches.forever()):
             beta = config.beta * min(1, step / warmup_steps) if warmup_steps else config.beta
             if config.lr_decay == "cosine":

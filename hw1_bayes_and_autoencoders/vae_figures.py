@@ -120,7 +120,7 @@ def save_manifold(path: Path, model: vae.VAE, title: str, side: int = 20, label:
     steps = torch.special.ndtri((torch.arange(side) + 0.5) / side)
     z = torch.cartesian_prod(-steps, steps).flip(1)  # rows from top to bottom: second coordinate falls
     labels = torch.full((len(z),), label) if model.classes else None
-    figures.save_grid(path, to_uint8(model.images(z, labels)), side, title=title)
+    figures.save_grid(path, to_uint8(model.images(z, labels)), side, title=title, zoom=1)
 
 
 def save_classes(
@@ -156,22 +156,27 @@ def save_kl(path: Path, kl: Tensor, threshold: float) -> None:
 
 def save_distances(path: Path, rows: list[dict], metric: str, real: float) -> None:
     """The Fréchet distance of each model by where its z comes from: prior, mixture, reconstruction."""
-    figure, axes = figures.new_figure(8, 1.6 + 0.6 * len(rows))
-    sources = ("prior", "mixture", "reconstruction")
-    for offset, (source, color) in enumerate(zip(sources, figures.COLORS)):
+    figure, axes = figures.new_figure(9, 1.2 + 0.85 * len(rows))
+    labels = {"prior": "z from the prior", "mixture": "z from the mixture"}
+    labels["reconstruction"] = "test images, reconstructed"
+    for offset, (source, label) in enumerate(labels.items()):
         values = [row[f"{metric}_{source}"] for row in rows]
-        spreads = [row[f"{metric}_{source}_sd"] for row in rows]
+        spreads = [row.get(f"{metric}_{source}_sd", 0) for row in rows]
         heights = [number + 0.25 * offset for number in range(len(rows))]
-        axes.barh(heights, values, 0.22, xerr=spreads, color=color, label=f"z from the {source}")
-    axes.axvline(real, color="black", linestyle=":", linewidth=1, label="training images")
-    names = [textwrap.fill(row["model"], 40) for row in rows]
-    axes.set_yticks([number + 0.25 for number in range(len(rows))], names, fontsize=7)
-    axes.invert_yaxis()
-    best = min((row[f"{metric}_{source}"], row["model"], source) for row in rows for source in sources[:2])
-    axes.set(
-        title=f"Nearest to test images: {best[1].split(' (')[0]}, z from the {best[2]}",
-        xlabel=metric.removeprefix("eval/"),
-        xscale="log",
+        axes.barh(heights, values, 0.22, xerr=spreads, color=figures.COLORS[offset], label=label)
+        for height, value, spread in zip(heights, values, spreads):
+            axes.annotate(f" {value:.1f}", (value + spread, height), va="center", fontsize=8)
+    axes.axvline(real, color="black", linestyle=":", linewidth=1, label=f"training images: {real:.1f}")
+    axes.set_yticks(
+        [number + 0.25 for number in range(len(rows))],
+        [textwrap.fill(row["model"], 34) for row in rows],
+        fontsize=9,
     )
-    axes.legend(frameon=False, fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
+    axes.invert_yaxis()
+    nearer = sum(row[f"{metric}_mixture"] < row[f"{metric}_prior"] for row in rows)
+    axes.set_title(
+        f"z from the mixture brings {nearer} of {len(rows)} models nearer to test images", fontsize=11
+    )
+    axes.set(xlabel=f"Fréchet distance {metric.removeprefix('eval/')}", xscale="log")
+    axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
     figures.save_figure(figure, path)
