@@ -114,8 +114,8 @@ class MemoryAutoencoder(Autoencoder):
     def forward(self, x: Tensor, corrupted: Tensor) -> dict[str, Tensor]:
         """Reconstruction, compactness and separateness; training moves the memory towards the queries."""
         latent = self.encode(corrupted)  # (B, 2 D, h, w)
-        queries = latent.chunk(2, 1)[0].flatten(2).transpose(1, 2).float()  # (B, h w, D)
         memory = self.memory.clone()
+        queries = latent.chunk(2, 1)[0].flatten(2).transpose(1, 2).to(memory.dtype)  # (B, h w, D)
         terms = {
             "mse": squared_error(x, self.decode(latent)).mean((1, 2)),
             "compactness": self.compactness * compactness_loss(queries, memory),

@@ -22,11 +22,13 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
 import torch
+from annotated_types import Interval
 from torch import Tensor
 
-from common import command_line, data, devices, figures, runs
+from common import command_line, data, devices, figures, flags, runs
 from common.errors import InputError
 from hw1_bayes_and_autoencoders import pixel_figures
 from hw1_bayes_and_autoencoders.pixel_chain import PixelChain
@@ -40,35 +42,35 @@ BETAS = tuple(4.0**k for k in range(-5, 6))
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(flags.Flags):
     """Flags of bayes_pixels.py."""
 
-    data: str = "avatars"
+    data: flags.Data = "avatars"
     """Named set, or folder of images: one with a subfolder train/ has splits; of any other the first images
     (in an order shuffled by the seed) are learnt from and the next ones held out."""
-    train_count: int = 11
+    train_count: Annotated[int, Interval(ge=1, le=100_000)] = 11
     """Images to learn from."""
-    held_out_count: int = 20
+    held_out_count: Annotated[int, Interval(ge=0, le=100_000)] = 20
     """Other images, to be judged by."""
-    size: tuple[int, ...] = ()
+    size: tuple[Annotated[int, Interval(ge=2, le=4096)], ...] = ()
     """Side, or height and width, in pixels; by default 128 for avatars, what most of a folder's images have,
     or what the named set has."""
-    alpha: float = 1.0
+    alpha: flags.NonNegative = 1.0
     """Pseudo-count of the smoothed tables; 1 / d is always shown beside it."""
-    beta: float = 1 / 16
+    beta: flags.NonNegative = 1 / 16
     """Chain: weight of the shorter context against one observation of the longer one."""
-    bits: int = 4
-    """Chain: bits of each channel that a context sees of a neighbour's colour, 1 to 8."""
-    cell: int = 1
+    bits: Annotated[int, Interval(ge=1, le=8)] = 4
+    """Chain: bits of each channel that a context sees of a neighbour's colour."""
+    cell: flags.Count = 1
     """Chain: side in pixels of the squares told apart as places; larger ones need fewer training images."""
-    count: int = 5
+    count: Annotated[int, Interval(ge=1, le=100)] = 5
     """Images to generate with each model."""
-    seed: int = 0
+    seed: flags.Seed = 0
     """Seed of the drawn sets, of a folder's order, and of the samples."""
-    data_dir: Path | None = None
-    """Where image sets lie or are put; default `data/` of the repository."""
+    data_dir: flags.Folder | None = None
+    """Folder of the image sets; default: data/ in the repository."""
     outdir: Path = Path("runs")
-    """Parent of the run directories."""
+    """Parent folder of the run directories."""
 
 
 # ---- the method
@@ -166,31 +168,27 @@ def read_sets(config: Config) -> tuple[Tensor, Tensor]:
         size = config.size * 2 if len(config.size) == 1 else config.size or None
         images = data.read_few(Path(config.data), counts, size, config.seed)
     train = images["train"]
-    if train[:, 0].numel() > PIXELS_AT_MOST:
-        raise InputError(
-            f"--train-count {len(train)}: over {PIXELS_AT_MOST:,} pixels; take fewer or smaller ones"
-        )
+    check_pixels(len(train), *train.shape[2:])
     return train, images.get("val", train[:0])
 
 
+def check_pixels(count: int, height: int, width: int) -> None:
+    """InputError for more training images than the chain can count."""
+    if count * height * width > PIXELS_AT_MOST:
+        raise InputError(
+            f"--train-count {count}: over {PIXELS_AT_MOST:,} pixels of {height}x{width}; "
+            "take fewer or smaller ones"
+        )
+
+
 def check(config: Config) -> None:
-    """InputError for the first flag that makes no sense."""
-    if len(config.size) > 2 or any(side < 2 for side in config.size):
-        raise InputError(f"--size {config.size}: give one side, or height and width, of at least 2 pixels")
+    """InputError for sizes that the images cannot have, before any is drawn or read."""
+    if len(config.size) > 2:
+        raise InputError(f"--size {config.size}: give one side, or height and width")
     if config.data in data.NAMES and len(set(config.size)) == 2:
         raise InputError(f"--size {config.size}: {config.data} has square images; give one side")
-    rules = {
-        "train_count": (config.train_count >= 1, "give 1 or more"),
-        "held_out_count": (config.held_out_count >= 0, "give 0 or more"),
-        "count": (config.count >= 1, "give 1 or more"),
-        "alpha": (0 <= config.alpha < math.inf, "a pseudo-count is 0 or more, and finite"),
-        "beta": (0 <= config.beta < math.inf, "a weight is 0 or more, and finite"),
-        "bits": (1 <= config.bits <= 8, "give 1 to 8"),
-        "cell": (config.cell >= 1, "give 1 or more"),
-    }
-    for name, (right, remedy) in rules.items():
-        if not right:
-            raise InputError(f"--{name.replace('_', '-')} {getattr(config, name)}: {remedy}")
+    if config.size:
+        check_pixels(config.train_count, config.size[0], config.size[-1])
 
 
 # ---- words

@@ -128,23 +128,35 @@ def test_runs_that_differ_in_more_than_the_seed_are_told_apart():
 @pytest.mark.parametrize("arch", ["linear2", "conv", "vae", "memory"])
 def test_the_network_reads_the_corrupted_image_and_is_to_give_the_clean_one(arch):
     torch.manual_seed(0)
-    model = autoencoders.build(arch, 1, 32, 8, pixel_sigma=1e-3).eval()
-    x, corrupted = (torch.rand(3, 1, 32, 32) * 2 - 1 for _ in range(2))
+    model = autoencoders.build(arch, 1, 32, 8, pixel_sigma=1e-3).double().eval()
+    x, corrupted = torch.rand(2, 3, 1, 32, 32, dtype=torch.float64) * 2 - 1
     if arch == "vae":  # without the randomness of z
         with torch.no_grad():
             model.encoder[-1].weight[8:], model.encoder[-1].bias[8:] = 0, -60
-    expected = autoencoders.squared_error(x, model.reconstruct(corrupted)).mean((1, 2))
-    assert (model(x, corrupted)["mse"] - expected).abs().max() < 1e-6
+    error = lambda read, wanted: autoencoders.squared_error(wanted, model.reconstruct(read)).mean((1, 2))
+    measured = model(x, corrupted)["mse"]
+    assert (measured - error(corrupted, x)).abs().max() < 1e-12
+    for read, wanted in ((x, x), (x, corrupted), (corrupted, corrupted)):
+        assert (measured - error(read, wanted)).abs().max() > 1e-10
 
 
 def test_denoising_is_trained_towards_the_clean_image(monkeypatch, tmp_path):
     """The corrupted images are negatives here: a network that learns the clean ones turns them again."""
     write_layout(tmp_path / "moulds", {"train": 120, "proliv": 4, "test": 4})
     monkeypatch.setattr(autoencoders, "with_patches", lambda x, patches: -x)
+    forward, read_negatives = autoencoders.Autoencoder.forward, []
+
+    def noting_forward(model, x, corrupted):
+        read_negatives.append(torch.equal(corrupted, -x))
+        return forward(model, x, corrupted)
+
+    monkeypatch.setattr(autoencoders.Autoencoder, "forward", noting_forward)
     config = training.Config(
         data=str(tmp_path / "moulds"), patches=1, epochs=4, batch_size=10, outdir=tmp_path, device="cpu"
     )
     folder = training.main(config)
+    assert read_negatives
+    assert all(read_negatives)
     model = training.load_best(config, folder)
     x = training.load_part(config, "val").images.float() / 127.5 - 1
     with torch.inference_mode():

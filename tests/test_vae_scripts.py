@@ -86,6 +86,7 @@ def test_evaluation_measures_and_draws(runs_dir, tmp_path):
     assert cvae["eval/posterior_gap_nats"] > 0  # on the same images
     sources = ("prior", "mixture", "reconstruction")
     assert all(cvae[f"eval/fd_digits_300_{source}"] > 0 for source in sources)
+    assert cvae["eval/fd_digits_300_reconstruction"] < cvae["eval/fd_digits_300_prior"]
     assert (
         0 <= cvae["eval/recognised_percent_worst_class_prior"] <= cvae["eval/recognised_percent_prior"] <= 100
     )

@@ -9,7 +9,7 @@ import torch
 
 from common import checkpoints, figures, runs
 from common.data import digits
-from hw1_bayes_and_autoencoders import eval_autoencoder, eval_vae, train_autoencoder, train_vae
+from hw1_bayes_and_autoencoders import eval_autoencoder, eval_vae, train_autoencoder, train_vae, vae
 
 LOSSES = (3.0, 1.0, 2.0)
 """Validation losses that the runs below are told: the best epoch is neither the first nor the last."""
@@ -113,12 +113,17 @@ def test_the_weights_are_averaged_step_by_step(pictures, tmp_path):
     assert distance[1 - 1e-9] > 1e-4
 
 
-def test_the_evaluation_measures_the_best_weights(trained_vae, tmp_path):
+SHORT = {"samples": 10, "importance_samples": 1, "importance_images": 2, "components": (1,)}
+"""Flags of an evaluation of ten images."""
+
+
+@pytest.mark.parametrize("split", ["test", "val"])
+def test_the_evaluation_measures_the_best_weights(trained_vae, split, tmp_path):
     config, folder, shown, _ = trained_vae
-    flags = {"samples": 10, "importance_samples": 1, "importance_images": 2, "components": (1,)}
-    evaluated = eval_vae.main(eval_vae.Config(run_dirs=(folder,), outdir=tmp_path, **flags))
-    test = train_vae.load_split(config, "test")
-    model, x = train_vae.build_model(config, test).eval(), test.images.float() / 127.5 - 1
+    flags = eval_vae.Config(run_dirs=(folder,), split=split, outdir=tmp_path, **SHORT)
+    evaluated = eval_vae.main(flags)
+    images = train_vae.load_split(config, split)
+    model, x = train_vae.build_model(config, images).eval(), images.images.float() / 127.5 - 1
     errors = []
     for weights in shown[1:]:
         model.load_state_dict(weights)
@@ -139,6 +144,33 @@ def test_the_learning_rate_is_half_a_cosine(trained_vae):
 def test_beta_grows_over_the_warm_up(trained_vae):
     _, folder, _, _ = trained_vae
     assert [line["train/beta"] for line in runs.read_metrics(folder)] == [0.5, 1, 1]
+
+
+FLAGS = {"size": 16, "latent": 3, "batch_size": 8, "epochs": 2, "device": "cpu"}
+
+
+def test_free_bits_reach_the_training(pictures, tmp_path):
+    """With more free nats than are ever spent nothing pulls the latents to the prior."""
+    kl = {}
+    for free_bits in (0.0, 1000.0):
+        config = train_vae.Config(data=str(pictures), lr=0.01, free_bits=free_bits, outdir=tmp_path, **FLAGS)
+        kl[free_bits] = runs.read_metrics(train_vae.main(config))[-1]["val/kl_nats"]
+    assert kl[1000.0] > 1.5 * kl[0.0]
+
+
+def test_binarised_pixels_are_all_that_training_and_evaluation_see(pictures, monkeypatch, tmp_path):
+    read, encode = [], vae.VAE.encode
+    noting = lambda model, x, labels=None: (read.append(x), encode(model, x, labels))[1]
+    monkeypatch.setattr(vae.VAE, "encode", noting)
+    config = train_vae.Config(data=str(pictures), binarise=True, outdir=tmp_path, **FLAGS)
+    folder = train_vae.main(config)
+    trained, sets = len(read), {}
+    for split in ("train", "val", "test"):
+        sets[split] = train_vae.load_split(config, split)
+    eval_vae.measure(folder, config, eval_vae.Config(run_dirs=(folder,), **SHORT), sets, 10, None, None)
+    assert trained >= 2 * 5
+    assert len(read) >= trained + 3
+    assert all(torch.equal(x.unique(), torch.tensor([-1.0, 1.0])) for x in read)
 
 
 # ---- autoencoders
