@@ -1,4 +1,4 @@
-"""For every model with a latent vector: draws that carry gradients, the KL to the prior, ways between two.
+"""For every model with a latent vector: draws with gradients, the KL to the prior, truncation, interpolation.
 
 Theory: theory/en/vae.md, eqs. (vae.4)-(vae.6), (vae.14).
 """
@@ -25,6 +25,15 @@ def reparameterise(
 def kl_to_standard_normal(mu: Tensor, log_variance: Tensor) -> Tensor:  # (B, D), (B, D) -> (B, D)
     """KL(N(mu, exp(log_variance)) || N(0, 1)) of each dimension in nats, eq. (vae.6)."""
     return 0.5 * (mu.square() + log_variance.exp() - 1 - log_variance)
+
+
+def truncated(latents: Tensor, psi: float, mean: Tensor | None = None) -> Tensor:  # (N, D), (D,) -> (N, D)
+    """Latents moved towards a mean, their own by default: psi = 1 leaves them, 0 makes all of them alike.
+
+    Less diverse and more typical samples (Brock et al. 2019, Karras et al. 2019).
+    """
+    mean = latents.mean(0) if mean is None else mean
+    return mean + psi * (latents - mean)
 
 
 def slerp(start: Tensor, end: Tensor, share: float | Tensor) -> Tensor:  # (..., D), (..., D) -> (..., D)

@@ -17,63 +17,69 @@ are (c) The Pokémon Company: study them, do not publish them.
 from __future__ import annotations
 
 import hashlib
-import json
-import re
 import sys
 import time
 import warnings
 from collections import defaultdict
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Literal
 
+from annotated_types import Interval
 from PIL import Image, ImageColor
+from pydantic import AfterValidator
 from tqdm import tqdm
 
 from common import command_line
 from common.errors import InputError
+from common.flags import Folder
+from lab8_generative import daemon_threads
 from lab8_generative.manifest import Manifest, Row
+from lab8_generative.pokeapi import MOST, Entry, list_pokemon, sprite_address
 from lab8_generative.polite_download import (
     BadAnswer,
     Downloader,
-    Interrupted,
     Manners,
     host_of,
-    printable,
     write_whole,
 )
 from lab8_generative.sprite_pictures import square_png
+from lab8_generative.timed_answers import Interrupted
 
-ARTWORK = {
-    "default": ("front_default",),
-    "official": ("other", "official-artwork", "front_default"),
-    "home": ("other", "home", "front_default"),
-    "shiny": ("front_shiny",),
-}
-"""Where in the `sprites` of a Pokémon's details the address of each kind of picture stands."""
 
-PAGE = 500
-"""Entries of the list asked for at a time; a service may give fewer."""
+def _opaque(colour: str) -> str:
+    try:
+        opaque = len(ImageColor.getrgb(colour)) == 3
+    except ValueError:
+        opaque = False
+    if not opaque:
+        raise ValueError("give an opaque colour, such as white or #ffffff")
+    return colour
+
+
+def _web_address(address: str) -> str:
+    if host_of(address) is None:
+        raise ValueError("give an http or https address")
+    return address
 
 
 @dataclass(frozen=True)
 class Config(Manners):
     """Flags of fetch_pokemon.py."""
 
-    out: Path = Path("data/pokemon")
+    out: Folder = Path("data/pokemon")
     """Folder of the set: images/NNNN.png and manifest.jsonl."""
-    cache: Path = Path("data/pokeapi")
+    cache: Folder = Path("data/pokeapi")
     """Folder of the service's answers, shared by all sets."""
     artwork: Literal["default", "official", "home", "shiny"] = "default"
     """Game sprites of 96 px, drawings of 475 px, renderings of 512 px, game sprites in rare colours."""
-    limit: int | None = None
+    limit: Annotated[int, Interval(ge=1, le=MOST)] | None = None
     """Only the first so many of the list; default: all, about 1,300."""
-    size: int = 64
-    """Side of the pictures in pixels."""
-    background: str = "white"
+    size: Annotated[int, Interval(ge=8, le=1024)] = 64
+    """Side of the pictures in pixels, 8 to 1024."""
+    background: Annotated[str, AfterValidator(_opaque)] = "white"
     """Colour behind transparent pixels: a name or #rrggbb."""
-    base_url: str = "https://pokeapi.co/api/v2"
+    base_url: Annotated[str, AfterValidator(_web_address)] = "https://pokeapi.co/api/v2"
     """The service, or a mirror of it."""
     image_hosts: tuple[str, ...] = ("raw.githubusercontent.com",)
     """Hosts that pictures may come from, besides that of --base-url."""
@@ -85,112 +91,6 @@ class Config(Manners):
     @property
     def background_rgb(self) -> tuple[int, int, int]:
         return ImageColor.getrgb(self.background)
-
-    def check(self) -> None:
-        """InputError for a flag that cannot be used."""
-        for name in ("requests_per_second", "timeout_seconds", "answer_seconds", "answer_megabytes"):
-            if not getattr(self, name) > 0:
-                raise InputError(_flag(self, name, "give a number above 0"))
-        for name in ("connections", "attempts", "give_up_after", "limit"):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise InputError(_flag(self, name, "give 1 or more"))
-        for name in ("backoff_seconds", "longest_wait_seconds"):
-            if not getattr(self, name) >= 0:
-                raise InputError(_flag(self, name, "give 0 or more"))
-        if self.connections > 8:
-            raise InputError(_flag(self, "connections", "be polite and give 8 or fewer"))
-        if not 8 <= self.size <= 1024:
-            raise InputError(_flag(self, "size", "give 8 to 1024 pixels"))
-        if host_of(self.base_url) is None:
-            raise InputError(_flag(self, "base_url", "give an http or https address"))
-        try:
-            opaque = len(self.background_rgb) == 3
-        except ValueError:
-            opaque = False
-        if not opaque:
-            raise InputError(_flag(self, "background", "give an opaque colour, such as white or #ffffff"))
-
-
-def _flag(config: Config, name: str, advice: str) -> str:
-    return f"--{name.replace('_', '-')}: {getattr(config, name)} cannot be used; {advice}"
-
-
-# ---- what the service says
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A Pokémon of the list."""
-
-    id: int
-    name: str
-
-
-def read_json(body: bytes) -> Any:
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError) as error:
-        kind = "HTML" if body.lstrip()[:1] == b"<" else "something"
-        raise BadAnswer(f"{kind} instead of JSON") from error
-
-
-def part(tree: Any, keys: tuple[str, ...], kind: type) -> Any:
-    """`tree[key][key]...`, which must be of this kind.  BadAnswer when the service has changed its form."""
-    for depth, key in enumerate(keys, 1):
-        if not isinstance(tree, dict) or key not in tree:
-            raise BadAnswer(f"changed form: no {'.'.join(keys[:depth])}", again=False)
-        tree = tree[key]
-    if not isinstance(tree, kind) or isinstance(tree, bool):
-        found = "null" if tree is None else type(tree).__name__
-        raise BadAnswer(f"changed form: {'.'.join(keys)} is {found}, not {kind.__name__}", again=False)
-    return tree
-
-
-def read_page(body: bytes) -> tuple[list[Entry | None], bool]:
-    """The entries of one page of the list, None for each that cannot be used; and whether more follow."""
-    page = read_json(body)
-    entries = []
-    for item in part(page, ("results",), list):
-        try:
-            # only the number is taken from the address: where to ask next is not for an answer to say
-            number = re.search(r"/pokemon/([1-9][0-9]{0,5})/?$", part(item, ("url",), str))
-            entries.append(Entry(int(number[1]), printable(part(item, ("name",), str))) if number else None)
-        except BadAnswer:
-            entries.append(None)
-    return entries, page.get("next") is not None
-
-
-def list_pokemon(downloader: Downloader, config: Config) -> tuple[list[Entry], list[int]]:
-    """The first --limit Pokémon of the service's list, each once; and the lines of it that cannot be used."""
-    entries: dict[int, Entry] = {}
-    odd: list[int] = []
-    seen, more = 0, True
-    while more and len(entries) < (config.limit or sys.maxsize):
-        page, more = downloader.get(f"{config.api}/pokemon/?limit={PAGE}&offset={seen}", read_page)
-        known = len(entries)
-        for line, entry in enumerate(page, seen + 1):
-            if entry is None:
-                odd.append(line)
-            else:
-                entries.setdefault(entry.id, entry)
-        seen += len(page)
-        more = more and len(entries) > known  # a list that only repeats itself has ended
-    return list(entries.values())[: config.limit], odd
-
-
-def sprite_address(body: bytes, entry: Entry, artwork: str) -> str:
-    """The address of one kind of picture in a Pokémon's details.  Raises BadAnswer."""
-    details = read_json(body)
-    if part(details, ("id",), int) != entry.id:
-        raise BadAnswer("details of another Pokémon")
-    keys = ("sprites", *ARTWORK[artwork])
-    part(details, keys[:-1], dict)
-    if not part(details, keys, object):  # null, or empty
-        raise BadAnswer(f"no {artwork} picture", again=False)
-    address = part(details, keys, str)
-    if host_of(address) is None:
-        raise BadAnswer("address that is not plain http(s)", again=False)
-    return address
 
 
 # ---- the set on disk
@@ -249,21 +149,19 @@ def fetch_one(entry: Entry, downloader: Downloader, config: Config) -> Row | Non
 
 def fetch_all(entries: list[Entry], manifest: Manifest, downloader: Downloader, config: Config) -> None:
     """Fetch what is not there yet, on --connections threads; whatever stops this, the manifest is whole."""
-    with (
-        tqdm(total=len(entries), unit="picture", disable=None, dynamic_ncols=True) as bar,
-        ThreadPoolExecutor(config.connections) as pool,
-    ):
+    rows = daemon_threads.unordered(
+        lambda entry: fetch_one(entry, downloader, config), entries, config.connections
+    )
+    with tqdm(total=len(entries), unit="picture", disable=None, dynamic_ncols=True) as bar:
         try:
-            futures = [pool.submit(fetch_one, entry, downloader, config) for entry in entries]
-            for done, future in enumerate(as_completed(futures), 1):
-                row = future.result()
+            for done, row in enumerate(rows, 1):
                 if row is not None:
                     manifest.add(row)
                 bar.update()
                 if bar.disable and done % 100 == 0 and not downloader.stopped.is_set():
                     print(f"{done} of {len(entries)}", flush=True)
         finally:
-            downloader.stopped.set()  # ends the waits of threads that are still at it, after an error
+            downloader.stopped.set()
             manifest.save()
 
 
@@ -297,14 +195,13 @@ def report(manifest: Manifest, odd: list[int], config: Config) -> None:
 
 
 def main(config: Config) -> None:
-    config.check()
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # decode() refuses them itself
     hosts = (host_of(config.base_url), *(host.lower() for host in config.image_hosts))
     downloader = Downloader(config, config.cache, hosts)
     try:
         manifest = open_set(config)
         try:
-            entries, odd = list_pokemon(downloader, config)
+            entries, odd = list_pokemon(downloader, config.api, config.limit)
         except BadAnswer as bad:
             raise InputError(
                 f"--base-url {config.base_url}: no list of Pokémon ({bad.reason}); "

@@ -2,7 +2,7 @@
 
 Theory: theory/en/vae.md eq. (vae.14).
 
-python lab8_generative/interpolate.py runs/lab8/0001-ae-l1-creatures 3 17
+python lab8_generative/interpolate.py runs/lab8/0001-ae-l1-creatures 3 17   # 2 cores: 5 s, eval/detour 2.3
 python lab8_generative/interpolate.py runs/lab8/0002-gan-creatures 3 17 --frames 50 --way spherical
 python lab8_generative/interpolate.py runs/lab8/0003-vae-l1-pokemon 0025 0133
 
@@ -20,25 +20,35 @@ from typing import Annotated, Literal
 import numpy as np
 import torch
 import tyro
+from annotated_types import Interval
 from PIL import Image
+from pydantic import AfterValidator
 from torch import Tensor
 
-from common import command_line, devices, figures, latent_space, runs
+from common import command_line, devices, figures, flags, latent_space, runs
 from common.data import ImageSet, to_model_range
 from common.errors import InputError
-from lab8_generative import lab_images, lab_measures, reconstruction, trained
+from common.metrics import samples
+from common.metrics.perceptual import pixel_error
+from lab8_generative import lab_images, trained
+from lab8_generative.invert import invert
 
-FRAMES = range(20, 51)
 SHOWN = 9
 """Pictures of the way on the strip."""
 COLORS = 48
-"""Of each frame of the GIF."""
+"""Colours of each frame of the GIF."""
 JUMP = 3.0
 """A step so many times as long as the mean one is called a jump."""
 
 
+def _even(frames: int) -> int:
+    if frames % 2:
+        raise ValueError("there and back takes an even number")
+    return frames
+
+
 @dataclass(frozen=True)
-class Config:
+class Config(flags.Flags):
     """Flags of interpolate.py."""
 
     run_dir: Annotated[Path, tyro.conf.Positional]
@@ -49,26 +59,63 @@ class Config:
     """Image to end at."""
     split: Literal["train", "val", "test"] = "train"
     """Where the images are; those of `test` show what the encoder makes of images it has not seen."""
-    frames: int = 30
+    frames: Annotated[int, Interval(ge=20, le=50), AfterValidator(_even)] = 30
     """Frames of the GIF, which goes there and back: 20 to 50."""
-    frame_ms: int = 80
-    """Time of a frame in milliseconds."""
+    frame_ms: Annotated[int, Interval(ge=20, le=10_000)] = 80
+    """Time of a frame in milliseconds; a GIF counts in steps of 10, and viewers show nothing below 20."""
     way: Literal["linear", "spherical"] = "linear"
     """A straight line between latents, or the arc on which N(0, I) lies."""
-    restarts: int = 8
+    restarts: Annotated[int, Interval(ge=1, le=1000)] = 8
     """Starts of the search for a GAN's latents."""
-    inversion_steps: int = 200
+    inversion_steps: flags.Count = 200
     """Steps of that search."""
-    inversion_lr: float = 0.05
+    inversion_lr: flags.Positive = 0.05
     """Adam's learning rate in that search."""
-    seed: int = 0
-    """Of the search's starts."""
-    data: str | None = None
+    seed: flags.Seed = 0
+    """Seed of the search's starts."""
+    data: flags.Data | None = None
     """Where the training images are now; default: where they were."""
-    data_dir: Path | None = None
-    """Where image sets lie; default: what the training used."""
+    data_dir: flags.Folder | None = None
+    """Folder of the image sets; default: what the training used."""
     outdir: Path = Path("runs")
-    """Parent of the run directories."""
+    """Parent folder of the run directories."""
+
+
+def main(config: Config) -> Path:
+    device = devices.start("cpu", seed=config.seed, processes="one")
+    model = trained.load(config.run_dir, config.data, config.data_dir)
+    images = model.images(config.split)
+    rows = rows_of_ends(config, images)
+    pair = images.images[torch.tensor(rows)]  # (2, 3, S, S)
+    z, errors = latents_of(config, model, pair)  # (2, D), (2,)
+    count = config.frames // 2 + 1
+    ways = {
+        way: samples.decode(model.decoder, walk(z[0], z[1], count, way)) for way in ("linear", "spherical")
+    }
+    chosen = ways[config.way]  # (count, 3, S, S)
+    fade = cross_fade(chosen[0], chosen[-1], count)
+    name = f"interpolate-{model.name}-{Path(model.config.data).name}"
+    with runs.start("lab8", name, config, device) as run:
+        numbers = {f"eval/{what}": value for what, value in smoothness(chosen).items()}
+        for way, frames in ways.items():
+            numbers |= {f"eval/{way}_{what}": value for what, value in smoothness(frames).items()}
+        numbers |= {"eval/mse_first": errors[0].item(), "eval/mse_second": errors[1].item()}
+        numbers["eval/mse_of_mean_image"] = error_of_mean(pair, images)
+        run.summary(
+            numbers,
+            images=[lab_images.name_of(images, row) for row in rows],
+            frames=config.frames,
+            frame_ms=figures.gif_frame_ms(config.frame_ms),
+            split=config.split,
+            model=model.name,
+            data=Path(model.config.data).name,
+            seed=config.seed,
+            figures=save_figures(run.folder, pair, chosen, fade, config),
+        )
+        first, last = (lab_images.name_of(images, row) for row in rows)
+        run.say(f"from {first} to {last} of the {config.split} split of {images.name}")
+        say(run, config, numbers)
+    return run.folder
 
 
 def there_and_back(positions: Tensor) -> Tensor:  # (K, ...) -> (2 K - 2, ...)
@@ -109,8 +156,8 @@ def smoothness(images: Tensor) -> dict[str, float]:
     if straight == 0:
         raise InputError("both images look the same to the model: choose two that differ")
     return {
-        "eval/largest_step": (steps.max() / straight).item(),
-        "eval/detour": (steps.mean() / straight).item(),
+        "largest_step": (steps.max() / straight).item(),
+        "detour": (steps.mean() / straight).item(),
     }
 
 
@@ -124,22 +171,34 @@ def rows_of_ends(config: Config, images: ImageSet) -> list[int]:
 
 def latents_of(
     config: Config, model: trained.Trained, pair: Tensor
-) -> tuple[Tensor, Tensor]:  # uint8 (2, 3, S, S)
-    """The latents (2, D) of both images, and the squared errors (2,) of what these decode to."""
+) -> tuple[Tensor, Tensor]:  # uint8 (2, 3, S, S) -> (2, D), (2,)
+    """The latents of both images, and the squared errors of what these decode to."""
     if model.model is None:
-        generator = torch.Generator().manual_seed(config.seed)
-        return trained.invert(
+        return invert(
             model.decoder,
             pair,
             model.config.latent,
             steps=config.inversion_steps,
             restarts=config.restarts,
             lr=config.inversion_lr,
-            generator=generator,
+            generator=torch.Generator().manual_seed(config.seed),
         )
     z = model.latents(pair)
-    decoded = to_model_range(lab_measures.decode(model.decoder, z))
-    return z, reconstruction.error("mse", to_model_range(pair), decoded)
+    decoded = to_model_range(samples.decode(model.decoder, z))
+    return z, pixel_error("mse", to_model_range(pair), decoded)
+
+
+def say(run: runs.Run, config: Config, numbers: dict[str, float]) -> None:
+    """The numbers, and where the GIF is."""
+    if (frame_ms := figures.gif_frame_ms(config.frame_ms)) != config.frame_ms:
+        run.say(f"a GIF counts time in 10 ms: {frame_ms} ms a frame instead of {config.frame_ms}")
+    jumps = numbers["eval/largest_step"] > JUMP * numbers["eval/detour"]
+    run.say(
+        f"squared error of the ends {numbers['eval/mse_first']:.4f} and {numbers['eval/mse_second']:.4f}; "
+        f"longest step {numbers['eval/largest_step']:.2f} times the cross-fade's, way "
+        f"{numbers['eval/detour']:.2f} times as long: {'a jump' if jumps else 'no jump'}; "
+        f"{run.folder / 'interpolation.gif'}"
+    )
 
 
 def few_colors(frames: Tensor) -> Tensor:  # uint8 (N, 3, H, W), same shape
@@ -152,7 +211,7 @@ def few_colors(frames: Tensor) -> Tensor:  # uint8 (N, 3, H, W), same shape
 def error_of_mean(pair: Tensor, images: ImageSet) -> float:
     """Mean squared error of taking the mean image of the split for both: what knowing nothing costs."""
     mean = images.images.float().mean(0, keepdim=True).div(255 / 2).sub(1).expand(2, -1, -1, -1)
-    return reconstruction.error("mse", to_model_range(pair), mean).mean().item()
+    return pixel_error("mse", to_model_range(pair), mean).mean().item()
 
 
 def save_figures(folder: Path, pair: Tensor, images: Tensor, fade: Tensor, config: Config) -> list[str]:
@@ -172,71 +231,6 @@ def save_figures(folder: Path, pair: Tensor, images: Tensor, fade: Tensor, confi
         column_titles=("image", *(f"{100 * k // (SHOWN - 1)} %" for k in range(SHOWN)), "image"),
     )
     return ["interpolation.gif", "strip.png"]
-
-
-def check(config: Config) -> None:
-    """InputError for numbers that make no GIF."""
-    if config.frames not in FRAMES:
-        raise InputError(f"--frames {config.frames}: the lab asks for {FRAMES[0]} to {FRAMES[-1]}")
-    if config.frames % 2:
-        raise InputError(f"--frames {config.frames}: there and back takes an even number")
-    if config.frame_ms < 20:
-        raise InputError(
-            f"--frame-ms {config.frame_ms}: viewers show nothing faster than 20 ms; use 20 or more"
-        )
-    for name in ("restarts", "inversion_steps", "inversion_lr"):
-        if getattr(config, name) <= 0:
-            raise InputError(f"--{name.replace('_', '-')} {getattr(config, name)}: must be above 0")
-
-
-def main(config: Config) -> Path:
-    check(config)
-    device = devices.start("cpu", seed=config.seed)
-    model = trained.load(config.run_dir, config.data, config.data_dir)
-    images = model.images(config.split)
-    rows = rows_of_ends(config, images)
-    taken = [lab_images.name_of(images, row) for row in rows]
-    pair = images.images[torch.tensor(rows)]
-    z, errors = latents_of(config, model, pair)
-    positions = config.frames // 2 + 1
-    decoded = {
-        way: lab_measures.decode(model.decoder, walk(z[0], z[1], positions, way))
-        for way in ("linear", "spherical")
-    }
-    chosen = decoded[config.way]
-    fade = cross_fade(chosen[0], chosen[-1], positions)
-    name = f"interpolate-{model.name}-{Path(model.config.data).name}"
-    with runs.start("lab8", name, config, device) as run:
-        numbers = smoothness(chosen)
-        numbers |= {
-            f"eval/{way}_{what.split('/')[1]}": value
-            for way, way_images in decoded.items()
-            for what, value in smoothness(way_images).items()
-        }
-        numbers |= {"eval/mse_first": errors[0].item(), "eval/mse_second": errors[1].item()}
-        numbers["eval/mse_of_mean_image"] = error_of_mean(pair, images)
-        names = save_figures(run.folder, pair, chosen, fade, config)
-        run.summary(
-            numbers,
-            images=taken,
-            frames=config.frames,
-            frame_ms=figures.gif_frame_ms(config.frame_ms),
-            split=config.split,
-            model=model.name,
-            data=Path(model.config.data).name,
-            seed=config.seed,
-            figures=names,
-        )
-        jumps = numbers["eval/largest_step"] > JUMP * numbers["eval/detour"]
-        run.say(f"from {taken[0]} to {taken[1]} of the {config.split} split of {images.name}")
-        if (frame_ms := figures.gif_frame_ms(config.frame_ms)) != config.frame_ms:
-            run.say(f"a GIF counts time in 10 ms: {frame_ms} ms a frame instead of {config.frame_ms}")
-        run.say(
-            f"squared error of the ends {errors[0]:.4f} and {errors[1]:.4f}; longest step "
-            f"{numbers['eval/largest_step']:.2f} times the cross-fade's, way {numbers['eval/detour']:.2f} "
-            f"times as long: {'a jump' if jumps else 'no jump'}; {run.folder / 'interpolation.gif'}"
-        )
-    return run.folder
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import pydantic
+
 from lab8_generative.polite_download import write_whole
 
 
@@ -18,7 +20,7 @@ class Row:
     name: str
     url: str | None
     sha256: str | None
-    """Of the file."""
+    """SHA-256 of the file."""
     bytes: int
     size: int
     """Side in pixels."""
@@ -28,6 +30,9 @@ class Row:
 
     def file(self, folder: Path) -> Path:
         return folder / "images" / f"{self.id:04d}.png"
+
+
+ROWS = pydantic.TypeAdapter(Row)
 
 
 class Manifest:
@@ -40,8 +45,8 @@ class Manifest:
             return
         for line in self.path.read_text("utf-8", errors="replace").splitlines():
             try:
-                row = Row(**json.loads(line))
-            except (ValueError, TypeError):
+                row = ROWS.validate_json(line, strict=True)
+            except ValueError:
                 continue  # cut off when a run was killed: its picture is fetched again
             self.rows[row.id] = row
         self.save()

@@ -11,15 +11,28 @@ python lab8_generative/networks.py --size 48
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from annotated_types import Interval
+from pydantic import AfterValidator
 from torch import Tensor, nn
 
-from common import command_line, latent_space
-from common.errors import InputError
+from common import command_line, flags, latent_space, shapes
 
 SIZES = (48, 64)
 """Sides of images in pixels: 16 times the 3 or 4 of the smallest feature map."""
+
+
+def _drawable(side: int) -> int:
+    if side not in SIZES:
+        raise ValueError(f"the networks draw {' or '.join(map(str, SIZES))} pixels; use one of these")
+    return side
+
+
+Side = Annotated[int, AfterValidator(_drawable)]
+BatchSize = Annotated[int, Interval(ge=2, le=10**6)]
+"""Images a step: batch normalisation needs two."""
 
 
 def way_down(size: int, width: int, outputs: int, *, normalised: bool) -> nn.Sequential:
@@ -137,42 +150,27 @@ class Discriminator(nn.Module):
         return self.layers(images).flatten().float()
 
 
-def check(size: int, width: int, latent: int) -> None:
-    """InputError for networks that cannot be built."""
-    if size not in SIZES:
-        raise InputError(f"--size {size}: the networks draw {' or '.join(map(str, SIZES))} pixels; use one")
-    for flag, value in (("width", width), ("latent", latent)):
-        if value < 1:
-            raise InputError(f"--{flag} {value}: must be at least 1")
-
-
-def parameters(network: nn.Module) -> int:
-    """How many numbers are trained."""
-    return sum(p.numel() for p in network.parameters())
-
-
 @dataclass(frozen=True)
-class Config:
+class Config(flags.Flags):
     """Flags of networks.py."""
 
-    size: int = 64
+    size: Side = 64
     """Side of the images: 48 or 64 pixels."""
-    width: int = 32
+    width: flags.Channels = 32
     """Channels of the largest feature map; the smallest has eight times as many."""
-    latent: int = 64
+    latent: flags.Channels = 64
     """Dimensions of z."""
 
 
 def main(config: Config) -> None:
-    check(config.size, config.width, config.latent)
     down = way_down(config.size, config.width, config.latent, normalised=True)
     up = way_up(config.size, config.width, config.latent)
     x = torch.zeros(2, 3, config.size, config.size)
     for name, network in (("way down", down), ("way up", up)):
-        print(f"{name}: {parameters(network):,} parameters")
+        print(f"{name}: {shapes.parameters(network):,} parameters")
         for layer in network:
             x = layer(x)
-            if count := parameters(layer):
+            if count := shapes.parameters(layer):
                 print(f"  {type(layer).__name__:16} {'x'.join(map(str, x.shape[1:])):>12} {count:>10,}")
 
 

@@ -1,9 +1,9 @@
 """Downloads from a service that is not always well-behaved: polite, patient, and trusting nothing it says.
 
 `Downloader.get(url, check)` returns what `check` makes of an answer's body, from the local cache when it has
-been asked before.  Every answer is read under a limit of size and of time and must pass `check` before it
-counts; what may go better next time is asked again after an exponential back-off with full jitter
-(https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/), or when Retry-After says.
+been asked before.  Every answer is read under a limit of size and of time (timed_answers.py) and must pass
+`check` before it counts; what may go better next time is asked again after an exponential back-off with full
+jitter (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/), or when Retry-After says.
 Addresses are opened on the named hosts only, redirects on the same host only.
 """
 
@@ -17,47 +17,56 @@ import random
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
 from urllib.parse import urljoin
 
 import requests
 import urllib3
-from requests.adapters import HTTPAdapter
+from annotated_types import Interval
 from urllib3.util import Retry, parse_url
+
+from common.errors import InputError
+from common.flags import Count, Flags
+from lab8_generative.timed_answers import Adapter, AnswerTooSlow, Interrupted
 
 Checked = TypeVar("Checked")
 
 USER_AGENT = f"deep-generative-models-course/lab8 {requests.utils.default_user_agent()}"
 MAX_REDIRECTS = 5
+PROXY_TROUBLE = "no connection through the proxy that HTTP_PROXY, HTTPS_PROXY or ALL_PROXY names"
 ASK_AGAIN = {408, 425, 429}
 """Client errors that pass by themselves; all server errors (5xx) may too."""
 
 
+Seconds = Annotated[float, Interval(gt=0, le=86_400)]
+SecondsOrZero = Annotated[float, Interval(ge=0, le=86_400)]
+
+
 @dataclass(frozen=True)
-class Manners:
+class Manners(Flags):
     """How a service is treated: flags of every script that downloads through `Downloader`."""
 
-    requests_per_second: float = 5
-    """Of all connections together."""
-    connections: int = 4
-    """At most this many at a time."""
-    attempts: int = 6
-    """For one address, the first included."""
-    backoff_seconds: float = 0.5
-    """The wait after failed attempt k is drawn evenly between 0 and this times 2^k."""
-    longest_wait_seconds: float = 60
-    """No wait is longer, whatever Retry-After asks for."""
-    timeout_seconds: float = 15
-    """To connect, and between two pieces of an answer."""
-    answer_seconds: float = 120
-    """A whole answer may take this long."""
-    answer_megabytes: float = 16
-    """A longer answer is not read to its end."""
-    give_up_after: int = 20
+    requests_per_second: Annotated[float, Interval(ge=0.001, le=100_000)] = 5
+    """Requests a second of all connections together."""
+    connections: Annotated[int, Interval(ge=1, le=8)] = 4
+    """Connections at a time, at most 8."""
+    attempts: Count = 6
+    """Attempts for one address, the first included."""
+    backoff_seconds: SecondsOrZero = 0.5
+    """Unit of the waits: after failed attempt k one of 0 to 2^k units is drawn."""
+    longest_wait_seconds: SecondsOrZero = 60
+    """Longest wait, whatever Retry-After asks for."""
+    timeout_seconds: Seconds = 15
+    """Time to connect, and between two pieces of an answer."""
+    answer_seconds: Seconds = 120
+    """Time for a whole answer, from its first header to its last byte."""
+    answer_megabytes: Annotated[float, Interval(gt=0, le=1000)] = 1
+    """Longest answer; a longer one is not read to its end."""
+    give_up_after: Count = 20
     """Addresses in a row that failed all their attempts, after which the run stops."""
 
 
@@ -67,10 +76,6 @@ class BadAnswer(Exception):
     def __init__(self, reason: str, *, again: bool = True, wait: float = 0.0):
         super().__init__(reason)
         self.reason, self.again, self.wait = reason, again, wait
-
-
-class Interrupted(Exception):
-    """The downloader was stopped: this address was not, or not finally, asked for."""
 
 
 class Pace:
@@ -112,11 +117,13 @@ class Downloader:
         self.stopped, self.gave_up = threading.Event(), False
         self._pace = Pace(manners.requests_per_second, self.stopped)
         self._lock, self._lost_in_a_row = threading.Lock(), 0
+        self._one_check = threading.Lock()
+        """A hostile body grows while it is unpacked: one at a time, or eight of them fill the memory."""
         self._session = requests.Session()
         self._session.headers["User-Agent"] = USER_AGENT
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
         for scheme in ("http://", "https://"):
-            self._session.mount(scheme, HTTPAdapter(pool_maxsize=manners.connections, pool_block=True))
+            self._session.mount(scheme, Adapter(manners.connections, manners.answer_seconds, self.stopped))
 
     def get(self, url: str, check: Callable[[bytes], Checked]) -> Checked:
         """`check(body)` of the answer; `check` raises BadAnswer for a body it cannot use, which is then not
@@ -128,24 +135,28 @@ class Downloader:
             raise Interrupted
         path = self.cache / f"{hashlib.sha256(url.encode()).hexdigest()}.gz"
         try:
-            return check(gzip.decompress(path.read_bytes()))
+            with self._one_check:
+                return check(gzip.decompress(path.read_bytes()))
         except (FileNotFoundError, gzip.BadGzipFile, EOFError, zlib.error, BadAnswer):
             pass  # never asked, damaged on disk, or not what is wanted today
         try:
-            body, checked = self._ask(url, check)
+            packed, checked = self._ask(url, check)
         except BadAnswer as bad:
             self._count(lost=bad.again)
             raise
         self._count(lost=False)
-        write_whole(path, gzip.compress(body, mtime=0))
+        write_whole(path, packed)
         return checked
 
     def _ask(self, url: str, check: Callable[[bytes], Checked]) -> tuple[bytes, Checked]:
+        """The body of a usable answer, compressed, and what `check` makes of it.  Raises BadAnswer."""
         manners = self.manners
         for attempt in range(1, manners.attempts + 1):
             try:
-                body = self._read(url)
-                return body, check(body)
+                pieces = self._read(url)
+                with self._one_check:
+                    body = b"".join(pieces)
+                    return gzip.compress(body, mtime=0), check(body)
             except BadAnswer as bad:
                 if not bad.again or attempt == manners.attempts:
                     raise
@@ -155,7 +166,7 @@ class Downloader:
                 self._pace.sleep(random.uniform(0, ceiling))
         raise AssertionError("attempts is at least 1")
 
-    def _read(self, url: str) -> bytes:
+    def _read(self, url: str) -> list[bytes]:
         """The body of one answer, redirects followed on the same host.  Raises BadAnswer."""
         host = self._allowed_host(url)
         for _ in range(MAX_REDIRECTS + 1):
@@ -170,25 +181,26 @@ class Downloader:
                     url = redirect_target(url, response.headers["Location"], host)
             except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
                 raise BadAnswer(network_trouble(error)) from error
+            except OSError as error:  # requests says so when a variable names certificates that are not there
+                raise InputError(certificate_trouble(error)) from error
         raise BadAnswer(f"more than {MAX_REDIRECTS} redirects")
 
-    def _body(self, response: requests.Response) -> bytes:
+    def _body(self, response: requests.Response) -> list[bytes]:
         limit = int(self.manners.answer_megabytes * 1e6)
         too_long = BadAnswer(f"answer of more than {self.manners.answer_megabytes:g} MB")
         if (response.raw.length_remaining or 0) > limit:
             raise too_long
-        body, deadline = bytearray(), time.monotonic() + self.manners.answer_seconds
-        # read1 returns what has come, so neither a flood nor a drip is waited for; a body shorter than its
+        pieces, length = [], 0
+        # read1 returns what has come, so that a flood is not waited for; a body shorter than its
         # Content-Length raises, and compressed bodies are unpacked piece by piece
-        while piece := response.raw.read1(1 << 16, decode_content=True):
-            body += piece
-            if len(body) > limit:
+        while piece := response.raw.read1(1 << 14, decode_content=True):
+            pieces.append(piece)
+            length += len(piece)
+            if length > limit:
                 raise too_long
-            if time.monotonic() > deadline:
-                raise BadAnswer("answer that does not end")
-        if not body:
+        if not pieces:
             raise BadAnswer("empty answer")
-        return bytes(body)
+        return pieces
 
     def _allowed_host(self, url: str) -> str:
         host = host_of(url)
@@ -249,7 +261,14 @@ def require_success(response: requests.Response) -> None:
 def network_trouble(error: Exception) -> str:
     """What went wrong on the way, in few words without addresses, so that equal troubles count together."""
     cause = error.args[1] if len(error.args) > 1 else None  # urllib3 wraps what it met in a ProtocolError
+    if any(isinstance(each, AnswerTooSlow) for each in chain(error)):
+        return "answer that does not end"
     for kinds, text in (
+        ((requests.exceptions.ProxyError, urllib3.exceptions.ProxyError), PROXY_TROUBLE),
+        (
+            (requests.exceptions.InvalidURL, urllib3.exceptions.LocationParseError),
+            PROXY_TROUBLE,
+        ),  # ours was read
         ((requests.Timeout, urllib3.exceptions.TimeoutError), "timed out"),
         (requests.exceptions.SSLError, "no secure connection"),
         (requests.ConnectionError, "no connection"),
@@ -260,6 +279,21 @@ def network_trouble(error: Exception) -> str:
     if isinstance(cause, urllib3.exceptions.IncompleteRead):
         return "body shorter than its length"
     return "connection lost in mid-answer"
+
+
+def certificate_trouble(error: OSError) -> str:
+    """Which variable names a file of certificates that cannot be read."""
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        if os.environ.get(name) and not os.path.exists(os.environ[name]):
+            return f"{name}={os.environ[name]}: no such file; unset the variable, or name your certificates"
+    return f"cannot make a secure connection ({error}); check your certificates"
+
+
+def chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An exception, and those it was raised from or while handling."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def printable(text: str, longest: int = 80) -> str:

@@ -9,8 +9,8 @@ from PIL import Image
 from lab8_generative.polite_download import BadAnswer
 
 FORMATS = ("PNG", "GIF", "JPEG", "WEBP")
-MAX_SIDE = 4096
-"""A sprite is smaller; a few kilobytes that claim more are a decompression bomb."""
+MAX_SIDE = 1024
+"""The largest renderings have half of it; a few kilobytes that claim more are a decompression bomb."""
 
 
 def decode(body: bytes) -> Image.Image:

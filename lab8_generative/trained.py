@@ -1,4 +1,4 @@
-"""A trained run of the lab, whichever script made it: latents in, images out, and images back to latents."""
+"""A trained run of the lab, whichever script made it: its decoder, its images, and their latents."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from common import command_line, gaussian_mixture, runs
 from common.data import ImageSet, to_model_range
 from common.errors import InputError
-from lab8_generative import lab_images, reconstruction, train_autoencoder, train_gan
+from common.metrics import samples
+from lab8_generative import lab_images, train_autoencoder, train_gan
 
 COMPONENTS = (1, 2, 5, 10, 20)
 """Sizes of the mixture of Gaussians that latents are fitted with: held-out latents choose."""
@@ -39,8 +40,8 @@ class Trained:
     @torch.inference_mode()
     def latents(self, images: Tensor, *, drawn: bool = False) -> Tensor:
         """(N, D) of uint8 images (N, 3, S, S) by the encoder; `drawn` from q(z | x) where there is one."""
-        of = self.model.draw_latents if drawn else self.model.encode
-        return torch.cat([of(to_model_range(part)) for part in images.split(250)])
+        encode = self.model.draw_latents if drawn else self.model.encode
+        return torch.cat([encode(to_model_range(part)) for part in images.split(samples.CHUNK)])
 
 
 def load(run_dir: Path, data: str | None = None, data_dir: Path | None = None) -> Trained:
@@ -68,11 +69,6 @@ def _fields(script) -> set[str]:
     return set(script.Config.__dataclass_fields__)
 
 
-def draw_prior(count: int, latent: int, generator: torch.Generator) -> Tensor:  # -> (N, D)
-    """z ~ N(0, I)."""
-    return torch.randn(count, latent, generator=generator)
-
-
 def fit_latents(trained: Trained, generator: torch.Generator) -> gaussian_mixture.GaussianMixture:
     """A mixture of Gaussians (often of one) for the latents of the training images.
 
@@ -81,44 +77,3 @@ def fit_latents(trained: Trained, generator: torch.Generator) -> gaussian_mixtur
     train, val = (trained.latents(trained.images(split).images, drawn=True) for split in ("train", "val"))
     sizes = [size for size in COMPONENTS if size == 1 or size * trained.config.latent <= len(train)]
     return gaussian_mixture.fit_best(train, val, sizes, generator)[0]
-
-
-def truncated(z: Tensor, psi: float) -> Tensor:  # (N, D) -> (N, D)
-    """Latents moved towards their mean: 1 leaves them, 0 makes all of them alike."""
-    mean = z.mean(0)
-    return mean + psi * (z - mean)
-
-
-def invert(
-    decoder: nn.Module,
-    images: Tensor,
-    latent: int,
-    *,
-    steps: int,
-    restarts: int,
-    lr: float,
-    generator: torch.Generator,
-) -> tuple[Tensor, Tensor]:
-    """The latents whose images come nearest to uint8 `images` (B, 3, S, S), by gradient descent on z.
-
-    All `restarts` of all images go through the decoder as one batch.  Minimised is the perceptual error of
-    reconstruction.py plus a hundredth of |z|^2 / D, which keeps z where the decoder has been.  Returns z
-    (B, D) of the best restart of each image and its squared error (B,) in units of [0, 1].
-    """
-    B = len(images)
-    error_of = reconstruction.Perceptual()
-    targets = to_model_range(images).repeat_interleave(restarts, 0)  # (B R, 3, S, S)
-    z = torch.randn(B * restarts, latent, generator=generator).requires_grad_()
-    optimizer = torch.optim.Adam([z], lr=lr)
-    decoder.requires_grad_(False)
-    for step in range(steps):
-        optimizer.param_groups[0]["lr"] = lr * min(1, 2 * (1 - step / steps))  # constant, then down to 0
-        losses = error_of(targets, decoder(z)) + 0.01 * z.square().mean(1)
-        optimizer.zero_grad()
-        losses.sum().backward()
-        optimizer.step()
-    with torch.inference_mode():
-        final = z.detach()
-        scores = error_of(targets, decoder(final)).view(B, restarts)
-        best = final.view(B, restarts, latent)[torch.arange(B), scores.argmin(1)]
-        return best.clone(), reconstruction.error("mse", to_model_range(images), decoder(best))

@@ -60,6 +60,14 @@ def png_that_claims(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + data
 
 
+@functools.cache
+def white_picture(side: int) -> bytes:
+    """As large as a picture may be."""
+    file = io.BytesIO()
+    Image.new("RGBA", (side, side), "white").save(file, "PNG")
+    return file.getvalue()
+
+
 class PokemonServer(ThreadingHTTPServer):
     """`with PokemonServer(count=20) as server:` serves on `server.base_url` from a thread until the end.
 
@@ -227,6 +235,27 @@ def drip(handler: Handler, body: bytes) -> None:
         handler.wfile.write(b"\0")
 
 
+def headers_without_end(handler: Handler, body: bytes) -> None:
+    """A byte at a time, none later than the time between two pieces allows."""
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\n")
+    while not handler.server.closing.wait(0.02):
+        handler.wfile.write(b"X-A: b\r\n"[handler.server.bytes_sent[handler.path] % 8 :][:1])
+        handler.server.bytes_sent[handler.path] += 1
+
+
+def header_in_drops(handler: Handler, body: bytes) -> None:
+    """One line that goes on and on."""
+    handler.wfile.write(b"HTTP/1.1 200 ")
+    while not handler.server.closing.wait(0.02):
+        handler.wfile.write(b"O")
+
+
+def chunk_line_without_end(handler: Handler, body: bytes) -> None:
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n7;x=")
+    while not handler.server.closing.wait(0.02):
+        handler.wfile.write(b"y")
+
+
 def in_drops(handler: Handler, body: bytes) -> None:
     """Right, but compressed and in pieces of seven bytes."""
     send_chunks(handler, gzip.compress(body), Content_Encoding="gzip")
@@ -290,11 +319,16 @@ FAULTS = {
     "no pixels": lambda handler, body: handler.reply(png_that_claims(0, 0)),
     "pixel bomb": lambda handler, body: handler.reply(png_that_claims(60_000, 60_000)),
     "long pixel bomb": lambda handler, body: handler.reply(png_that_claims(1_000_000, 1)),
+    "picture of 1024 pixels": lambda handler, body: handler.reply(white_picture(1024)),
     "gigabyte": gigabyte,
     "gigabyte announced": lambda handler, body: handler.reply(b"\x89PNG", length=10**9),
     "zip bomb": lambda handler, body: handler.reply(zipped_zeros(), Content_Encoding="gzip"),
     "bad zip": lambda handler, body: handler.reply(body, Content_Encoding="gzip"),
     "drip": drip,
+    "headers without end": headers_without_end,
+    "header in drops": header_in_drops,
+    "chunk line without end": chunk_line_without_end,
+    "a million values": lambda handler, body: handler.reply(b"[" + b"[]," * 300_000 + b"0]", length=-1),
     "in drops": in_drops,
     "chunks without end": chunks_without_end,
     "moved": lambda handler, body: handler.reply(b"", 302, Location="/moved" + handler.path),
@@ -304,9 +338,9 @@ FAULTS = {
     ),
     "to a file": lambda handler, body: handler.reply(b"", 302, Location="file:///etc/passwd"),
 }
-LASTING = {"404", "round and round"}
-"""Faults that asking again does not cure, or that use up all attempts by themselves."""
+LASTING = {"404", "round and round", "picture of 1024 pixels"}
+"""Faults that asking again does not cure, or that use up all attempts by themselves; or another picture."""
 HARMLESS = {"in drops", "moved"}
 """Answers out of the common, but right."""
-ENDLESS = {"hang", "drip"}
+ENDLESS = {"hang", "drip", "headers without end", "header in drops", "chunk line without end"}
 """Faults that end when the client has waited long enough."""

@@ -3,6 +3,8 @@
 import gzip
 import hashlib
 import json
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -15,7 +17,7 @@ from pokemon_server import ARTWORK_PATHS, ENDLESS, FAULTS, HARMLESS, LASTING, Po
 
 from common import command_line, data
 from common.errors import InputError
-from lab8_generative import fetch_pokemon, sprite_pictures
+from lab8_generative import fetch_pokemon, pokeapi, sprite_pictures
 from lab8_generative.fetch_pokemon import Config
 
 SCRIPT = Path(fetch_pokemon.__file__)
@@ -160,6 +162,9 @@ def test_each_fault_is_lived_through_when_it_passes_and_named_when_it_stays(conf
         ("zip bomb", "answer of more than 1 MB"),
         ("bad zip", "damaged compression"),
         ("drip", "answer that does not end"),
+        ("header in drops", "answer that does not end"),
+        ("headers without end", "answer that does not end"),
+        ("chunk line without end", "answer that does not end"),
         ("round and round", "more than 5 redirects"),
         ("elsewhere", "redirect to localhost:"),
         ("to a file", "redirect to file:///etc/passwd refused"),
@@ -371,14 +376,17 @@ def run(*arguments) -> str:
         ("--connections", 0),
         ("--requests-per-second", 0.0),
         ("--timeout-seconds", "nan"),
+        ("--answer-seconds", "inf"),
+        ("--answer-megabytes", 1e9),
         ("--backoff-seconds", -1.0),
         ("--background", "whitish"),
         ("--background", "#ff000080"),
         ("--base-url", "pokeapi.co"),
+        ("--base-url", ""),
     ],
 )
 def test_flags_that_cannot_be_used_are_named(flag, value, tmp_path):
-    assert run("--out", tmp_path / "o", flag, value).startswith(f"error: {flag}: {value} cannot be used; ")
+    assert run("--out", tmp_path / "o", flag, value).startswith(f"error: {flag} {value}: ")
     assert not list(tmp_path.iterdir())
 
 
@@ -408,3 +416,91 @@ def test_a_folder_that_cannot_be_written_is_named(flag, tmp_path):
         flags = {"--out": tmp_path / "o", "--cache": tmp_path / "c", flag: tmp_path / "file" / "x"}
         message = run("--base-url", server.base_url, *(part for pair in flags.items() for part in pair))
     assert message.startswith(f"error: {tmp_path / 'file'}") and "can be written" in message
+
+
+# ---- under pressure
+
+
+def start(server: PokemonServer, made: Config, *flags: str, **environment: str) -> subprocess.Popen:
+    """The script in a process of its own; its last line on stderr is its largest resident memory in KB."""
+    code = (
+        "import atexit, resource, runpy, sys; "
+        "usage = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; "
+        "atexit.register(lambda: print(usage(), file=sys.stderr)); "
+        "sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    places = [f"--{name}={getattr(made, name)}" for name in ("out", "cache", "base_url")]
+    return subprocess.Popen(
+        [sys.executable, "-c", code, SCRIPT, *places, "--requests-per-second=1000", *flags],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **environment},
+    )
+
+
+@pytest.mark.parametrize("fault", ["hang", "drip", "headers without end", "chunk line without end"])
+@pytest.mark.parametrize("where", ["list", "picture"])
+def test_ctrl_c_ends_it_at_once_whatever_the_server_holds_back(config, fault, where):
+    with PokemonServer(count=9) as server:
+        path = {"list": f"/api/v2/pokemon/?limit={pokeapi.PAGE}&offset=0", "picture": "/sprites/1.png"}[where]
+        server.always[path] = fault
+        process = start(server, config(server))
+        while not server.hits[path]:
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.05)
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=5)
+    assert process.returncode == 130 and "Traceback" not in errors
+    assert "the same command goes on from here" in errors
+
+
+def test_a_server_that_wants_the_memory_gets_300_megabytes_at_8_connections(config):
+    faults = ("a million values", "zip bomb", "gigabyte", "pixel bomb", "picture of 1024 pixels")
+    with PokemonServer(count=60) as server:
+        for number in server.details:
+            server.always[f"/sprites/{number}.png"] = faults[number % len(faults)]
+            if number % 2:
+                server.always[f"/api/v2/pokemon/{number}/"] = "a million values"
+        made = config(server)
+        process = start(server, made, "--connections=8", "--attempts=1", "--give-up-after=1000")
+        _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert {row["problem"] for row in rows_of(made.out).values()} >= {
+        "details: JSON of far too many values",
+        None,
+    }
+    assert int(errors.splitlines()[-1]) < 300 * 1024
+
+
+def test_a_list_of_millions_is_read_to_a_limit(config, monkeypatch):
+    monkeypatch.setattr(pokeapi, "MOST", 20)
+    with PokemonServer(count=3, page=8) as server:
+        server.entries = [{"name": "m", "url": f"/pokemon/{n}/"} for n in range(1, 100_000)]
+        downloader = fetch_pokemon.Downloader(config(server), config(server).cache, [server.host])
+        entries, odd = pokeapi.list_pokemon(downloader, server.base_url, None)
+        assert [entry.id for entry in entries] == list(range(1, 21)) and not odd
+        server.entries = [None] * 100_000  # lines of no use
+        entries, odd = pokeapi.list_pokemon(
+            fetch_pokemon.Downloader(config(server), config(server).out, [server.host]), server.base_url, None
+        )
+        assert not entries and len(odd) <= 20 + 8
+        server.always[f"/api/v2/pokemon/?limit={pokeapi.PAGE}&offset=0"] = "a million values"
+        with pytest.raises(InputError, match=r"no list of Pokémon \(JSON of far too many values\)"):
+            fetch_pokemon.main(config(server, attempts=1, cache=config(server).out / "nothing asked yet"))
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("REQUESTS_CA_BUNDLE", "/nowhere.pem", "REQUESTS_CA_BUNDLE=/nowhere.pem: no such file"),
+        ("HTTPS_PROXY", "http://proxy:abc", "the proxy that HTTP_PROXY, HTTPS_PROXY or ALL_PROXY names"),
+        ("HTTPS_PROXY", "http://127.0.0.1:1", "the proxy that HTTP_PROXY, HTTPS_PROXY or ALL_PROXY names"),
+    ],
+)
+def test_a_variable_that_breaks_the_network_is_named(variable, value, message, tmp_path, monkeypatch):
+    monkeypatch.setenv(variable, value)
+    monkeypatch.setenv(variable.lower(), value)
+    flags = ["--base-url", "https://127.0.0.2:1/api", "--out", tmp_path / "o", "--cache", tmp_path / "c"]
+    assert message in run(*flags, "--attempts", 1, "--backoff-seconds", 0)
