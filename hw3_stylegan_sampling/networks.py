@@ -1,0 +1,372 @@
+"""StyleGAN2's networks in plain PyTorch (Karras et al. 2020).  Theory: theory/en/stylegan.md.
+
+python hw3_stylegan_sampling/networks.py                 # shapes and parameters of the generator trained here
+python hw3_stylegan_sampling/networks.py --size 1024 --channels 512 512 512 512 512 256 128 64 32
+
+Sizes: B images, D latents (z or w), L style layers, I and O channels in and out, S side of the image.
+Latents are z (B, D) and w (B, D) or, one for each style layer, ws (B, L, D).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from common import choices, command_line
+from common.errors import InputError
+from common.layers import MinibatchDeviation
+
+NoiseMode = Literal["const", "random", "none"]
+GAIN = math.sqrt(2)
+"""Keeps the variance of a normal number that goes through `leaky_relu`, eq. (stylegan.7)."""
+SLOPE = 0.2
+"""Of the leaky ReLU."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """All that a generator's shape depends on; it is stored beside the weights."""
+
+    size: int = 64
+    """Side of the images in pixels: a power of two from 8 on."""
+    channels: tuple[int, ...] = (192, 192, 128, 64, 32)
+    """Of the layers at 4x4, 8x8, 16x16 and so on up to --size."""
+    z_dim: int = 128
+    """Numbers in the latent z."""
+    w_dim: int = 128
+    """Numbers in the latent w."""
+    classes: int = 0
+    """Classes that a label chooses from; 0: there are no labels."""
+    options: tuple[int, ...] = ()
+    """Attributes, as many as there are numbers, that the last numbers of z choose; how many options each has."""
+    mapping_layers: int = 4
+    """Layers of the mapping network."""
+    mapping_rate: float = 0.01
+    """Learning rate of the mapping network, as a share of that of the rest."""
+    mapping_width: int = 0
+    """Numbers between its layers; 0: as many as in w."""
+    embedding: int = 0
+    """Numbers that the label becomes before it meets z; 0: as many as in w."""
+    image_channels: int = 3
+    """3 for colours, 1 for grey."""
+    noise: bool = True
+    """Whether noise is added in every layer."""
+    clamp: float = 0
+    """Largest value of an activation, for generators trained in float16; 0: no limit."""
+
+    @property
+    def label_dim(self) -> int:
+        """K: length of the vector of zeros and ones that the mapping network reads beside z."""
+        return self.classes or sum(self.options)
+
+    def check(self) -> None:
+        """InputError where no generator has this shape."""
+        if self.size < 8 or self.size & (self.size - 1):
+            raise InputError(f"--size {self.size}: the sides of images are powers of two from 8 on")
+        if len(self.channels) != (blocks := self.size.bit_length() - 2):
+            raise InputError(
+                f"--channels {' '.join(map(str, self.channels))}: {len(self.channels)} numbers; --size "
+                f"{self.size} needs {blocks}, one for each of 4, 8, ..., {self.size} pixels"
+            )
+
+
+class Linear(nn.Module):
+    """(B, I) -> (B, O): weights that begin as N(0, 1) and are scaled when used, eq. (stylegan.2)."""
+
+    def __init__(self, inputs: int, outputs: int, *, bias: float = 0.0, rate: float = 1.0):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs) / rate)
+        self.bias = nn.Parameter(torch.full((outputs,), bias))
+        self.scale, self.rate = rate / math.sqrt(inputs), rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight * self.scale, self.bias * self.rate)
+
+
+def normalise(x: Tensor) -> Tensor:  # (B, D) -> (B, D)
+    """Divide by the root of the mean square, eq. (stylegan.1)."""
+    return x * (x.square().mean(1, keepdim=True) + 1e-8).rsqrt()
+
+
+class Mapping(nn.Module):
+    """z (B, D), labels (B, K) -> w (B, D), eq. (stylegan.1).
+
+    Where the last A numbers of z choose the options of A attributes, eq. (gan.22), these are the labels, unless
+    others are given."""
+
+    def __init__(self, shape: Architecture):
+        super().__init__()
+        self.options = shape.options
+        embedding = (shape.embedding or shape.w_dim) if shape.label_dim else 0
+        hidden = [shape.mapping_width or shape.w_dim] * (shape.mapping_layers - 1)
+        widths = [shape.z_dim - len(shape.options) + embedding, *hidden, shape.w_dim]
+        self.embed = Linear(shape.label_dim, embedding) if shape.label_dim else None
+        self.layers = nn.ModuleList(Linear(*pair, rate=shape.mapping_rate) for pair in zip(widths, widths[1:]))
+
+    def labels(self, z: Tensor) -> Tensor:  # (B, D) -> (B, K)
+        """What the last numbers of z choose; K = 0 where they choose nothing."""
+        if not self.options:
+            return z[:, :0]
+        return choices.one_hot(choices.chosen(z[:, -len(self.options) :], self.options), self.options)
+
+    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        if self.options:
+            z, labels = z[:, : -len(self.options)], self.labels(z) if labels is None else labels
+        x = normalise(z.float())
+        if self.embed is not None:
+            x = torch.cat([x, normalise(self.embed(labels.float()))], 1)
+        for layer in self.layers:
+            x = GAIN * F.leaky_relu(layer(x), SLOPE)
+        return x
+
+
+# ---- resampling with the filter [1, 3, 3, 1], eq. (stylegan.10)
+
+
+def taps(like: Tensor) -> Tensor:
+    """[1, 3, 3, 1] / 8 in both directions: (1, 1, 4, 4), its sum is 1."""
+    line = torch.tensor([1.0, 3.0, 3.0, 1.0], dtype=like.dtype, device=like.device) / 8
+    return torch.outer(line, line)[None, None]
+
+
+def blur(x: Tensor, *, padding: int, stride: int = 1, gain: float = 1.0) -> Tensor:
+    """(B, C, H, W) -> (B, C, (H + 2 padding - 4) / stride + 1, ...): every channel through the filter."""
+    kernel = (gain * taps(x)).expand(x.shape[1], -1, -1, -1)
+    return F.conv2d(x, kernel, padding=padding, stride=stride, groups=x.shape[1])
+
+
+def upsample(image: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, 2 H, 2 W)
+    """Zeros between the pixels, then the filter: one transposed convolution.  Four times the filter, since
+    only a quarter of the pixels is not zero."""
+    planes = image.flatten(0, 1)[:, None]  # (B C, 1, H, W)
+    return F.conv_transpose2d(planes, 4 * taps(image), stride=2, padding=1).unflatten(0, image.shape[:2])[:, :, 0]
+
+
+# ---- generator
+
+
+def modulated_convolution(x: Tensor, weight: Tensor, style: Tensor, *, up: bool = False) -> Tensor:
+    """x (B, I, H, W), weight (O, I, k, k), style (B, I) -> (B, O, H, W), or (B, O, 2 H, 2 W) with `up`.
+
+    The papers scale the weights, so that every image has weights of its own, eq. (stylegan.3).  To scale the
+    input of one convolution for all images is the same, eq. (stylegan.5), and faster."""
+    x = x * style[:, :, None, None].to(x.dtype)
+    if not up:
+        return F.conv2d(x, weight, padding=weight.shape[-1] // 2)
+    x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)  # (B, O, 2 H + 1, 2 W + 1)
+    return blur(x, padding=1, gain=4)
+
+
+def demodulation(weight: Tensor, style: Tensor) -> Tensor:  # (O, I, k, k), (B, I) -> (B, O)
+    """1 / the standard deviation of each output channel for inputs of variance 1, eq. (stylegan.4)."""
+    return (style.square() @ weight.square().sum((2, 3)).T + 1e-8).rsqrt()
+
+
+class StyledLayer(nn.Module):
+    """(B, I, H, W), w (B, D) -> (B, O, S, S): modulated convolution, noise, bias, leaky ReLU, eq. (stylegan.7).
+
+    The gain of the leaky ReLU is applied to what goes into it: the function is homogeneous, and numbers are
+    cheaper to scale than images."""
+
+    def __init__(self, inputs: int, outputs: int, side: int, shape: Architecture, *, up: bool = False):
+        super().__init__()
+        self.up, self.clamp = up, shape.clamp
+        self.affine = Linear(shape.w_dim, inputs, bias=1.0)
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, 3, 3))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        if shape.noise:
+            self.noise_strength = nn.Parameter(torch.zeros(()))
+            self.register_buffer("noise", torch.randn(side, side))
+        else:
+            self.noise = None
+
+    def forward(self, x: Tensor, w: Tensor, noise_mode: NoiseMode) -> Tensor:
+        style = self.affine(w)  # (B, I)
+        scale = GAIN * demodulation(self.weight, style)  # (B, O)
+        x = modulated_convolution(x, self.weight, style, up=self.up) * scale[:, :, None, None]
+        x = x.add_((GAIN * self.bias)[:, None, None])
+        if self.noise is not None and noise_mode != "none":
+            noise = self.noise if noise_mode == "const" else torch.randn_like(x[:, :1])  # (S, S), (B, 1, S, S)
+            x = x.add_(GAIN * self.noise_strength * noise)
+        x = F.leaky_relu_(x, SLOPE)
+        return x.clamp(-self.clamp, self.clamp) if self.clamp else x
+
+
+class ToImage(nn.Module):
+    """(B, I, S, S), w (B, D) -> (B, 3, S, S): a modulated 1x1 convolution, not demodulated."""
+
+    def __init__(self, inputs: int, shape: Architecture):
+        super().__init__()
+        self.clamp = shape.clamp
+        self.affine = Linear(shape.w_dim, inputs, bias=1.0)
+        self.weight = nn.Parameter(torch.randn(shape.image_channels, inputs, 1, 1))
+        self.bias = nn.Parameter(torch.zeros(shape.image_channels))
+
+    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        style = self.affine(w) / math.sqrt(x.shape[1])
+        image = modulated_convolution(x, self.weight, style) + self.bias[:, None, None]
+        return image.clamp(-self.clamp, self.clamp) if self.clamp else image
+
+
+class StyledBlock(nn.Module):
+    """Two styled layers at one size, the first of which doubles it, and their part of the image."""
+
+    def __init__(self, inputs: int, outputs: int, side: int, shape: Architecture):
+        super().__init__()
+        self.first = StyledLayer(inputs, outputs, side, shape, up=True) if side > 4 else None
+        self.second = StyledLayer(outputs, outputs, side, shape)
+        self.to_image = ToImage(outputs, shape)
+
+    def forward(
+        self, x: Tensor, image: Tensor | None, ws: Tensor, noise_mode: NoiseMode
+    ) -> tuple[Tensor, Tensor]:
+        """x (B, I, S/2, S/2), image (B, 3, S/2, S/2), ws (B, 3, D) -> x (B, O, S, S), image (B, 3, S, S)."""
+        if self.first is not None:
+            x = self.first(x, ws[:, 0], noise_mode)
+        x = self.second(x, ws[:, 1], noise_mode)
+        part = self.to_image(x, ws[:, 2])
+        return x, part if image is None else upsample(image) + part  # eq. (stylegan.8)
+
+
+class Synthesis(nn.Module):
+    """ws (B, L, D) -> images (B, 3, S, S), about in [-1, 1]: nothing cuts them off."""
+
+    def __init__(self, shape: Architecture):
+        super().__init__()
+        self.const = nn.Parameter(torch.randn(1, shape.channels[0], 4, 4))
+        pairs = zip((shape.channels[0], *shape.channels), shape.channels)
+        self.blocks = nn.ModuleList(StyledBlock(*pair, 4 << k, shape) for k, pair in enumerate(pairs))
+        self.layers = 2 * len(self.blocks)
+        """L: the last block's image has a style of its own; the others share it with the next block."""
+
+    def forward(self, ws: Tensor, noise_mode: NoiseMode = "const") -> Tensor:
+        x, image = self.const.expand(len(ws), -1, -1, -1), None
+        ws = torch.cat([ws[:, :1], ws], 1)  # (B, L + 1, D): the first block has no first layer
+        for k, block in enumerate(self.blocks):
+            x, image = block(x, image, ws[:, 2 * k : 2 * k + 3], noise_mode)
+        return image
+
+
+class Generator(nn.Module):
+    """z (B, D) -> images (B, 3, S, S): w = mapping(z), the same for all layers, then synthesis."""
+
+    def __init__(self, shape: Architecture):
+        super().__init__()
+        shape.check()
+        self.shape, self.z_dim, self.w_dim = shape, shape.z_dim, shape.w_dim
+        self.mapping, self.synthesis = Mapping(shape), Synthesis(shape)
+        self.layers = self.synthesis.layers
+        self.register_buffer("w_mean", torch.zeros(shape.w_dim))
+
+    def styles(
+        self, z: Tensor, labels: Tensor | None = None, *, psi: float = 1.0, cutoff: int | None = None
+    ) -> Tensor:
+        """z (B, D) -> ws (B, L, D), the first `cutoff` layers (all of them, if None) truncated by psi."""
+        return self.truncate(self.broadcast(self.mapping(z, labels)), psi, cutoff)
+
+    def broadcast(self, w: Tensor) -> Tensor:  # (B, D) -> (B, L, D)
+        return w[:, None].expand(-1, self.layers, -1)
+
+    def truncate(self, ws: Tensor, psi: float, cutoff: int | None = None) -> Tensor:  # (B, L, D) -> (B, L, D)
+        """Towards the mean w, eq. (stylegan.14)."""
+        near = self.w_mean + psi * (ws - self.w_mean)
+        return near if cutoff is None else torch.cat([near[:, :cutoff], ws[:, cutoff:]], 1)
+
+    @torch.no_grad()
+    def estimate_w_mean(self, count: int = 10_000, seed: int = 0) -> None:
+        """Set the mean w from so many latents.  # DIFFERS: the papers keep a moving average while training."""
+        z = torch.randn(count, self.z_dim, generator=torch.Generator().manual_seed(seed))
+        self.w_mean.copy_(self.mapping(z.to(self.w_mean.device)).mean(0))
+
+    def forward(
+        self, z: Tensor, labels: Tensor | None = None, *, psi: float = 1.0, noise_mode: NoiseMode = "const"
+    ) -> Tensor:
+        return self.synthesis(self.styles(z, labels, psi=psi), noise_mode)
+
+
+# ---- discriminator
+
+
+class Convolution(nn.Module):
+    """(B, I, H, W) -> (B, O, H, W), or half as high and wide with `down`; scaled weights, eq. (stylegan.2).
+
+    `gain` goes with the weights and the bias, since the leaky ReLU is homogeneous."""
+
+    def __init__(
+        self, inputs: int, outputs: int, side: int, *, down: bool = False, linear: bool = False, gain: float = 1.0
+    ):
+        super().__init__()
+        self.down, self.linear, self.gain = down, linear, gain if linear else GAIN * gain
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, side, side))
+        self.bias = None if linear else nn.Parameter(torch.zeros(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.weight * (self.gain / math.sqrt(self.weight[0].numel()))
+        bias = None if self.bias is None else self.gain * self.bias
+        side = weight.shape[-1]
+        if not self.down:
+            x = F.conv2d(x, weight, bias, padding=side // 2)
+        elif side == 1:
+            x = F.conv2d(blur(x, padding=1, stride=2), weight, bias)
+        else:  # (B, I, H, W) -> (B, I, H + 1, W + 1) -> (B, O, H / 2, W / 2)
+            x = F.conv2d(blur(x, padding=2), weight, bias, stride=2)
+        return x if self.linear else F.leaky_relu_(x, SLOPE)
+
+
+class ResidualBlock(nn.Module):
+    """(B, I, H, W) -> (B, O, H / 2, W / 2): two convolutions beside a linear one, eq. (stylegan.9)."""
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__()
+        half = math.sqrt(0.5)
+        self.first = Convolution(inputs, inputs, 3)
+        self.second = Convolution(inputs, outputs, 3, down=True, gain=half)
+        self.skip = Convolution(inputs, outputs, 1, down=True, linear=True, gain=half)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.skip(x) + self.second(self.first(x))
+
+
+class Discriminator(nn.Module):
+    """Images (B, 3, S, S) -> logits (B,): residual blocks down to 4x4, the first at full size.
+
+    `channels` are those of 4x4, 8x8, ..., S x S, as the generator's.  `options`: how many each attribute has
+    that the discriminator is told; their part of the logit, eq. (gan.22), is left out without labels."""
+
+    def __init__(self, channels: tuple[int, ...], *, options: tuple[int, ...] = (), image_channels: int = 3):
+        super().__init__()
+        self.options, last = options, channels[0]
+        down = channels[::-1]
+        self.from_image = Convolution(image_channels, down[0], 1)
+        self.blocks = nn.Sequential(*(ResidualBlock(*pair) for pair in zip(down, down[1:])))
+        self.end = nn.Sequential(MinibatchDeviation(), Convolution(last + 1, last, 3), nn.Flatten())
+        self.hidden, self.out = Linear(16 * last, last), Linear(last, 1 + sum(options))
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:  # labels (B, K)
+        x = self.end(self.blocks(self.from_image(images)))  # (B, 16 I)
+        logits = self.out(GAIN * F.leaky_relu(self.hidden(x), SLOPE)).float()  # (B, 1 + K)
+        if labels is None or not self.options:
+            return logits[:, 0]
+        return logits[:, 0] + (logits[:, 1:] * labels).sum(1) / math.sqrt(len(self.options))
+
+
+@dataclass(frozen=True)
+class Config(Architecture):
+    """Flags of networks.py."""
+
+
+def main(config: Config) -> None:
+    generator = Generator(config)
+    z, labels = torch.zeros(2, config.z_dim), torch.zeros(2, config.classes)
+    generator(z, labels)
+    print(f"{sum(p.numel() for p in generator.parameters()):,}")
+    print(f"{sum(p.numel() for p in Discriminator(config.channels).parameters()):,}")
+
+
+if __name__ == "__main__":
+    command_line.run(main, Config)

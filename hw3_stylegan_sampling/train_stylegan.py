@@ -1,0 +1,301 @@
+"""Train StyleGAN2 (Karras et al. 2020) on small images.  Theory: theory/en/stylegan.md.
+
+python hw3_stylegan_sampling/train_stylegan.py                               # drawn avatars of 64x64
+python hw3_stylegan_sampling/train_stylegan.py --data path/to/photos --augment color translation cutout
+python hw3_stylegan_sampling/train_stylegan.py --resume runs/hw3/0001-stylegan-avatars
+torchrun --nproc-per-node 2 hw3_stylegan_sampling/train_stylegan.py
+
+The loss is the non-saturating one, eq. (gan.5), with the R1 penalty for the discriminator and path lengths for
+the generator, each only every few steps.  Where the data have attributes both networks are told them: the last
+numbers of z choose their options, eq. (gan.22), so that the generator still draws from z alone.  Logged are, of
+the weights as they are (`raw`) and averaged (`ema`), what common/metrics/samples.py measures against validation
+images; the averaged generator is written to generator.safetensors at the same time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from common import adversarial, augmentation, choices, command_line, data, devices, resumable, runs, shapes
+from common.averaged_weights import averaged
+from common.data import Batches, ImageSet, avatars, creatures
+from common.errors import InputError
+from common.flags import Channels, Count, CountOrZero, Data, NonNegative, Pixels, Positive, Share, TrainingFlags
+from common.metrics import samples
+from common.noise import BatchNoise
+from common.schedules import half_cosine
+from hw3_stylegan_sampling import weights
+from hw3_stylegan_sampling.networks import Architecture, Discriminator, Generator
+
+ATTRIBUTES = {"avatars": avatars.CHOICES, "creatures": creatures.OPTIONS}
+"""Sets whose attributes are independent with equally likely options, as eq. (gan.22) has it."""
+
+
+@dataclass(frozen=True)
+class Config(TrainingFlags):
+    """Flags of train_stylegan.py."""
+
+    data: Data = "avatars"
+    """avatars, creatures, celeba, or a folder of images."""
+    train_images: Count = 50_000
+    """Images to learn from, of a drawn set."""
+    size: Pixels = 64
+    """Side of the images: a power of two from 8 on."""
+    channels: tuple[Channels, ...] = (192, 192, 128, 64, 32)
+    """Channels of both networks at 4x4, 8x8 and so on up to --size."""
+    z_dim: Channels = 128
+    """Numbers in z, those that choose options not counted."""
+    w_dim: Channels = 128
+    """Numbers in w."""
+    mapping_layers: Count = 4
+    """Layers of the mapping network."""
+    conditional: bool = True
+    """Tell both networks the attributes, where the set has any."""
+    steps: Count = 60_000
+    """Updates of both networks."""
+    batch_size: Count = 16
+    """Images per update, over all processes."""
+    learning_rate: Positive = 2.5e-3
+    """Adam's learning rate for both networks, constant until the cool-down."""
+    cooldown: Share = 0.2
+    """Last share of the steps, over which the learning rate falls to 0."""
+    r1_gamma: NonNegative = 0.1
+    """Weight gamma / 2 of the R1 penalty."""
+    r1_every: Count = 16
+    """Steps between R1 penalties."""
+    path_weight: NonNegative = 2.0
+    """Weight of the path length penalty."""
+    path_every: Count = 8
+    """Steps between path length penalties."""
+    mixing: Share = 0.5
+    """Share of images that two latents make, one the first layers, the other the rest."""
+    augment: tuple[Literal["color", "translation", "cutout"], ...] = ()
+    """Differentiable augmentation of all images that the discriminator sees."""
+    ema_images: Positive = 10_000
+    """Images after which the averaged weights have forgotten half of what they were."""
+    measure_every: Count = 1250
+    """Steps between measurements."""
+    measure_images: Count = 1000
+    """Generated and validation images that are compared."""
+
+
+def adam(network: nn.Module, config: Config, every: int) -> torch.optim.Optimizer:
+    """Adam for a network that is regularised every so many steps, eq. (stylegan.11)."""
+    share = every / (every + 1)
+    rate, memory = config.learning_rate * share, 0.99**share
+    return torch.optim.Adam(network.parameters(), lr=rate, betas=(0.0, memory))
+
+
+class MixingGenerator(nn.Module):
+    """Images of two latents each: the layers before `cut` (B,) from the first, the others from the second."""
+
+    def __init__(self, generator: Generator):
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, z: Tensor, other: Tensor, cut: Tensor) -> Tensor:  # (B, D), (B, D), (B,) -> images
+        layer = torch.arange(self.generator.layers, device=z.device)
+        first = (layer < cut[:, None])[:, :, None]  # (B, L, 1)
+        ws = torch.where(first, self.generator.styles(z), self.generator.styles(other))
+        return self.generator.synthesis(ws, "random")
+
+
+class PathLengths(nn.Module):
+    """The penalty on path lengths, eq. (stylegan.12), and the mean length that it remembers."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(()))
+
+    def forward(self, generator: Generator, z: Tensor, device: devices.Device) -> Tensor:  # (B, D) -> (B,)
+        ws = generator.styles(z)
+        lengths = path_lengths(generator, ws)
+        self.mean.lerp_(device.mean(lengths.detach().mean()), 0.01)
+        return (lengths - self.mean).square()
+
+
+def path_lengths(generator: Generator, ws: Tensor) -> Tensor:  # (B, L, D) -> (B,)
+    """|J^T y| for images y of noise, from one gradient, eq. (stylegan.13): root mean square over layers."""
+    images = generator.synthesis(ws, "random")
+    noise = torch.randn_like(images) / images.shape[-1]
+    (gradient,) = torch.autograd.grad((images * noise).sum(), ws, create_graph=True)
+    return gradient.square().sum(2).mean(1).sqrt()
+
+
+class Pair(nn.Module):
+    """Logits of real and of generated images as one forward pass, as DistributedDataParallel wants it."""
+
+    def __init__(self, discriminator: Discriminator):
+        super().__init__()
+        self.discriminator = discriminator
+
+    def forward(self, real: Tensor, real_labels: Tensor, fake: Tensor, fake_labels: Tensor):
+        return self.discriminator(real, real_labels), self.discriminator(fake, fake_labels)
+
+
+def main(config: Config) -> Path:
+    device = devices.start(config.device, precision=config.precision, seed=config.seed)
+    train, validation = load(config, "train", config.train_images), load(config, "val", config.measure_images)
+    labels, options = labels_of(config, train)
+    generator, discriminator = (device.prepare(part, channels_last=True) for part in build(config, options))
+    generator_ddp = device.parallel(MixingGenerator(generator))
+    discriminator_ddp = device.parallel(Pair(discriminator))
+    for_generator = adam(generator, config, config.path_every)
+    for_discriminator = adam(discriminator, config, config.r1_every)
+    ema = averaged(generator, 0.5 ** (config.batch_size / config.ema_images), growing=True)
+    paths = PathLengths().to(device.torch)
+    batches = Batches(train, config.batch_size, device, drop_last=True, seed=config.seed)
+    noise, averages = BatchNoise(config.batch_size, device, seed=config.seed), runs.Averages()
+    seen = lambda images: augmentation.augment(images, config.augment)
+    with resumable.start(
+        "hw3", f"stylegan-{Path(config.data).name}", config, device, batches=batches, noise=noise,
+        generator=generator, discriminator=discriminator, ema=ema, paths=paths, averages=averages,
+        for_generator=for_generator, for_discriminator=for_discriminator,
+    ) as (run, saver, done):  # fmt: skip
+        report = Report(run, device, validation, generator.z_dim)
+        for step, batch in zip(run.progress(done + 1, config.steps), batches.forever()):
+            set_learning_rates(config, step, for_generator, for_discriminator)
+            real, real_labels = batch.images, labels[batch.index].to(device.torch)
+            z, other, cut = latents(config, noise, generator)
+            fake_labels = generator.mapping.labels(z)
+
+            discriminator.requires_grad_(True)
+            with device.autocast():
+                fake = generator_ddp(z, other, cut)
+                real_logits, fake_logits = discriminator_ddp(
+                    seen(real), real_labels, seen(fake.detach()), fake_labels
+                )
+            d_loss = adversarial.cross_entropy_discriminator(real_logits, fake_logits)
+            r1 = torch.zeros(())
+            if step % config.r1_every == 0 and config.r1_gamma:
+                judge = lambda images: discriminator(seen(images), real_labels)
+                r1 = config.r1_every * config.r1_gamma / 2 * adversarial.r1_penalty(judge, real).mean()
+            for_discriminator.zero_grad()
+            (d_loss.mean() + r1).backward()
+            for_discriminator.step()
+
+            discriminator.requires_grad_(False)  # no gradients of its weights in the generator's update
+            with device.autocast():
+                g_loss = adversarial.non_saturating_generator(discriminator(seen(fake), fake_labels))
+            path = torch.zeros(())
+            if step % config.path_every == 0 and config.path_weight:
+                half = z[: (len(z) + 1) // 2]
+                path = config.path_every * config.path_weight * paths(generator, half, device).mean()
+            for_generator.zero_grad()
+            (g_loss.mean() + path).backward()
+            for_generator.step()
+            ema.update_parameters(generator)
+
+            averages.add({"discriminator_loss": d_loss, "generator_loss": g_loss,
+                          "d_real": real_logits.sigmoid(), "d_fake": fake_logits.sigmoid()})  # fmt: skip
+            if step % config.measure_every == 0 or step == config.steps:
+                means = {f"train/{name}": mean for name, mean in averages.take(device).items()}
+                saver.require_finite(step, *means.values())
+                report.measure(step, {**means, "train/path_length": paths.mean.item()}, generator, ema.module)
+            saver.save_if_due(step, g_loss.mean() + d_loss.mean() + r1 + path)
+        saver.save(config.steps)
+        report.finish(config, generator, discriminator)
+    return run.folder
+
+
+# ---- checks, data, building
+
+
+def load(config: Config, split: str, count: int) -> ImageSet:
+    """The images of one split, at most `count`."""
+    drawn = config.data in data.DRAWN
+    images = data.load(
+        config.data, split, size=config.size, count=count if drawn else None, data_dir=config.data_dir
+    )
+    if images.shape[0] != 3:
+        raise InputError(f"--data {config.data}: grey images; use avatars, celeba, creatures or a folder")
+    return images.take(slice(0, count))
+
+
+def labels_of(config: Config, images: ImageSet) -> tuple[Tensor, tuple[int, ...]]:
+    """What the networks are told of each image, float32 (N, K), and how many options each attribute has."""
+    if not config.conditional or config.data not in ATTRIBUTES:
+        return torch.zeros(len(images), 0), ()
+    attributes = ATTRIBUTES[config.data]
+    options = tuple(map(len, attributes.values()))
+    return choices.one_hot(torch.stack([images.attributes[name] for name in attributes], 1), options), options
+
+
+def build(config: Config, options: tuple[int, ...]) -> tuple[Generator, Discriminator]:
+    """Both networks, untrained."""
+    shape = Architecture(
+        size=config.size,
+        channels=config.channels,
+        z_dim=config.z_dim + len(options),
+        w_dim=config.w_dim,
+        options=options,
+        mapping_layers=config.mapping_layers,
+    )
+    return Generator(shape), Discriminator(config.channels, options=options)
+
+
+def latents(config: Config, noise: BatchNoise, generator: Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """z (B, D), another z with the same choices, and the layer (B,) from which on the second is used."""
+    z, other = noise.normal(2, generator.z_dim).unbind(1)
+    other = torch.cat([other[:, : config.z_dim], z[:, config.z_dim :]], 1)
+    mixed, place = noise.uniform(2).unbind(1)
+    cut = 1 + (place * (generator.layers - 1)).long()
+    return z, other, torch.where(mixed < config.mixing, cut, generator.layers)
+
+
+def set_learning_rates(config: Config, step: int, *optimizers: torch.optim.Optimizer) -> None:
+    """Constant, then half a cosine down to 0 over the last `cooldown` of the steps."""
+    start = (1 - config.cooldown) * config.steps
+    share = half_cosine(max(0.0, (step - start) / max(config.steps - start, 1)))
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = share * group.setdefault("initial_lr", group["lr"])
+
+
+# ---- reports
+
+
+class Report:
+    """Measures both versions of the generator on rank 0, and keeps the averaged one for sampling."""
+
+    def __init__(self, run: runs.Run, device: devices.Device, validation: ImageSet, z_dim: int):
+        self.run, self.device = run, device
+        if device.is_main:
+            self.real = samples.reference_of(validation, device.torch)
+            self.z = samples.latents(self.real.count, z_dim, seed=1)
+
+    def measure(self, step: int, means: dict[str, float], generator: Generator, ema: Generator) -> None:
+        """One line of metrics.jsonl, two pictures, one file of weights."""
+        if not self.device.is_main:
+            return
+        versions = {"raw": generator, "ema": ema}
+        numbers, images = samples.measure_versions(versions, self.z, self.real, self.device.torch)
+        for version, drawn in images.items():
+            self.run.save_samples(version, step, drawn[:64], 8)
+        self.run.log(step, means | numbers)
+        ema.estimate_w_mean()
+        weights.save(self.run.folder / "generator.safetensors", ema, f"train_stylegan.py, step {step}")
+
+    def finish(self, config: Config, generator: Generator, discriminator: Discriminator) -> None:
+        """summary.json of a finished run: its last measurement."""
+        if not self.device.is_main:
+            return
+        last = runs.read_metrics(self.run.folder)[-1]
+        self.run.summary(
+            {name: value for name, value in last.items() if name.startswith("val/")},
+            steps=last["step"],
+            n_val=self.real.count,
+            seed=config.seed,
+            generator_parameters=shapes.parameters(generator),
+            discriminator_parameters=shapes.parameters(discriminator),
+        )
+        self.run.say(f"finished; next: sample.py --network {self.run.folder} --seeds 0-31")
+
+
+if __name__ == "__main__":
+    command_line.run(main, Config)

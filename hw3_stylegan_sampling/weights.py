@@ -1,0 +1,59 @@
+"""Generators on disk: weights as safetensors, with the architecture beside them as text.  Nothing is executed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from common.errors import InputError
+from hw3_stylegan_sampling.networks import Architecture, Generator
+
+
+def save(path: Path, generator: Generator, source: str) -> None:
+    """Write a generator; `source` says where it comes from.  InputError when the disk is full."""
+    known = {
+        "architecture": json.dumps(dataclasses.asdict(generator.shape)),
+        "source": source,
+    }
+    tensors = {name: value.detach().contiguous() for name, value in generator.state_dict().items()}
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, beside, known)
+        beside.replace(path)
+    except (OSError, SafetensorError) as error:
+        beside.unlink(missing_ok=True)
+        raise InputError(f"{path}: cannot be written ({error}); free some space or name another file") from error
+
+
+def read(path: Path) -> Generator:
+    """The generator in a file that `save` wrote, in evaluation mode; InputError for any other file."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            known = json.loads((file.metadata() or {})["architecture"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
+        shape = Architecture(**{name: _tuple(value) for name, value in known.items()})
+        return assembled(shape, tensors)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; name a generator's .safetensors or .pkl file") from None
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path}: holds no generator of this course ({reason}); train or convert one") from error
+
+
+def assembled(shape: Architecture, tensors: dict[str, torch.Tensor]) -> Generator:
+    """A generator of these tensors, in evaluation mode.  RuntimeError where they do not fit its shape."""
+    with torch.device("meta"):  # no memory for initial values that nobody sees
+        generator = Generator(shape)
+    generator.load_state_dict(tensors, assign=True)
+    return generator.requires_grad_(False).eval()
+
+
+def _tuple(value):
+    return tuple(value) if isinstance(value, list) else value
