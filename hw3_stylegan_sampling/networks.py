@@ -11,15 +11,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from common import choices, command_line
+from common import choices, command_line, shapes
 from common.errors import InputError
-from common.layers import MinibatchDeviation
 
 NoiseMode = Literal["const", "random", "none"]
 GAIN = math.sqrt(2)
@@ -43,7 +43,7 @@ class Architecture:
     classes: int = 0
     """Classes that a label chooses from; 0: there are no labels."""
     options: tuple[int, ...] = ()
-    """Attributes, as many as there are numbers, that the last numbers of z choose; how many options each has."""
+    """How many options each attribute has that the last numbers of z choose, one number for each."""
     mapping_layers: int = 4
     """Layers of the mapping network."""
     mapping_rate: float = 0.01
@@ -96,8 +96,8 @@ def normalise(x: Tensor) -> Tensor:  # (B, D) -> (B, D)
 class Mapping(nn.Module):
     """z (B, D), labels (B, K) -> w (B, D), eq. (stylegan.1).
 
-    Where the last A numbers of z choose the options of A attributes, eq. (gan.22), these are the labels, unless
-    others are given."""
+    Where the last A numbers of z choose the options of A attributes, eq. (gan.22), these are the labels,
+    unless others are given."""
 
     def __init__(self, shape: Architecture):
         super().__init__()
@@ -106,7 +106,7 @@ class Mapping(nn.Module):
         hidden = [shape.mapping_width or shape.w_dim] * (shape.mapping_layers - 1)
         widths = [shape.z_dim - len(shape.options) + embedding, *hidden, shape.w_dim]
         self.embed = Linear(shape.label_dim, embedding) if shape.label_dim else None
-        self.layers = nn.ModuleList(Linear(*pair, rate=shape.mapping_rate) for pair in zip(widths, widths[1:]))
+        self.layers = nn.ModuleList(Linear(*pair, rate=shape.mapping_rate) for pair in pairwise(widths))
 
     def labels(self, z: Tensor) -> Tensor:  # (B, D) -> (B, K)
         """What the last numbers of z choose; K = 0 where they choose nothing."""
@@ -144,7 +144,8 @@ def upsample(image: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, 2 H, 2 W)
     """Zeros between the pixels, then the filter: one transposed convolution.  Four times the filter, since
     only a quarter of the pixels is not zero."""
     planes = image.flatten(0, 1)[:, None]  # (B C, 1, H, W)
-    return F.conv_transpose2d(planes, 4 * taps(image), stride=2, padding=1).unflatten(0, image.shape[:2])[:, :, 0]
+    planes = F.conv_transpose2d(planes, 4 * taps(image), stride=2, padding=1)  # (B C, 1, 2 H, 2 W)
+    return planes[:, 0].unflatten(0, image.shape[:2])
 
 
 # ---- generator
@@ -168,10 +169,10 @@ def demodulation(weight: Tensor, style: Tensor) -> Tensor:  # (O, I, k, k), (B, 
 
 
 class StyledLayer(nn.Module):
-    """(B, I, H, W), w (B, D) -> (B, O, S, S): modulated convolution, noise, bias, leaky ReLU, eq. (stylegan.7).
+    """(B, I, H, W), w (B, D) -> (B, O, S, S): modulated convolution, noise, bias, leaky ReLU.
 
-    The gain of the leaky ReLU is applied to what goes into it: the function is homogeneous, and numbers are
-    cheaper to scale than images."""
+    Eq. (stylegan.7).  The gain of the leaky ReLU is applied to what goes into it: the function is homogeneous,
+    and numbers are cheaper to scale than images."""
 
     def __init__(self, inputs: int, outputs: int, side: int, shape: Architecture, *, up: bool = False):
         super().__init__()
@@ -191,7 +192,8 @@ class StyledLayer(nn.Module):
         x = modulated_convolution(x, self.weight, style, up=self.up) * scale[:, :, None, None]
         x = x.add_((GAIN * self.bias)[:, None, None])
         if self.noise is not None and noise_mode != "none":
-            noise = self.noise if noise_mode == "const" else torch.randn_like(x[:, :1])  # (S, S), (B, 1, S, S)
+            random = noise_mode == "random"
+            noise = torch.randn_like(x[:, :1]) if random else self.noise  # (B, 1, S, S) or (S, S)
             x = x.add_(GAIN * self.noise_strength * noise)
         x = F.leaky_relu_(x, SLOPE)
         return x.clamp(-self.clamp, self.clamp) if self.clamp else x
@@ -279,7 +281,7 @@ class Generator(nn.Module):
 
     @torch.no_grad()
     def estimate_w_mean(self, count: int = 10_000, seed: int = 0) -> None:
-        """Set the mean w from so many latents.  # DIFFERS: the papers keep a moving average while training."""
+        """Set the mean w from so many latents.  # DIFFERS: the papers keep a moving average in training."""
         z = torch.randn(count, self.z_dim, generator=torch.Generator().manual_seed(seed))
         self.w_mean.copy_(self.mapping(z.to(self.w_mean.device)).mean(0))
 
@@ -289,83 +291,20 @@ class Generator(nn.Module):
         return self.synthesis(self.styles(z, labels, psi=psi), noise_mode)
 
 
-# ---- discriminator
-
-
-class Convolution(nn.Module):
-    """(B, I, H, W) -> (B, O, H, W), or half as high and wide with `down`; scaled weights, eq. (stylegan.2).
-
-    `gain` goes with the weights and the bias, since the leaky ReLU is homogeneous."""
-
-    def __init__(
-        self, inputs: int, outputs: int, side: int, *, down: bool = False, linear: bool = False, gain: float = 1.0
-    ):
-        super().__init__()
-        self.down, self.linear, self.gain = down, linear, gain if linear else GAIN * gain
-        self.weight = nn.Parameter(torch.randn(outputs, inputs, side, side))
-        self.bias = None if linear else nn.Parameter(torch.zeros(outputs))
-
-    def forward(self, x: Tensor) -> Tensor:
-        weight = self.weight * (self.gain / math.sqrt(self.weight[0].numel()))
-        bias = None if self.bias is None else self.gain * self.bias
-        side = weight.shape[-1]
-        if not self.down:
-            x = F.conv2d(x, weight, bias, padding=side // 2)
-        elif side == 1:
-            x = F.conv2d(blur(x, padding=1, stride=2), weight, bias)
-        else:  # (B, I, H, W) -> (B, I, H + 1, W + 1) -> (B, O, H / 2, W / 2)
-            x = F.conv2d(blur(x, padding=2), weight, bias, stride=2)
-        return x if self.linear else F.leaky_relu_(x, SLOPE)
-
-
-class ResidualBlock(nn.Module):
-    """(B, I, H, W) -> (B, O, H / 2, W / 2): two convolutions beside a linear one, eq. (stylegan.9)."""
-
-    def __init__(self, inputs: int, outputs: int):
-        super().__init__()
-        half = math.sqrt(0.5)
-        self.first = Convolution(inputs, inputs, 3)
-        self.second = Convolution(inputs, outputs, 3, down=True, gain=half)
-        self.skip = Convolution(inputs, outputs, 1, down=True, linear=True, gain=half)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.skip(x) + self.second(self.first(x))
-
-
-class Discriminator(nn.Module):
-    """Images (B, 3, S, S) -> logits (B,): residual blocks down to 4x4, the first at full size.
-
-    `channels` are those of 4x4, 8x8, ..., S x S, as the generator's.  `options`: how many each attribute has
-    that the discriminator is told; their part of the logit, eq. (gan.22), is left out without labels."""
-
-    def __init__(self, channels: tuple[int, ...], *, options: tuple[int, ...] = (), image_channels: int = 3):
-        super().__init__()
-        self.options, last = options, channels[0]
-        down = channels[::-1]
-        self.from_image = Convolution(image_channels, down[0], 1)
-        self.blocks = nn.Sequential(*(ResidualBlock(*pair) for pair in zip(down, down[1:])))
-        self.end = nn.Sequential(MinibatchDeviation(), Convolution(last + 1, last, 3), nn.Flatten())
-        self.hidden, self.out = Linear(16 * last, last), Linear(last, 1 + sum(options))
-
-    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:  # labels (B, K)
-        x = self.end(self.blocks(self.from_image(images)))  # (B, 16 I)
-        logits = self.out(GAIN * F.leaky_relu(self.hidden(x), SLOPE)).float()  # (B, 1 + K)
-        if labels is None or not self.options:
-            return logits[:, 0]
-        return logits[:, 0] + (logits[:, 1:] * labels).sum(1) / math.sqrt(len(self.options))
-
-
 @dataclass(frozen=True)
 class Config(Architecture):
-    """Flags of networks.py."""
+    """Flags of networks.py: the generator's shape."""
 
 
 def main(config: Config) -> None:
+    config.check()
     generator = Generator(config)
-    z, labels = torch.zeros(2, config.z_dim), torch.zeros(2, config.classes)
-    generator(z, labels)
-    print(f"{sum(p.numel() for p in generator.parameters()):,}")
-    print(f"{sum(p.numel() for p in Discriminator(config.channels).parameters()):,}")
+    print(
+        f"{shapes.parameters(generator.mapping):>12,} parameters map z to w, {config.mapping_layers} layers"
+    )
+    for k, block in enumerate(generator.synthesis.blocks):
+        print(f"{shapes.parameters(block):>12,} draw at {4 << k}x{4 << k}, {config.channels[k]} channels")
+    print(f"{shapes.parameters(generator):>12,} in all; {generator.layers} style layers")
 
 
 if __name__ == "__main__":

@@ -92,9 +92,8 @@ class Array(NamedTuple):
         """Refused where it reaches beyond its storage or is larger."""
         values, count = self.storage.values, math.prod(self.size)
         last = self.offset + sum((n - 1) * step for n, step in zip(self.size, self.stride, strict=True))
-        if min(self.offset, *self.size, *self.stride, 0) < 0 or count > len(values) or count * last >= max(
-            count * len(values), 1
-        ):
+        outside = count > len(values) or (count and last >= len(values))
+        if outside or min(0, self.offset, *self.size, *self.stride) < 0:
             raise Refused(f"a tensor of {self.size} in a storage of {len(values)} numbers")
         return torch.as_strided(values, self.size, self.stride, self.offset)
 
@@ -229,11 +228,10 @@ def read_networks(path: Path) -> dict[str, Any]:
 def generator_of(network: Module) -> Generator:
     """NVIDIA's generator as ours.  Refused where it is of another kind."""
     synthesis, mapping = network.child("synthesis"), network.child("mapping")
-    size = network.state.get("img_resolution")
-    sides = [4 << k for k in range(11)]
-    if size not in sides[1:] or set(synthesis.part("_modules")) != {f"b{side}" for side in sides if side <= size}:
+    sides = [4 << k for k in range(len(synthesis.part("_modules")))]
+    if set(synthesis.part("_modules")) != {f"b{side}" for side in sides}:
         raise Refused(f"a {network.kind} whose layers are not StyleGAN2's")
-    blocks = [synthesis.child(f"b{side}") for side in sides if side <= size]
+    blocks = [synthesis.child(f"b{side}") for side in sides]
     tensors = dict(_mapping(mapping))
     for k, block in enumerate(blocks):
         tensors |= {f"synthesis.{'' if name == 'const' else f'blocks.{k}.'}{name}": value
@@ -279,7 +277,7 @@ def _architecture(network: Module, blocks: list[Module], tensors: dict[str, Tens
     """Read off the tensors, so that no size is larger than what the file holds."""
     layers = sum(name.startswith("mapping.layers.") and name.endswith(".weight") for name in tensors)
     hidden, inputs = tensors["mapping.layers.0.weight"].shape
-    embedding, classes = tensors["mapping.embed.weight"].shape if "mapping.embed.weight" in tensors else (0, 0)
+    embedding, classes = tensors.get("mapping.embed.weight", torch.empty(0, 0)).shape
     return Architecture(
         size=2 << len(blocks),
         channels=tuple(len(tensors[f"synthesis.blocks.{k}.second.weight"]) for k in range(len(blocks))),
@@ -297,7 +295,7 @@ def _architecture(network: Module, blocks: list[Module], tensors: dict[str, Tens
 
 
 def read(path: Path) -> Generator:
-    """The averaged generator of a StyleGAN2-ADA pickle, in evaluation mode.  InputError for any other file."""
+    """The averaged generator of a StyleGAN2-ADA pickle, in evaluation mode; InputError for other files."""
     networks = read_networks(path)
     try:
         return generator_of(networks["G_ema"])

@@ -5,11 +5,11 @@ python hw3_stylegan_sampling/train_stylegan.py --data path/to/photos --augment c
 python hw3_stylegan_sampling/train_stylegan.py --resume runs/hw3/0001-stylegan-avatars
 torchrun --nproc-per-node 2 hw3_stylegan_sampling/train_stylegan.py
 
-The loss is the non-saturating one, eq. (gan.5), with the R1 penalty for the discriminator and path lengths for
-the generator, each only every few steps.  Where the data have attributes both networks are told them: the last
-numbers of z choose their options, eq. (gan.22), so that the generator still draws from z alone.  Logged are, of
-the weights as they are (`raw`) and averaged (`ema`), what common/metrics/samples.py measures against validation
-images; the averaged generator is written to generator.safetensors at the same time.
+The loss is the non-saturating one, eq. (gan.5), with the R1 penalty for the discriminator and path lengths
+for the generator, each only every few steps.  Where the data have attributes both networks are told them: the
+last numbers of z choose their options, eq. (gan.22), so that the generator still draws from z alone.  Logged
+are, of the weights as they are (`raw`) and averaged (`ema`), what common/metrics/samples.py measures against
+validation images; the averaged generator is written to generator.safetensors at the same time.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ from common import adversarial, augmentation, choices, command_line, data, devic
 from common.averaged_weights import averaged
 from common.data import Batches, ImageSet, avatars, creatures
 from common.errors import InputError
-from common.flags import Channels, Count, CountOrZero, Data, NonNegative, Pixels, Positive, Share, TrainingFlags
+from common.flags import Channels, Count, Data, NonNegative, Pixels, Positive, Share, TrainingFlags
 from common.metrics import samples
 from common.noise import BatchNoise
 from common.schedules import half_cosine
 from hw3_stylegan_sampling import weights
-from hw3_stylegan_sampling.networks import Architecture, Discriminator, Generator
+from hw3_stylegan_sampling.discriminator import Discriminator
+from hw3_stylegan_sampling.networks import Architecture, Generator
 
 ATTRIBUTES = {"avatars": avatars.CHOICES, "creatures": creatures.OPTIONS}
 """Sets whose attributes are independent with equally likely options, as eq. (gan.22) has it."""
@@ -173,7 +174,7 @@ def main(config: Config) -> Path:
             d_loss = adversarial.cross_entropy_discriminator(real_logits, fake_logits)
             r1 = torch.zeros(())
             if step % config.r1_every == 0 and config.r1_gamma:
-                judge = lambda images: discriminator(seen(images), real_labels)
+                judge = lambda images, told=real_labels: discriminator(seen(images), told)
                 r1 = config.r1_every * config.r1_gamma / 2 * adversarial.r1_penalty(judge, real).mean()
             for_discriminator.zero_grad()
             (d_loss.mean() + r1).backward()
@@ -194,7 +195,7 @@ def main(config: Config) -> Path:
             averages.add({"discriminator_loss": d_loss, "generator_loss": g_loss,
                           "d_real": real_logits.sigmoid(), "d_fake": fake_logits.sigmoid()})  # fmt: skip
             if step % config.measure_every == 0 or step == config.steps:
-                means = {f"train/{name}": mean for name, mean in averages.take(device).items()}
+                means = averages.take(device)
                 saver.require_finite(step, *means.values())
                 report.measure(step, {**means, "train/path_length": paths.mean.item()}, generator, ema.module)
             saver.save_if_due(step, g_loss.mean() + d_loss.mean() + r1 + path)

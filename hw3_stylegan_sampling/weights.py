@@ -1,4 +1,4 @@
-"""Generators on disk: weights as safetensors, with the architecture beside them as text.  Nothing is executed."""
+"""Generators on disk: weights as safetensors, the architecture beside them as text."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ def save(path: Path, generator: Generator, source: str) -> None:
         beside.replace(path)
     except (OSError, SafetensorError) as error:
         beside.unlink(missing_ok=True)
-        raise InputError(f"{path}: cannot be written ({error}); free some space or name another file") from error
+        raise InputError(
+            f"{path}: cannot be written ({error}); free some space or name another file"
+        ) from error
 
 
 def read(path: Path) -> Generator:
@@ -44,7 +46,9 @@ def read(path: Path) -> Generator:
         raise InputError(f"{path}: no such file; name a generator's .safetensors or .pkl file") from None
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
-        raise InputError(f"{path}: holds no generator of this course ({reason}); train or convert one") from error
+        raise InputError(
+            f"{path}: holds no generator of this course ({reason}); train or convert one"
+        ) from error
 
 
 def assembled(shape: Architecture, tensors: dict[str, torch.Tensor]) -> Generator:
