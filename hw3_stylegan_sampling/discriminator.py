@@ -71,7 +71,7 @@ class Discriminator(nn.Module):
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:  # labels (B, K)
         x = self.end(self.blocks(self.from_image(images)))  # (B, 16 I)
-        logits = self.out(GAIN * F.leaky_relu(self.hidden(x), SLOPE)).float()  # (B, 1 + K)
+        logits = self.out(GAIN * F.leaky_relu(self.hidden(x), SLOPE))  # (B, 1 + K)
         if labels is None or not self.options:
             return logits[:, 0]
         return logits[:, 0] + (logits[:, 1:] * labels).sum(1) / math.sqrt(len(self.options))

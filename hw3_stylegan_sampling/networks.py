@@ -76,7 +76,9 @@ class Architecture:
 
 
 class Linear(nn.Module):
-    """(B, I) -> (B, O): weights that begin as N(0, 1) and are scaled when used, eq. (stylegan.2)."""
+    """(B, I) -> (B, O): weights that begin as N(0, 1) and are scaled when used, eq. (stylegan.2).
+
+    Always in float32: styles scale every number that comes after them."""
 
     def __init__(self, inputs: int, outputs: int, *, bias: float = 0.0, rate: float = 1.0):
         super().__init__()
@@ -85,7 +87,8 @@ class Linear(nn.Module):
         self.scale, self.rate = rate / math.sqrt(inputs), rate
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight * self.scale, self.bias * self.rate)
+        with torch.autocast(x.device.type, enabled=False):
+            return F.linear(x.to(self.weight.dtype), self.weight * self.scale, self.bias * self.rate)
 
 
 def normalise(x: Tensor) -> Tensor:  # (B, D) -> (B, D)
@@ -117,9 +120,9 @@ class Mapping(nn.Module):
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         if self.options:
             z, labels = z[:, : -len(self.options)], self.labels(z) if labels is None else labels
-        x = normalise(z.float())
+        x = normalise(z.to(self.layers[0].weight.dtype))
         if self.embed is not None:
-            x = torch.cat([x, normalise(self.embed(labels.float()))], 1)
+            x = torch.cat([x, normalise(self.embed(labels))], 1)
         for layer in self.layers:
             x = GAIN * F.leaky_relu(layer(x), SLOPE)
         return x
@@ -165,7 +168,8 @@ def modulated_convolution(x: Tensor, weight: Tensor, style: Tensor, *, up: bool 
 
 def demodulation(weight: Tensor, style: Tensor) -> Tensor:  # (O, I, k, k), (B, I) -> (B, O)
     """1 / the standard deviation of each output channel for inputs of variance 1, eq. (stylegan.4)."""
-    return (style.square() @ weight.square().sum((2, 3)).T + 1e-8).rsqrt()
+    with torch.autocast(style.device.type, enabled=False):
+        return (style.square() @ weight.square().sum((2, 3)).T + 1e-8).rsqrt()
 
 
 class StyledLayer(nn.Module):
@@ -189,7 +193,8 @@ class StyledLayer(nn.Module):
     def forward(self, x: Tensor, w: Tensor, noise_mode: NoiseMode) -> Tensor:
         style = self.affine(w)  # (B, I)
         scale = GAIN * demodulation(self.weight, style)  # (B, O)
-        x = modulated_convolution(x, self.weight, style, up=self.up) * scale[:, :, None, None]
+        x = modulated_convolution(x, self.weight, style, up=self.up)
+        x = x * scale[:, :, None, None].to(x.dtype)
         x = x.add_((GAIN * self.bias)[:, None, None])
         if self.noise is not None and noise_mode != "none":
             random = noise_mode == "random"
@@ -211,7 +216,7 @@ class ToImage(nn.Module):
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         style = self.affine(w) / math.sqrt(x.shape[1])
-        image = modulated_convolution(x, self.weight, style) + self.bias[:, None, None]
+        image = modulated_convolution(x, self.weight, style) + self.bias[:, None, None]  # float32
         return image.clamp(-self.clamp, self.clamp) if self.clamp else image
 
 

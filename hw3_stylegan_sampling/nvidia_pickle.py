@@ -252,6 +252,11 @@ LAYERS = {"conv0": "first", "conv1": "second", "torgb": "to_image"}
 """What a block's layers are called there and here."""
 
 
+def _is_ours(used: Tensor) -> bool:
+    """Whether a filter is [1, 3, 3, 1] in both directions."""
+    return used.shape == (4, 4) and torch.allclose(used, taps(used)[0, 0])
+
+
 def _block(block: Module):
     """Names and tensors of one block of the synthesis."""
     if block.state.get("architecture") != "skip":
@@ -263,7 +268,7 @@ def _block(block: Module):
         place = LAYERS[name]
         tensors = layer.tensors()
         filters = [tensors.pop("resample_filter", None), own.get("resample_filter")]
-        if any(used is not None and not torch.allclose(used, taps(used)[0, 0]) for used in filters):
+        if not all(used is None or _is_ours(used) for used in filters):
             raise Refused("a resampling filter other than 1, 3, 3, 1")
         if layer.state.get("activation", "lrelu") != "lrelu":
             raise Refused(f"the activation {layer.state['activation']}")
