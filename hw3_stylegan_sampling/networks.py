@@ -175,8 +175,8 @@ def demodulation(weight: Tensor, style: Tensor) -> Tensor:  # (O, I, k, k), (B, 
 class StyledLayer(nn.Module):
     """(B, I, H, W), w (B, D) -> (B, O, S, S): modulated convolution, noise, bias, leaky ReLU.
 
-    Eq. (stylegan.7).  The gain of the leaky ReLU is applied to what goes into it: the function is homogeneous,
-    and numbers are cheaper to scale than images."""
+    Eq. (stylegan.7).  The gain of the leaky ReLU is applied to what goes into it: the function is
+    homogeneous, and numbers are cheaper to scale than images."""
 
     def __init__(self, inputs: int, outputs: int, side: int, shape: Architecture, *, up: bool = False):
         super().__init__()

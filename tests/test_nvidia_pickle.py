@@ -1,7 +1,7 @@
 """NVIDIA's pickles, as data: what their generators become, and everything that is refused.
 
-The files are made here: modules that pickle under NVIDIA's names, with weights of a generator of ours, so that
-what was read can be compared with what was written."""
+The files are made here: modules that pickle under NVIDIA's names, with weights of a generator of ours, so
+that what was read can be compared with what was written."""
 
 import builtins
 import io
@@ -26,7 +26,8 @@ SHAPES = {
         mapping_rate=0.1, clamp=256,
     ),
     "grey": Architecture(
-        size=8, channels=(4, 4), z_dim=6, w_dim=6, mapping_layers=2, mapping_width=6, image_channels=1, noise=False
+        size=8, channels=(4, 4), z_dim=6, w_dim=6, mapping_layers=2, mapping_width=6, image_channels=1,
+        noise=False,
     ),
 }  # fmt: skip
 SOURCE = "import os\nos.environ['NVIDIA_SOURCE_RAN'] = 'yes'\nraise SystemExit('compiled')\n"
@@ -239,9 +240,7 @@ def test_a_file_cannot_change_what_its_names_stand_for(attributes, nvidia, tmp_p
     stream.write(
         pickle.PROTO + b"\x02" + pickle.GLOBAL + b"torch_utils.persistence\n_reconstruct_persistent_obj\n"
     )
-    pickler.save(
-        {key: None for key in attributes} if isinstance(attributes, dict) else ({}, {"function": None})
-    )
+    pickler.save(dict.fromkeys(attributes) if isinstance(attributes, dict) else ({}, {"function": None}))
     stream.write(pickle.BUILD + pickle.STOP)
     (tmp_path / "net.pkl").write_bytes(stream.getvalue())
     refusal(tmp_path / "net.pkl")

@@ -1,4 +1,4 @@
-"""StyleGAN2's networks: the scaling form against the papers' form, filters, layers, noise, truncation, labels."""
+"""StyleGAN2's networks: the scaling form against the papers', filters, layers, noise, truncation, labels."""
 
 import itertools
 
@@ -99,7 +99,7 @@ def test_generators_draw_every_size_with_so_many_layers(size, layers):
 
 
 def test_each_style_layer_acts_at_its_own_size():
-    """The image of a block is made by the styles up to its own, the next of which enlarges the block after."""
+    """A block's image is made by the styles up to its own; that one also enlarges the block after."""
     generator, seen = Generator(SMALL), []
     for block in generator.synthesis.blocks:
         block.register_forward_hook(lambda _, __, out: seen.append(out))
