@@ -106,17 +106,36 @@ class MixingGenerator(nn.Module):
         return self.generator.synthesis(ws, "random")
 
 
+def r1_penalty(
+    config: Config, discriminator: Discriminator, real: Tensor, labels: Tensor, step: int
+) -> Tensor | float:
+    """The mean penalty, eq. (gan.10), as this step's loss contains it: rarely, and weighed as many times."""
+    if step % config.r1_every or not config.r1_gamma:
+        return 0.0
+    judge = lambda images: discriminator(augmentation.augment(images, config.augment), labels)
+    return config.r1_every * config.r1_gamma / 2 * adversarial.r1_penalty(judge, real).mean()
+
+
+def path_penalty(
+    config: Config, paths: PathLengths, generator: Generator, z: Tensor, step: int
+) -> Tensor | float:
+    """The same for path lengths, eq. (stylegan.12), of half the batch."""
+    if step % config.path_every or not config.path_weight:
+        return 0.0
+    return config.path_every * config.path_weight * paths(generator, z[: (len(z) + 1) // 2]).mean()
+
+
 class PathLengths(nn.Module):
-    """The penalty on path lengths, eq. (stylegan.12), and the mean length that it remembers."""
+    """How far path lengths are from their mean, squared, eq. (stylegan.12); remembers the mean."""
 
-    def __init__(self):
+    def __init__(self, device: devices.Device):
         super().__init__()
-        self.register_buffer("mean", torch.zeros(()))
+        self.device = device
+        self.register_buffer("mean", torch.zeros((), device=device.torch))
 
-    def forward(self, generator: Generator, z: Tensor, device: devices.Device) -> Tensor:  # (B, D) -> (B,)
-        ws = generator.styles(z)
-        lengths = path_lengths(generator, ws)
-        self.mean.lerp_(device.mean(lengths.detach().mean()), 0.01)
+    def forward(self, generator: Generator, z: Tensor) -> Tensor:  # (B, D) -> (B,)
+        lengths = path_lengths(generator, generator.styles(z))
+        self.mean.lerp_(self.device.mean(lengths.detach().mean()), 0.01)
         return (lengths - self.mean).square()
 
 
@@ -149,7 +168,7 @@ def main(config: Config) -> Path:
     for_generator = adam(generator, config, config.path_every)
     for_discriminator = adam(discriminator, config, config.r1_every)
     ema = averaged(generator, 0.5 ** (config.batch_size / config.ema_images), growing=True)
-    paths = PathLengths().to(device.torch)
+    paths = PathLengths(device)
     batches = Batches(train, config.batch_size, device, drop_last=True, seed=config.seed)
     noise, averages = BatchNoise(config.batch_size, device, seed=config.seed), runs.Averages()
     seen = lambda images: augmentation.augment(images, config.augment)
@@ -172,33 +191,31 @@ def main(config: Config) -> Path:
                     seen(real), real_labels, seen(fake.detach()), fake_labels
                 )
             d_loss = adversarial.cross_entropy_discriminator(real_logits, fake_logits)
-            r1 = torch.zeros(())
-            if step % config.r1_every == 0 and config.r1_gamma:
-                judge = lambda images, told=real_labels: discriminator(seen(images), told)
-                r1 = config.r1_every * config.r1_gamma / 2 * adversarial.r1_penalty(judge, real).mean()
+            penalty = r1_penalty(config, discriminator, real, real_labels, step)
             for_discriminator.zero_grad()
-            (d_loss.mean() + r1).backward()
+            (d_loss.mean() + penalty).backward()
             for_discriminator.step()
+            d_gradient = gradient_norm(discriminator)
 
             discriminator.requires_grad_(False)  # no gradients of its weights in the generator's update
             with device.autocast():
                 g_loss = adversarial.non_saturating_generator(discriminator(seen(fake), fake_labels))
-            path = torch.zeros(())
-            if step % config.path_every == 0 and config.path_weight:
-                half = z[: (len(z) + 1) // 2]
-                path = config.path_every * config.path_weight * paths(generator, half, device).mean()
+            penalty = path_penalty(config, paths, generator, z, step)
             for_generator.zero_grad()
-            (g_loss.mean() + path).backward()
+            (g_loss.mean() + penalty).backward()
             for_generator.step()
+            g_gradient = gradient_norm(generator)
             ema.update_parameters(generator)
 
             averages.add({"discriminator_loss": d_loss, "generator_loss": g_loss,
                           "d_real": real_logits.sigmoid(), "d_fake": fake_logits.sigmoid()})  # fmt: skip
             if step % config.measure_every == 0 or step == config.steps:
                 means = averages.take(device)
+                means["train/path_length"] = paths.mean.item()
                 saver.require_finite(step, *means.values())
-                report.measure(step, {**means, "train/path_length": paths.mean.item()}, generator, ema.module)
-            saver.save_if_due(step, g_loss.mean() + d_loss.mean() + r1 + path)
+                report.measure(step, means, generator, ema.module)
+            # with finite losses and gradients the weights are finite: no checkpoint is written otherwise
+            saver.save_if_due(step, g_loss.mean() + d_loss.mean() + g_gradient + d_gradient)
         saver.save(config.steps)
         report.finish(config, generator, discriminator)
     return run.folder
@@ -215,7 +232,13 @@ def load(config: Config, split: str, count: int) -> ImageSet:
     )
     if images.shape[0] != 3:
         raise InputError(f"--data {config.data}: grey images; use avatars, celeba, creatures or a folder")
-    return images.take(slice(0, count))
+    images = images.take(slice(0, count))
+    if split == "val" and (images.images == images.images[:1]).all():
+        raise InputError(
+            f"--data {config.data}: {len(images)} validation images and no two that differ; nothing to "
+            "compare samples with; add images"
+        )
+    return images
 
 
 def labels_of(config: Config, images: ImageSet) -> tuple[Tensor, tuple[int, ...]]:
@@ -247,6 +270,11 @@ def latents(config: Config, noise: BatchNoise, generator: Generator) -> tuple[Te
     mixed, place = noise.uniform(2).unbind(1)
     cut = 1 + (place * (generator.layers - 1)).long()
     return z, other, torch.where(mixed < config.mixing, cut, generator.layers)
+
+
+def gradient_norm(network: nn.Module) -> Tensor:
+    """|gradient| over all parameters."""
+    return nn.utils.get_total_norm([p.grad for p in network.parameters()])
 
 
 def set_learning_rates(config: Config, step: int, *optimizers: torch.optim.Optimizer) -> None:

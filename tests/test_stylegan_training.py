@@ -1,0 +1,342 @@
+"""Training StyleGAN2: its penalties and schedules, artefacts, exact resume after kill -9, two processes."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from common import checkpoints, command_line, devices, figures
+from common.data import creatures
+from common.errors import InputError
+from common.noise import BatchNoise
+from hw3_stylegan_sampling import models, train_stylegan
+from hw3_stylegan_sampling.networks import Architecture, Generator
+
+ROOT = Path(__file__).resolve().parent.parent
+SMALL = Architecture(size=8, channels=(6, 5), z_dim=6, w_dim=7, mapping_layers=2)
+HERE = devices.Device(torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def pets(tmp_path_factory) -> Path:
+    """A folder of small drawn creatures."""
+    folder = tmp_path_factory.mktemp("data") / "pets"
+    for split, count in {"train": 48, "val": 12}.items():
+        for i, image in enumerate(creatures.draw_set(split, 32, count, 0).images):
+            figures.save_png(folder / split / f"{i:03d}.png", image)
+    return folder
+
+
+def config(data: Path | str, outdir: Path, **changes) -> train_stylegan.Config:
+    """The smallest training, with every penalty in a few steps."""
+    small = {
+        "size": 8, "channels": (8, 6), "z_dim": 6, "w_dim": 7, "mapping_layers": 2, "steps": 6,
+        "batch_size": 8, "r1_every": 2, "path_every": 3, "measure_every": 3, "measure_images": 8,
+        "train_images": 48, "augment": ("color", "translation", "cutout"), "device": "cpu", "checkpoint_seconds": 1e9,
+    }  # fmt: skip
+    return train_stylegan.Config(data=str(data), outdir=outdir, **{**small, **changes})
+
+
+def words(one: train_stylegan.Config) -> list[str]:
+    """A configuration as flags of the command line."""
+    flags = []
+    for field in dataclasses.fields(one):
+        value = getattr(one, field.name)
+        if value != field.default:
+            values = value if isinstance(value, tuple) else (value,)
+            flags += [f"--{field.name.replace('_', '-')}", *map(str, values)]
+    return flags
+
+
+def logged(run_dir: Path) -> list[dict]:
+    lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
+
+
+def parts(run_dir: Path) -> dict:
+    return checkpoints.read(run_dir / "checkpoints" / "last.pt")["parts"]
+
+
+# ---- the parts of a step
+
+
+def test_path_lengths_are_those_of_the_jacobian():
+    """|J^T y| from the whole Jacobian, the root mean square over layers; y is the noise that was drawn."""
+    torch.manual_seed(0)
+    generator = Generator(SMALL).double()
+    ws = torch.randn(2, generator.layers, 7, dtype=torch.float64, requires_grad=True)
+    state = torch.get_rng_state()
+    lengths = train_stylegan.path_lengths(generator, ws)
+    torch.set_rng_state(state)
+    generator.synthesis(ws, "random")  # draws the layers' noise, of strength 0, before y
+    y = torch.randn(2, 3, 8, 8, dtype=torch.float64) / 8
+    for row in range(2):
+        draw = lambda styles: generator.synthesis(styles[None])[0]
+        jacobian = torch.autograd.functional.jacobian(draw, ws[row].detach())  # (3, 8, 8, L, D)
+        back = torch.einsum("chwld,chw->ld", jacobian, y[row])
+        assert lengths[row].item() == pytest.approx(back.square().sum(1).mean().sqrt().item(), rel=1e-9)
+
+
+def test_the_path_penalty_pulls_lengths_to_their_mean_and_reaches_every_style():
+    torch.manual_seed(0)
+    generator, paths = Generator(SMALL), train_stylegan.PathLengths(HERE)
+    z = torch.randn(4, 6)
+    penalty = paths(generator, z)
+    assert penalty.shape == (4,) and paths.mean > 0
+    for _ in range(2000):
+        with torch.no_grad():
+            paths.mean.lerp_(torch.tensor(3.0), 0.01)
+    assert paths.mean.item() == pytest.approx(3, abs=1e-3) and paths.state_dict().keys() == {"mean"}
+    paths(generator, z).sum().backward()
+    reached = [
+        name for name, p in generator.named_parameters() if p.grad is not None and p.grad.abs().max() > 0
+    ]
+    assert any(name.startswith("mapping") for name in reached)
+    for k, block in enumerate(generator.synthesis.blocks):
+        for layer in ("first", "second", "to_image"):
+            if getattr(block, layer) is not None:
+                assert f"synthesis.blocks.{k}.{layer}.affine.weight" in reached
+
+
+def test_lazy_penalties_slow_adam_down_by_the_steps_they_add():
+    """After 16 updates that count as 17, the memory is what 17 steps of 0.99 leave."""
+    optimizer = train_stylegan.adam(nn.Linear(2, 2), config("pets", Path()), every=16)
+    group = optimizer.param_groups[0]
+    assert group["lr"] == pytest.approx(2.5e-3 * 16 / 17)
+    assert group["betas"][0] == 0 and group["betas"][1] ** 17 == pytest.approx(0.99**16)
+
+
+def test_the_learning_rate_is_constant_until_the_cooldown():
+    one = config("pets", Path(), steps=100, cooldown=0.2)
+    optimizer = train_stylegan.adam(nn.Linear(2, 2), one, every=16)
+    rates = []
+    for step in range(1, 101):
+        train_stylegan.set_learning_rates(one, step, optimizer)
+        rates.append(optimizer.param_groups[0]["lr"])
+    assert rates[:80] == [rates[0]] * 80 and rates[0] == pytest.approx(2.5e-3 * 16 / 17)
+    assert all(later < before for before, later in pairwise(rates[79:]))
+    assert rates[89] == pytest.approx(rates[0] / 2) and rates[99] == pytest.approx(0, abs=1e-12)
+
+
+def test_two_latents_make_one_image_layer_by_layer():
+    torch.manual_seed(0)
+    generator = Generator(SMALL)
+    mixing = train_stylegan.MixingGenerator(generator)
+    z, other = torch.randn(3, 6), torch.randn(3, 6)
+    cut = torch.tensor([generator.layers, 1, 0])
+    images = mixing(z, other, cut)
+    assert torch.allclose(images[0], generator(z)[0], atol=1e-6)
+    assert torch.allclose(images[2], generator(other)[2], atol=1e-6)
+    ws = generator.styles(other)
+    ws = torch.cat([generator.styles(z)[:, :1], ws[:, 1:]], 1)
+    assert torch.allclose(images[1], generator.synthesis(ws)[1], atol=1e-6)
+
+
+def test_mixed_latents_share_their_choices():
+    shape = Architecture(**{**vars(SMALL), "z_dim": 8, "options": (2, 3)})
+    generator, noise = Generator(shape), BatchNoise(4000, HERE, seed=0)
+    one = config("pets", Path(), mixing=0.3)
+    z, other, cut = train_stylegan.latents(one, noise, generator)
+    assert torch.equal(z[:, 6:], other[:, 6:]) and not torch.equal(z[:, :6], other[:, :6])
+    assert torch.equal(generator.mapping.labels(z), generator.mapping.labels(other))
+    counts = cut.bincount(minlength=5) / 4000  # 4 layers: cut is 1, 2 or 3, or 4 where nothing is mixed
+    assert counts[0] == 0 and counts[4].item() == pytest.approx(0.7, abs=0.03)
+    assert counts[1:4].tolist() == pytest.approx([0.1] * 3, abs=0.02)
+
+
+# ---- the script
+
+
+@pytest.fixture(scope="module")
+def trained(pets, tmp_path_factory) -> Path:
+    return train_stylegan.main(config(pets, tmp_path_factory.mktemp("runs")))
+
+
+def test_training_leaves_numbers_pictures_and_a_generator(trained, pets):
+    assert trained.name == "0001-stylegan-pets" and trained.parent.name == "hw3"
+    lines = logged(trained)
+    assert [line["step"] for line in lines] == [3, 6]
+    names = {"discriminator_loss", "generator_loss", "d_real", "d_fake", "path_length"}
+    expected = {f"train/{name}" for name in names} | {"val/raw_diversity", "val/ema_diversity", "step"}
+    assert all(line.keys() == expected for line in lines)
+    summary = json.loads((trained / "summary.json").read_text())
+    assert summary["steps"] == 6 and summary["n_val"] == 8
+    assert {path.name for path in (trained / "samples").iterdir()} == {
+        f"{version}-{step:06d}.png" for version in ("raw", "ema") for step in (3, 6)
+    }
+    generator, averaged = models.load(trained), parts(trained)["ema"]
+    for name, value in generator.synthesis.state_dict().items():
+        assert torch.equal(value, averaged[f"module.synthesis.{name}"])
+    w = generator.mapping(torch.randn(10_000, generator.z_dim))
+    assert (generator.w_mean - w.mean(0)).abs().max() < 0.1 * w.std()
+
+
+def test_every_parameter_of_both_networks_is_trained(trained, pets, tmp_path):
+    torch.manual_seed(0)
+    one = config(pets, tmp_path)
+    fresh = train_stylegan.build(one, ())
+    for name, network in zip(("generator", "discriminator"), fresh):
+        before, after = network.state_dict(), parts(trained)[name]
+        for key, _ in network.named_parameters():
+            assert after[key].isfinite().all() and not torch.equal(before[key], after[key]), key
+
+
+KILLED_IN_STEP_5 = """
+import os, signal, sys
+from common import command_line
+from hw3_stylegan_sampling import train_stylegan
+
+original = train_stylegan.set_learning_rates
+
+def killed(config, step, *optimizers):
+    if step == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+    original(config, step, *optimizers)
+
+train_stylegan.set_learning_rates = killed
+command_line.run(train_stylegan.main, train_stylegan.Config)
+"""
+
+
+def test_killed_and_resumed_it_ends_with_the_same_bits(pets, trained, tmp_path):
+    command = [sys.executable, "-c", KILLED_IN_STEP_5, *words(config(pets, tmp_path, checkpoint_seconds=0))]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    (run_dir,) = (tmp_path / "hw3").iterdir()
+    assert checkpoints.read(run_dir / "checkpoints" / "last.pt")["step"] == 4
+    train_stylegan.main(command_line.parse(train_stylegan.Config, ["--resume", str(run_dir)]))
+    killed, whole = parts(run_dir), parts(trained)
+    for name in ("generator", "discriminator", "ema", "paths"):
+        assert all(torch.equal(killed[name][key], value) for key, value in whole[name].items())
+    for name in ("for_generator", "for_discriminator"):
+        for key, slots in whole[name]["state"].items():
+            assert all(torch.equal(killed[name]["state"][key][slot], slots[slot]) for slot in slots)
+    assert logged(run_dir) == logged(trained)
+
+
+WITHOUT_WHAT_DIFFERS = """
+import functools, torch
+from common import command_line, layers
+from hw3_stylegan_sampling import train_stylegan
+
+layers.MinibatchDeviation.forward = lambda self, x: torch.cat([x, 0 * x[:, :1]], 1)
+train_stylegan.Architecture = functools.partial(train_stylegan.Architecture, noise=False)
+command_line.run(train_stylegan.main, train_stylegan.Config)
+"""
+
+
+def test_two_processes_with_half_the_batch_follow_one_with_the_whole(pets, tmp_path):
+    """Latents, mixing, R1 and both updates.  What is random in a process or counts the images of its batch is
+    left out: noise, path lengths, augmentation, minibatch deviation."""
+    script = tmp_path / "train.py"
+    script.write_text(WITHOUT_WHAT_DIFFERS)
+    results = []
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    for name, launcher in (("one", []), ("two", torchrun)):
+        flags = words(config(pets, tmp_path / name, augment=(), path_weight=0, measure_every=1))
+        command = [sys.executable, *launcher, str(script), *flags, "--augment"]
+        done = subprocess.run(
+            command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True,
+            text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("run directory") == 1
+        (run_dir,) = (tmp_path / name / "hw3").iterdir()
+        results.append(logged(run_dir))
+    assert len(results[0]) == 6
+    for line, other in zip(*results, strict=True):
+        for name, value in line.items():
+            if name.startswith("train/"):
+                assert other[name] == pytest.approx(value, rel=1e-3), (line["step"], name)
+
+
+def test_attributes_are_told_where_the_set_has_them(tmp_path):
+    one = config("creatures", tmp_path, data_dir=tmp_path / "data", train_images=24, size=32, steps=1,
+                 channels=(6, 6, 6, 6), measure_every=1)  # fmt: skip
+    run_dir = train_stylegan.main(one)
+    options = tuple(map(len, creatures.OPTIONS.values()))
+    generator = models.load(run_dir)
+    assert generator.shape.options == options and generator.z_dim == 6 + len(options)
+    assert "out.weight" in parts(run_dir)["discriminator"]
+    assert len(parts(run_dir)["discriminator"]["out.weight"]) == 1 + sum(options)
+    images = train_stylegan.load(one, "train", 24)
+    labels, counts = train_stylegan.labels_of(one, images)
+    assert counts == options and labels.sum(1).tolist() == [len(options)] * 24
+    start = 0
+    for name, count in zip(creatures.OPTIONS, options):
+        assert torch.equal(labels[:, start : start + count].argmax(1), images.attributes[name])
+        start += count
+    assert train_stylegan.labels_of(dataclasses.replace(one, conditional=False), images)[1] == ()
+
+
+def test_a_generator_learns_the_one_image_there_is(tmp_path):
+    """300 steps on copies of one image, two colours and an edge: closer to it than its mean colour is."""
+    image = torch.zeros(3, 8, 8, dtype=torch.uint8)
+    image[0, :, :4], image[2, :, 4:] = 255, 255
+    for i in range(16):
+        figures.save_png(tmp_path / "one" / "train" / f"{i}.png", image)
+        figures.save_png(tmp_path / "one" / "val" / f"{i}.png", image // (i + 1))
+    flags = {
+        "steps": 300,
+        "batch_size": 16,
+        "augment": (),
+        "r1_gamma": 1.0,
+        "r1_every": 4,
+        "path_weight": 0.0,
+    }
+    run_dir = train_stylegan.main(
+        config(tmp_path / "one", tmp_path, measure_every=300, ema_images=500, **flags)
+    )
+    drawn = models.load(run_dir)(torch.randn(16, 6))
+    target = image.float() / 127.5 - 1
+    assert (drawn - target).square().mean() < 0.3 * (
+        target - target.mean((1, 2), keepdim=True)
+    ).square().mean()
+
+
+# ---- mistakes
+
+
+def test_a_gradient_that_is_not_finite_stops_the_run(pets, tmp_path, monkeypatch):
+    calls = []
+
+    def loss(fake):
+        calls.append(fake)
+        return torch.sqrt(fake - fake.detach()) * fake if len(calls) == 3 else fake.square()
+
+    monkeypatch.setattr(train_stylegan.adversarial, "non_saturating_generator", loss)
+    with pytest.raises(InputError, match="loss became nan at step 3"):
+        train_stylegan.main(config(pets, tmp_path, measure_every=100, checkpoint_seconds=0))
+    (run_dir,) = (tmp_path / "hw3").iterdir()
+    assert checkpoints.read(run_dir / "checkpoints" / "last.pt")["step"] == 2
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--size", "48"], "--size 48"),
+        (["--size", "32"], "--channels"),
+        (["--cooldown", "2"], "--cooldown 2"),
+        (["--batch-size", "64"], "--batch-size 64"),
+        (["--data", "digits", "--size", "16"], "grey images"),
+        (["--data", "SAME"], "no two that differ"),
+    ],
+)
+def test_a_mistake_is_one_line(flags, said, pets, tmp_path, capsys):
+    for i in range(8):
+        for split in ("train", "val"):
+            figures.save_png(tmp_path / "same" / split / f"{i}.png", torch.zeros(3, 8, 8, dtype=torch.uint8))
+    flags = [str(tmp_path / "same") if flag == "SAME" else flag for flag in flags]
+    with pytest.raises(SystemExit) as stopped:
+        command_line.run(train_stylegan.main, train_stylegan.Config, [*words(config(pets, tmp_path)), *flags])
+    text = str(stopped.value.code)
+    assert said in text and text.startswith("error: ") and "\n" not in text
+    assert not (tmp_path / "hw3").exists()
