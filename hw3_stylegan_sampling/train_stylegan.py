@@ -85,13 +85,6 @@ class Config(TrainingFlags):
     """Generated and validation images that are compared."""
 
 
-def adam(network: nn.Module, config: Config, every: int) -> torch.optim.Optimizer:
-    """Adam for a network that is regularised every so many steps, eq. (stylegan.11)."""
-    share = every / (every + 1)
-    rate, memory = config.learning_rate * share, 0.99**share
-    return torch.optim.Adam(network.parameters(), lr=rate, betas=(0.0, memory))
-
-
 class MixingGenerator(nn.Module):
     """Images of two latents each: the layers before `cut` (B,) from the first, the others from the second."""
 
@@ -109,7 +102,8 @@ class MixingGenerator(nn.Module):
 def r1_penalty(
     config: Config, discriminator: Discriminator, real: Tensor, labels: Tensor, step: int
 ) -> Tensor | float:
-    """The mean penalty, eq. (gan.10), as this step's loss contains it: rarely, and weighed as many times."""
+    """The mean penalty, eq. (gan.10), as this step's loss contains it: rarely, and so many times heavier, eq.
+    (stylegan.11)."""
     if step % config.r1_every or not config.r1_gamma:
         return 0.0
     judge = lambda images: discriminator(augmentation.augment(images, config.augment), labels)
@@ -165,9 +159,11 @@ def main(config: Config) -> Path:
     generator, discriminator = (device.prepare(part, channels_last=True) for part in build(config, options))
     generator_ddp = device.parallel(MixingGenerator(generator))
     discriminator_ddp = device.parallel(Pair(discriminator))
-    for_generator = adam(generator, config, config.path_every)
-    for_discriminator = adam(discriminator, config, config.r1_every)
-    ema = averaged(generator, 0.5 ** (config.batch_size / config.ema_images), growing=True)
+    adam = lambda network: torch.optim.Adam(network.parameters(), config.learning_rate, betas=(0.0, 0.99))
+    for_generator, for_discriminator = adam(generator), adam(discriminator)
+    ema = averaged(
+        generator, 0.5 ** (config.batch_size / config.ema_images), growing=True
+    )  # eq. (stylegan.15)
     paths = PathLengths(device)
     batches = Batches(train, config.batch_size, device, drop_last=True, seed=config.seed)
     noise, averages = BatchNoise(config.batch_size, device, seed=config.seed), runs.Averages()
@@ -283,7 +279,7 @@ def set_learning_rates(config: Config, step: int, *optimizers: torch.optim.Optim
     share = half_cosine(max(0.0, (step - start) / max(config.steps - start, 1)))
     for optimizer in optimizers:
         for group in optimizer.param_groups:
-            group["lr"] = share * group.setdefault("initial_lr", group["lr"])
+            group["lr"] = share * config.learning_rate
 
 
 # ---- reports

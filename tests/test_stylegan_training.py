@@ -13,11 +13,12 @@ import pytest
 import torch
 from torch import nn
 
-from common import checkpoints, command_line, devices, figures
+from common import adversarial, checkpoints, command_line, devices, figures
 from common.data import creatures
 from common.errors import InputError
 from common.noise import BatchNoise
 from hw3_stylegan_sampling import models, train_stylegan
+from hw3_stylegan_sampling.discriminator import Discriminator
 from hw3_stylegan_sampling.networks import Architecture, Generator
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -40,7 +41,8 @@ def config(data: Path | str, outdir: Path, **changes) -> train_stylegan.Config:
     small = {
         "size": 8, "channels": (8, 6), "z_dim": 6, "w_dim": 7, "mapping_layers": 2, "steps": 6,
         "batch_size": 8, "r1_every": 2, "path_every": 3, "measure_every": 3, "measure_images": 8,
-        "train_images": 48, "augment": ("color", "translation", "cutout"), "device": "cpu", "checkpoint_seconds": 1e9,
+        "train_images": 48, "augment": ("color", "translation", "cutout"), "device": "cpu",
+        "checkpoint_seconds": 1e9,
     }  # fmt: skip
     return train_stylegan.Config(data=str(data), outdir=outdir, **{**small, **changes})
 
@@ -106,22 +108,31 @@ def test_the_path_penalty_pulls_lengths_to_their_mean_and_reaches_every_style():
                 assert f"synthesis.blocks.{k}.{layer}.affine.weight" in reached
 
 
-def test_lazy_penalties_slow_adam_down_by_the_steps_they_add():
-    """After 16 updates that count as 17, the memory is what 17 steps of 0.99 leave."""
-    optimizer = train_stylegan.adam(nn.Linear(2, 2), config("pets", Path()), every=16)
-    group = optimizer.param_groups[0]
-    assert group["lr"] == pytest.approx(2.5e-3 * 16 / 17)
-    assert group["betas"][0] == 0 and group["betas"][1] ** 17 == pytest.approx(0.99**16)
+def test_penalties_come_rarely_and_so_many_times_heavier():
+    """Over six steps R1 with --r1-every 2 counts as much as in every step."""
+    torch.manual_seed(0)
+    discriminator, images, labels = Discriminator((6, 5)), torch.randn(4, 3, 8, 8), torch.zeros(4, 0)
+    lazy, always = (config("pets", Path(), r1_every=every, augment=()) for every in (2, 1))
+    penalties = [train_stylegan.r1_penalty(lazy, discriminator, images, labels, step) for step in range(1, 7)]
+    each = train_stylegan.r1_penalty(always, discriminator, images, labels, 1)
+    plain = adversarial.r1_penalty(discriminator, images).mean()
+    assert each.item() == pytest.approx(lazy.r1_gamma / 2 * plain.item())
+    assert penalties[::2] == [0.0] * 3 and sum(penalties).item() == pytest.approx(6 * each.item())
+    paths, generator = train_stylegan.PathLengths(HERE), Generator(SMALL)
+    found = [
+        train_stylegan.path_penalty(lazy, paths, generator, torch.randn(4, 6), step) for step in (1, 2, 3)
+    ]
+    assert found[:2] == [0.0, 0.0] and found[2] > 0
 
 
 def test_the_learning_rate_is_constant_until_the_cooldown():
     one = config("pets", Path(), steps=100, cooldown=0.2)
-    optimizer = train_stylegan.adam(nn.Linear(2, 2), one, every=16)
+    optimizer = torch.optim.Adam(nn.Linear(2, 2).parameters())
     rates = []
     for step in range(1, 101):
         train_stylegan.set_learning_rates(one, step, optimizer)
         rates.append(optimizer.param_groups[0]["lr"])
-    assert rates[:80] == [rates[0]] * 80 and rates[0] == pytest.approx(2.5e-3 * 16 / 17)
+    assert rates[:80] == [rates[0]] * 80 and rates[0] == 2.5e-3
     assert all(later < before for before, later in pairwise(rates[79:]))
     assert rates[89] == pytest.approx(rates[0] / 2) and rates[99] == pytest.approx(0, abs=1e-12)
 
