@@ -167,7 +167,9 @@ def modulated_convolution(x: Tensor, weight: Tensor, style: Tensor, *, up: bool 
 
 
 def demodulation(weight: Tensor, style: Tensor) -> Tensor:  # (O, I, k, k), (B, I) -> (B, O)
-    """1 / the standard deviation of each output channel for inputs of variance 1, eq. (stylegan.4)."""
+    """1 / the standard deviation of each output channel for inputs of variance 1, eq. (stylegan.4).
+
+    Uncorrelated ones, that is; what it is for others says eq. (stylegan.6)."""
     with torch.autocast(style.device.type, enabled=False):
         return (style.square() @ weight.square().sum((2, 3)).T + 1e-8).rsqrt()
 
