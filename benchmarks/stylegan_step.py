@@ -4,8 +4,8 @@ python benchmarks/stylegan_step.py                       # 32x32, batch 32, forw
 python benchmarks/stylegan_step.py --size 64 --channels 192 192 128 64 32 --batch-size 16
 
 `grouped` is the papers' form: a convolution with as many groups as images (theory/en/stylegan.md).
-`scaled` is networks.py.  Both have the same weights and draw the same images.  The ways take turns within each
-round; each ratio is the median over rounds."""
+`scaled` is networks.py.  Both have the same weights and draw the same images.  The ways take turns within
+each round; each ratio is the median over rounds."""
 
 from __future__ import annotations
 
