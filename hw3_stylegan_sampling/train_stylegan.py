@@ -161,9 +161,8 @@ def main(config: Config) -> Path:
     discriminator_ddp = device.parallel(Pair(discriminator))
     adam = lambda network: torch.optim.Adam(network.parameters(), config.learning_rate, betas=(0.0, 0.99))
     for_generator, for_discriminator = adam(generator), adam(discriminator)
-    ema = averaged(
-        generator, 0.5 ** (config.batch_size / config.ema_images), growing=True
-    )  # eq. (stylegan.15)
+    decay = 0.5 ** (config.batch_size / config.ema_images)  # eq. (stylegan.15)
+    ema = averaged(generator, decay, growing=True)
     paths = PathLengths(device)
     batches = Batches(train, config.batch_size, device, drop_last=True, seed=config.seed)
     noise, averages = BatchNoise(config.batch_size, device, seed=config.seed), runs.Averages()
