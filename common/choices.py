@@ -1,6 +1,6 @@
 """Attributes with a few options each, as normal numbers that choose them and as vectors of zeros and ones.
 
-Theory: theory/en/gan.md, eq. (gan.22).
+Theory: theory/en/layers.md, eq. (gan.22).
 """
 
 from __future__ import annotations
