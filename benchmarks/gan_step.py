@@ -29,7 +29,8 @@ from torch.utils.data import DataLoader, Dataset
 from common import data, devices, runs
 from common.command_line import run
 from common.data import ImageSet
-from hw2_gan import train_gan
+from hw2_gan import gan_data, train_gan
+from hw2_gan.players import build_discriminator, build_generator
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Decoded(Dataset):
 def usual_loop(config: train_gan.Config, images: ImageSet) -> Iterator[None]:
     """PyTorch's DCGAN example on the same networks: one step an iteration."""
     loader = DataLoader(Decoded(images), config.batch_size, shuffle=True, drop_last=True)
-    generator, discriminator = train_gan.build_generator(config), train_gan.build_discriminator(config)
+    generator, discriminator = build_generator(config), build_discriminator(config)
     adam = lambda network: torch.optim.Adam(network.parameters(), lr=2e-4, betas=(0.5, 0.999))
     for_generator, for_discriminator = adam(generator), adam(discriminator)
     criterion = F.binary_cross_entropy_with_logits
@@ -117,7 +118,7 @@ def seconds_of_ours(config: train_gan.Config, images: ImageSet) -> float:
 
     with (
         mock.patch.object(runs.Run, "progress", progress),
-        mock.patch.object(train_gan, "load_split", lambda config, split, count=None: images),
+        mock.patch.object(gan_data, "load_split", lambda config, split, count=None: images),
         contextlib.redirect_stdout(io.StringIO()),
     ):
         train_gan.main(config)

@@ -20,6 +20,8 @@ from common.data import NAMES
 
 Count = Annotated[int, Interval(ge=1, le=10**9)]
 """How many: at least one."""
+Several = Annotated[int, Interval(ge=2, le=10**9)]
+"""How many: a spread needs at least two."""
 CountOrZero = Annotated[int, Interval(ge=0, le=10**9)]
 Several = Annotated[int, Interval(ge=2, le=10**9)]
 """How many, where one has no variance."""

@@ -13,7 +13,6 @@ python hw2_gan/dirac_gan.py --step 1                     # large steps: simultan
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,33 +21,63 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common import adversarial, command_line, devices, figures, runs
-from common.errors import InputError
+from common import adversarial, command_line, devices, figures, flags, runs
 
 WINDOW = 2.2
 """The phase portraits show theta and psi between minus and plus this."""
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(flags.Flags):
     """Flags of dirac_gan.py."""
 
-    step: float = 0.2
+    step: flags.Positive = 0.2
     """Learning rate of both players."""
-    steps: int = 400
+    steps: flags.Count = 400
     """Updates of each player."""
     start: tuple[float, float] = (1.0, 1.0)
-    """theta and psi at first."""
-    gamma: float = 0.5
+    """Values of theta and psi at first."""
+    gamma: flags.NonNegative = 0.5
     """Weight of the R1 penalty, which adds gamma / 2 times the squared slope to the discriminator's loss."""
-    noise: float = 1.0
+    noise: flags.NonNegative = 1.0
     """Standard deviation of the instance noise; near the equilibrium it acts like gamma = noise^2 / 2."""
-    gp_weight: float = 0.5
+    gp_weight: flags.NonNegative = 0.5
     """Weight of the gradient penalty."""
-    ema: float = 0.98
-    """Memory of the averaged pair, as of a generator's averaged weights."""
+    ema: flags.Decay = 0.98
+    """Decay per step of the averaged pair, as of a generator's averaged weights."""
     outdir: Path = Path("runs")
-    """Parent of the run directories."""
+    """Parent folder of the run directories."""
+
+
+def train(game: Game, config: Config, alternating: bool) -> np.ndarray:  # -> (steps + 1, 2)
+    """theta and psi under gradient descent; alternating: the generator answers the new discriminator."""
+    theta, psi = (torch.tensor([value], dtype=torch.float64) for value in config.start)
+    path = [(theta.item(), psi.item())]
+    for _ in range(config.steps):
+        d_theta, d_psi = vector_field(game, theta, psi)  # eq. (gan.11)
+        psi = psi + config.step * d_psi
+        if alternating:
+            d_theta, _ = vector_field(game, theta, psi)
+        theta = theta + config.step * d_theta
+        path.append((theta.item(), psi.item()))
+    return np.array(path)
+
+
+def main(config: Config) -> None:
+    """Train the two numbers in every game, both ways; draw."""
+    with runs.start("hw2", "dirac-gan", config, devices.start("cpu")) as run:
+        all_games, paths, metrics = games(config), {}, {}
+        for name, game in all_games.items():
+            ways = {how: train(game, config, how == "alternating") for how in ("simultaneous", "alternating")}
+            paths[name] = {**ways, "average of alternating": averaged(ways["alternating"], config.ema)}
+            last = {how: float(np.linalg.norm(points[-1])) for how, points in paths[name].items()}
+            words = ", ".join(f"{how} {value:.3g}" for how, value in last.items())
+            run.say(f"{name}: {spectrum(game)}; distance after {config.steps} updates: {words}")
+            metrics |= {f"{name}/{how}_distance".replace(" ", "_"): value for how, value in last.items()}
+        save_portraits(run.folder / "phase_portraits.png", all_games, paths)
+        save_distances(run.folder / "distances.png", paths)
+        run.log(0, metrics)
+        run.summary(metrics, steps=config.steps, figures=["phase_portraits.png", "distances.png"])
 
 
 # ---- the games
@@ -116,20 +145,6 @@ def eigenvalues(game: Game) -> np.ndarray:
     return np.linalg.eigvals(torch.autograd.functional.jacobian(field, at_zero).numpy())
 
 
-def train(game: Game, config: Config, alternating: bool) -> np.ndarray:  # -> (steps + 1, 2)
-    """theta and psi under gradient descent; alternating: the generator answers the new discriminator."""
-    theta, psi = (torch.tensor([value], dtype=torch.float64) for value in config.start)
-    path = [(theta.item(), psi.item())]
-    for _ in range(config.steps):
-        d_theta, d_psi = vector_field(game, theta, psi)
-        psi = psi + config.step * d_psi
-        if alternating:
-            d_theta, _ = vector_field(game, theta, psi)
-        theta = theta + config.step * d_theta
-        path.append((theta.item(), psi.item()))
-    return np.array(path)
-
-
 def averaged(path: np.ndarray, beta: float) -> np.ndarray:
     """Exponential moving average of a path (steps + 1, 2), starting from its start, eq. (gan.16)."""
     mean, means = path[0], [path[0]]
@@ -189,44 +204,6 @@ def save_distances(path: Path, paths: dict[str, dict[str, np.ndarray]]) -> None:
     figure.suptitle("Only R1 and instance noise converge at a constant rate", fontsize=11)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=8)
     figures.save_figure(figure, path)
-
-
-# ---- the run
-
-
-def check(config: Config) -> None:
-    """InputError for the first flag that makes no sense."""
-    rules = {
-        "step": (0 < config.step < math.inf, "give a positive learning rate"),
-        "steps": (config.steps >= 1, "give 1 or more"),
-        "gamma": (0 <= config.gamma < math.inf, "a weight is 0 or more, and finite"),
-        "noise": (0 <= config.noise < math.inf, "a standard deviation is 0 or more, and finite"),
-        "gp_weight": (0 <= config.gp_weight < math.inf, "a weight is 0 or more, and finite"),
-        "ema": (0 <= config.ema < 1, "give a share from 0 up to, but not, 1"),
-    }
-    for name, (right, remedy) in rules.items():
-        if not right:
-            raise InputError(f"--{name.replace('_', '-')} {getattr(config, name)}: {remedy}")
-
-
-def main(config: Config) -> None:
-    """Train the two numbers in every game, both ways; draw."""
-    check(config)
-    device = devices.start("cpu")
-    with runs.start("hw2", "dirac-gan", config, device) as run:
-        all_games, paths, metrics = games(config), {}, {}
-        for name, game in all_games.items():
-            paths[name] = {how: train(game, config, how == "alternating")
-                           for how in ("simultaneous", "alternating")}  # fmt: skip
-            paths[name]["average of alternating"] = averaged(paths[name]["alternating"], config.ema)
-            last = {how: float(np.linalg.norm(points[-1])) for how, points in paths[name].items()}
-            words = ", ".join(f"{how} {value:.3g}" for how, value in last.items())
-            run.say(f"{name}: {spectrum(game)}; distance after {config.steps} updates: {words}")
-            metrics |= {f"{name}/{how}_distance".replace(" ", "_"): value for how, value in last.items()}
-        save_portraits(run.folder / "phase_portraits.png", all_games, paths)
-        save_distances(run.folder / "distances.png", paths)
-        run.log(0, metrics)
-        run.summary(metrics, steps=config.steps, figures=["phase_portraits.png", "distances.png"])
 
 
 if __name__ == "__main__":

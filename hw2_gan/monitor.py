@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from torch import nn
-
 from common import devices, runs
 from common.data import ImageSet
-from hw2_gan import gan_figures, gan_measures
+from common.metrics import samples
+from hw2_gan import gan_figures, players
 
 SHOWN = 64
 """Samples in a picture: those of the same latents after every epoch."""
@@ -15,48 +14,46 @@ SHOWN = 64
 class Monitor:
     """Compares the generator with validation images, its weights as they are (`raw`) and averaged (`ema`)."""
 
-    def __init__(self, run: runs.Run, device: devices.Device, images: ImageSet):
+    def __init__(self, run: runs.Run, device: devices.Device, images: ImageSet, latent: int):
         self.run, self.device = run, device
         started = device.is_main and (run.folder / "metrics.jsonl").is_file()
         logged = runs.read_metrics(run.folder) if started else []
         self.diversities = [line["val/raw_diversity"] for line in logged]
-        self.real = gan_measures.reference(images, device.torch) if device.is_main else None
+        self.real = samples.reference_of(images, device.torch) if device.is_main else None
+        self.z = samples.latents(len(images), latent, seed=1)
 
-    def epoch(self, step: int, means: dict[str, float], generator: nn.Module, ema: nn.Module) -> float | None:
+    def epoch(self, step: int, means: dict[str, float], both: players.Players) -> float | None:
         """Log everything after an epoch; returns the Fréchet distance of the averaged weights, if any."""
         if self.real is None:
             return None
-        gan_measures.settle(ema)
-        numbers = {}
-        for version, network in (("raw", generator), ("ema", ema)):
-            images = gan_measures.sample(network, self.real.count, seed=1, device=self.device.torch)
-            measured = gan_measures.measure(images, self.real)
-            numbers |= {f"val/{version}_{name}": value for name, value in measured.items()}
-            self.run.save_samples(version, step, images[:SHOWN], 8)
+        ema = both.ema.module
+        players.recompute_batch_statistics(ema)
+        versions = {"raw": both.generator, "ema": ema}
+        numbers, images = samples.measure_versions(versions, self.z, self.real, self.device.torch)
+        for version in versions:
+            self.run.save_samples(version, step, images[version][:SHOWN], 8)
         self.run.log(step, means | numbers)
         self.alarm(step, numbers["val/raw_diversity"])
-        return next((value for name, value in numbers.items() if name.startswith("val/ema_fd_")), None)
+        return numbers.get(f"val/ema_{self.real.name}")
 
     def alarm(self, step: int, diversity: float) -> None:
-        """Say when samples of the raw weights, diverse before, become too much alike, and when no longer."""
-        before = self.collapsed()
+        """Say when samples of the raw weights are too much alike, and when no longer."""
+        before = samples.collapsed(self.diversities)[-1:] == [True]
         self.diversities.append(diversity)
-        if self.collapsed() != before:
-            self.run.say(
-                f"step {step}: samples are {100 * diversity:.0f} % as diverse as the data: "
-                + ("no longer collapsed" if before else "COLLAPSED")
-            )
-
-    def collapsed(self) -> bool:
-        """Whether the last epoch is a collapse; one that was never diverse is only starting."""
-        return max(self.diversities, default=0.0) >= gan_measures.COLLAPSED > self.diversities[-1]
+        now = samples.collapsed(self.diversities)[-1]
+        if now == before:
+            return
+        said = "COLLAPSED" if now else "no longer collapsed"
+        if now and len(self.diversities) == 1:
+            said = "COLLAPSED, or only starting"
+        self.run.say(f"step {step}: samples are {100 * diversity:.0f} % as diverse as the data: {said}")
 
     def finish(self, seed: int, generator_parameters: int, discriminator_parameters: int) -> None:
         """Figures and summary.json of a finished run: its last epoch, and when it was collapsed."""
         if self.real is None:
             return
         lines = runs.read_metrics(self.run.folder)
-        alike = gan_measures.collapsed([line["val/raw_diversity"] for line in lines])
+        alike = samples.collapsed([line["val/raw_diversity"] for line in lines])
         self.run.summary(
             {name: value for name, value in lines[-1].items() if name.startswith("val/")},
             steps=lines[-1]["step"],

@@ -9,17 +9,20 @@ python hw2_gan/networks.py --size 64 --width 0.25    # of those that train on tw
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from common import command_line
+from common import command_line, flags
 from common.errors import InputError
+from common.layers import MinibatchDeviation
+from common.shapes import shape_table
 
-SIZES = (32, 64, 128)
+Size = Literal[32, 64, 128]
+SIZES = get_args(Size)
 """Sides of images that the networks draw and judge."""
 LATENT = 100
 
@@ -41,20 +44,15 @@ def upsample(channels: int, kind: Upsampling) -> nn.Module:
 def activated(
     channels: int, normalisation: Normalisation, activation: Activation, latent: int = 0
 ) -> list[nn.Module]:
-    """What follows a convolution: batch normalisation, if any, and the non-linearity.
+    """What follows a convolution: batch normalisation, if any (`modulated`: by `latent` numbers), and the
+    non-linearity.
 
-    `latent`: how many numbers the generator draws an image from; `modulated` normalisation is told them.
     In place, since no layer before it needs its output for the gradient: on a CPU, writing a fresh tensor
     costs more than the arithmetic."""
-    norms = {
-        "none": lambda: [],
-        "batch": lambda: [nn.BatchNorm2d(channels)],
-        "modulated": lambda: [ModulatedBatchNorm(channels, latent)],
-    }
-    return [
-        *norms[normalisation](),
-        nn.ReLU(inplace=True) if activation == "relu" else nn.LeakyReLU(0.2, inplace=True),
-    ]
+    layers = [nn.ReLU(inplace=True) if activation == "relu" else nn.LeakyReLU(0.2, inplace=True)]
+    if normalisation == "batch":
+        return [nn.BatchNorm2d(channels), *layers]
+    return [ModulatedBatchNorm(channels, latent), *layers] if normalisation == "modulated" else layers
 
 
 class ModulatedBatchNorm(nn.Module):
@@ -71,7 +69,7 @@ class ModulatedBatchNorm(nn.Module):
         nn.init.zeros_(self.modulation.bias)
 
     def forward(self, x: Tensor, z: Tensor) -> Tensor:
-        scale, shift = self.modulation(z)[:, :, None, None].chunk(2, 1)
+        scale, shift = self.modulation(z)[:, :, None, None].chunk(2, 1)  # (B, 2 C) -> (B, C, 1, 1) each
         return torch.addcmul(shift.to(x.dtype), self.norm(x), (1 + scale).to(x.dtype))
 
 
@@ -117,8 +115,8 @@ class CSPupBlock(nn.Module):
 
     def forward(self, x: Tensor, z: Tensor | None = None) -> Tensor:
         """`z`: for modulated normalisation."""
-        left, right = x.chunk(2, dim=1)
-        return self.left(left) + self.right(right, z)
+        left, right = x.chunk(2, dim=1)  # (B, C / 2, H, W) each
+        return self.left(left) + self.right(right, z)  # (B, C / 2, 2 H, 2 W)
 
 
 class CSPupGenerator(nn.Module):
@@ -134,7 +132,7 @@ class CSPupGenerator(nn.Module):
 
     def __init__(
         self,
-        size: int = 128,
+        size: Size = 128,
         width: float = 1.0,
         latent: int = LATENT,
         *,
@@ -145,7 +143,6 @@ class CSPupGenerator(nn.Module):
         refined: bool = False,
     ):
         super().__init__()
-        check_size(size)
         blocks = size.bit_length() - 4  # 128 -> 4, 64 -> 3, 32 -> 2
         channels = check_width(1024, width, halvings=blocks + 1)
         self.latent, self.output = latent, output
@@ -167,9 +164,10 @@ class CSPupGenerator(nn.Module):
             self.end = Layers(nn.ConvTranspose2d(last, 3, 4, stride=2, padding=1))
 
     def forward(self, z: Tensor) -> Tensor:
-        x = z[:, :, None, None]
-        for stage in (self.start, self.blocks, self.end):
-            x = stage(x, z)
+        x = z[:, :, None, None]  # (B, D, 1, 1)
+        x = self.start(x, z)  # (B, 1024 width, 4, 4)
+        x = self.blocks(x, z)  # half the channels and twice the sides by each block, up to S / 2
+        x = self.end(x, z)  # (B, 3, S, S)
         return to_images(x, self.output)
 
 
@@ -179,9 +177,8 @@ class DCGANGenerator(nn.Module):
     Transposed convolutions with 4x4 kernels, batch normalisation and ReLU; 1024 `width` channels at 4x4.
     """
 
-    def __init__(self, size: int = 64, width: float = 1.0, latent: int = LATENT, *, output: Output = "tanh"):
+    def __init__(self, size: Size = 64, width: float = 1.0, latent: int = LATENT, *, output: Output = "tanh"):
         super().__init__()
-        check_size(size)
         doublings = size.bit_length() - 4
         channels = check_width(1024, width, halvings=doublings)
         self.latent, self.output = latent, output
@@ -196,13 +193,14 @@ class DCGANGenerator(nn.Module):
         self.apply(initialise_as_dcgan)
 
     def forward(self, z: Tensor) -> Tensor:
-        return to_images(self.layers(z[:, :, None, None]), self.output)
+        x = self.layers(z[:, :, None, None])  # (B, D, 1, 1) -> (B, 3, S, S)
+        return to_images(x, self.output)
 
 
-def one_hot(choices: Tensor, options: tuple[int, ...]) -> Tensor:
-    """int64 (B, A), a choice for each of A attributes with so many options -> float32 (B, sum of options)."""
-    columns = zip(choices.unbind(1), options, strict=True)
-    return torch.cat([F.one_hot(choice, count) for choice, count in columns], 1).float()
+def one_hot(labels: Tensor, option_counts: tuple[int, ...]) -> Tensor:
+    """int64 (B, A), an option of each of A attributes -> float32 (B, sum of option_counts)."""
+    columns = zip(labels.unbind(1), option_counts, strict=True)
+    return torch.cat([F.one_hot(option, count) for option, count in columns], 1).float()
 
 
 class ConditionalGenerator(nn.Module):
@@ -210,65 +208,51 @@ class ConditionalGenerator(nn.Module):
 
     Phi(z_a) is uniform on (0, 1) and is cut into equal parts, eq. (gan.22).  So latents are normal numbers
     as without attributes, and all that draws from the generator can stay as it is.  `generator` maps D
-    numbers and the choices as one-hot vectors to images.
+    numbers and the options as one-hot vectors to images.
     """
 
-    def __init__(self, generator: nn.Module, options: tuple[int, ...]):
+    def __init__(self, generator: nn.Module, option_counts: tuple[int, ...]):
         super().__init__()
-        self.generator, self.options = generator, options
-        self.latent, self.output = generator.latent - sum(options) + len(options), generator.output
+        self.generator, self.option_counts = generator, option_counts
+        self.latent = generator.latent - sum(option_counts) + len(option_counts)
 
-    def choices(self, z: Tensor) -> Tensor:  # (B, D + A) -> int64 (B, A)
-        counts = torch.tensor(self.options, device=z.device)
-        shares = torch.special.ndtr(z[:, -len(self.options) :].float())
+    def labels(self, z: Tensor) -> Tensor:  # (B, D + A) -> int64 (B, A)
+        """The options that latents choose."""
+        counts = torch.tensor(self.option_counts, device=z.device)
+        shares = torch.special.ndtr(z[:, -len(counts) :].float())  # (B, A), each in [0, 1]
         return (shares * counts).long().minimum(counts - 1)  # in float32 a large z has a share of 1
 
     def forward(self, z: Tensor) -> Tensor:
-        told = one_hot(self.choices(z), self.options)
-        return self.generator(torch.cat([z[:, : -len(self.options)], told.to(z.dtype)], 1))
-
-
-class MinibatchDeviation(nn.Module):
-    """(B, C, H, W) -> (B, C + 1, H, W): the new channel holds, for a group of images, how much they differ.
-
-    The standard deviation over four images (over all, where four do not divide B), averaged over channels
-    and places (Karras et al. 2018; theory/en/gan.md#mode-collapse)."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        count, _, height, width = x.shape
-        group = 4 if count % 4 == 0 else count
-        apart = x.float().unflatten(0, (group, count // group))  # (4, B / 4, C, H, W)
-        deviation = (apart.var(0, correction=0) + 1e-8).sqrt().mean((1, 2, 3))  # (B / 4,)
-        channel = deviation.repeat(group)[:, None, None, None].expand(-1, 1, height, width)
-        return torch.cat([x, channel.to(x.dtype)], 1)
+        ordered = one_hot(self.labels(z), self.option_counts)  # (B, sum of option_counts)
+        z = z[:, : -len(self.option_counts)]  # (B, D)
+        return self.generator(torch.cat([z, ordered.to(z.dtype)], 1))
 
 
 class DCGANDiscriminator(nn.Module):
     """Images (B, 3, S, S) -> logits (B,): convolutions with 4x4 kernels and stride 2 down to 4x4, LeakyReLU.
 
     `normalisation`: batch (as in DCGAN, not after the first layer), spectral (every weight divided by its
-    largest singular value, eq. (gan.12), Miyato et al. 2018) or none.  `minibatch_deviation`: before the last
-    layer it is told how much images differ.  `options`: of attributes it is told, as many as each has; their
-    part of the logit, eq. (gan.22), is left out where no choices are given.
+    largest singular value, eq. (gan.12), Miyato et al. 2018) or none.  `minibatch_deviation`: tell the last
+    layer how much images differ.  `option_counts`: of each attribute it is told; their part of the logit, eq.
+    (gan.22), is left out where no labels are given.
     """
 
     def __init__(
         self,
-        size: int = 64,
+        size: Size = 64,
         width: float = 1.0,
         *,
         normalisation: Literal["batch", "spectral", "none"] = "batch",
         minibatch_deviation: bool = False,
-        options: tuple[int, ...] = (),
+        option_counts: tuple[int, ...] = (),
     ):
         super().__init__()
-        check_size(size)
-        self.options = options
+        self.option_counts = option_counts
         halvings = size.bit_length() - 3  # down to 4x4
         channels = check_width(64, width, halvings=0)
         constrained = spectral_norm if normalisation == "spectral" else (lambda layer: layer)
         layers, before = [], 3
-        for level in range(halvings):
+        for level in range(halvings):  # (B, 3, S, S) -> (B, 64 width, S / 2, S / 2) -> ... -> (B, C, 4, 4)
             own = "batch" if normalisation == "batch" and level else "none"
             layers += [
                 nn.Conv2d(before, channels << level, 4, stride=2, padding=1, bias=own == "none"),
@@ -277,7 +261,7 @@ class DCGANDiscriminator(nn.Module):
             before = channels << level
         if minibatch_deviation:
             layers.append(MinibatchDeviation())
-        layers.append(nn.Conv2d(before + minibatch_deviation, 1 + sum(options), 4))
+        layers.append(nn.Conv2d(before + minibatch_deviation, 1 + sum(option_counts), 4))
         self.layers = nn.Sequential(*layers)
         if normalisation == "batch":  # without it weights this small leave no signal after a few layers
             self.apply(initialise_as_dcgan)
@@ -285,12 +269,13 @@ class DCGANDiscriminator(nn.Module):
             if isinstance(layer, nn.Conv2d):
                 constrained(layer)
 
-    def forward(self, images: Tensor, choices: Tensor | None = None) -> Tensor:  # (B, A) -> (B,)
-        logits = self.layers(images).flatten(1).float()
-        if choices is None:
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Images (B, 3, S, S), their options (B, A) -> logits (B,)."""
+        logits = self.layers(images).flatten(1).float()  # (B, 1 + sum of option_counts)
+        if labels is None:
             return logits[:, 0]
-        fitting = (logits[:, 1:] * one_hot(choices.to(logits.device), self.options)).sum(1)
-        return logits[:, 0] + fitting / len(self.options) ** 0.5
+        fitting = (logits[:, 1:] * one_hot(labels.to(logits.device), self.option_counts)).sum(1)  # (B,)
+        return logits[:, 0] + fitting / len(self.option_counts) ** 0.5
 
 
 def to_images(x: Tensor, output: Output) -> Tensor:
@@ -307,57 +292,23 @@ def initialise_as_dcgan(module: nn.Module) -> None:
         nn.init.normal_(module.weight, 1, 0.02)
 
 
-def check_size(size: int) -> None:
-    if size not in SIZES:
-        raise InputError(f"--size {size}: the networks are made for {', '.join(map(str, SIZES))} pixels")
-
-
 def check_width(channels: int, width: float, halvings: int) -> int:
     """`width` times as many channels, which must stay whole when halved so often."""
     scaled = round(channels * width)
     if scaled < 2**halvings or scaled % 2**halvings or abs(scaled - channels * width) > 1e-9:
-        raise InputError(
-            f"--width {width}: {channels * width:g} channels cannot be halved {halvings} times; use 1, 1/2, "
-            "1/4, 1/8 (0.125) ..."
-        )
+        cannot = f"{channels * width:g} channels cannot be halved {halvings} times"
+        raise InputError(f"--width {width}: {cannot}; use 1, 1/2, 1/4, 1/8 (0.125) ...")
     return scaled
 
 
-def shape_table(network: nn.Module, example: Tensor) -> str:
-    """Layer, output shape without the batch, parameters: a line for each stage with any, and the total."""
-    lines, hooks = [], []
-
-    def note(name: str):
-        def hook(module: nn.Module, inputs: tuple, output: Tensor) -> None:
-            lines.append(f"{name:10} {'x'.join(map(str, output.shape[1:])):12} {parameters(module):>12,}")
-
-        return hook
-
-    for name, child in network.named_children():
-        open_up = isinstance(child, nn.Sequential) and name != "start"
-        for inner, stage in child.named_children() if open_up else [("", child)]:
-            if parameters(stage):
-                hooks.append(stage.register_forward_hook(note(f"{name}.{inner}".rstrip("."))))
-    with torch.inference_mode():
-        network(example)
-    for hook in hooks:
-        hook.remove()
-    return "\n".join([*lines, f"{'all':10} {'':12} {parameters(network):>12,}"])
-
-
-def parameters(module: nn.Module) -> int:
-    """How many numbers are trained."""
-    return sum(p.numel() for p in module.parameters())
-
-
 @dataclass(frozen=True)
-class Config:
+class Config(flags.Flags):
     """Flags of networks.py."""
 
-    size: int = 128
-    """Side of the images: 32, 64 or 128 pixels."""
-    width: float = 1.0
-    """Multiplies the channels."""
+    size: Size = 128
+    """Side of the images in pixels."""
+    width: flags.Positive = 1.0
+    """Factor of all channels; 1 is the homework's."""
 
 
 def main(config: Config) -> None:

@@ -13,36 +13,82 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Interval
 from torch import Tensor
 
-from common import command_line, devices, figures, runs
+from common import command_line, devices, figures, flags, runs
 from common.errors import InputError
 
+Few = Annotated[int, Interval(ge=1, le=64)]
+FewOrNone = Annotated[int, Interval(ge=0, le=64)]
+"""The matrix is drawn with a number in every cell."""
 COMPARED = ((3, 2), (4, 2), (5, 2), (2, 2), (4, 4), (5, 3))
 """Kernel side and stride of the panels of checkerboard.png; one more is upsampling and a convolution."""
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(flags.Flags):
     """Flags of transposed_convolution.py."""
 
-    size: int = 4
+    size: Few = 4
     """Length of the signal that is enlarged."""
-    kernel: int = 4
+    kernel: Few = 4
     """Taps of the kernel."""
-    stride: int = 2
-    """Step of the convolution; the enlargement of the transposed one."""
-    padding: int = 1
+    stride: Few = 2
+    """Step of the convolution; the factor by which the transposed one enlarges."""
+    padding: FewOrNone = 1
     """Zeros around the input of the convolution; cut off the output of the transposed one."""
-    output_padding: int = 0
+    output_padding: FewOrNone = 0
     """Extra output positions at the end, which choose among sizes that the convolution maps to one."""
-    dilation: int = 1
+    dilation: Few = 1
     """Distance between neighbouring taps."""
     outdir: Path = Path("runs")
-    """Parent of the run directories."""
+    """Parent folder of the run directories."""
+
+    @property
+    def sizes(self) -> tuple[int, int, int, int, int]:
+        """Kernel, stride, padding, output padding, dilation, as `transposed_size` takes them."""
+        return self.kernel, self.stride, self.padding, self.output_padding, self.dilation
+
+
+def main(config: Config) -> None:
+    """Print sizes, compare the transposed matrix with torch, draw."""
+    check(config)
+    with runs.start("hw2", "transposed-convolution", config, devices.start("cpu")) as run:
+        kernel, stride, padding, output_padding, dilation = config.sizes
+        large = transposed_size(config.size, *config.sizes)
+        back = convolution_size(large, kernel, stride, padding, dilation)
+        run.say(f"transposed convolution: {config.size} -> {large}; convolution back: {large} -> {back}")
+        taps = torch.arange(1, kernel + 1, dtype=torch.float64)  # their numbers, to tell them apart
+        matrix = convolution_matrix(taps, large, stride, padding, dilation)  # (size, large)
+        signal = torch.randn(config.size, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+        enlarged = F.conv_transpose1d(
+            signal[None, None], taps[None, None], None, stride, padding, output_padding, dilation=dilation
+        )[0, 0]
+        difference = (matrix.T @ signal - enlarged).abs().max()  # eq. (gan.18)
+        run.say(f"largest difference between torch's output and the transposed matrix: {difference:.1e}")
+        save_matrix(run.folder / "matrix.png", config, matrix)
+        found = save_checkerboard(run.folder / "checkerboard.png")
+        for name, counts in found.items():
+            run.say(f"{name}: taps per output pixel {counts}")
+        metrics = {"matrix/largest_difference": difference.item(), "matrix/output_size": large}
+        run.log(0, metrics)
+        run.summary(metrics, tap_counts=found, figures=["matrix.png", "checkerboard.png"])
+
+
+def check(config: Config) -> None:
+    """InputError for flags that cannot go together."""
+    if config.output_padding >= config.stride:
+        raise InputError(
+            f"--output-padding {config.output_padding}: it chooses among as many sizes as --stride "
+            f"{config.stride}: give less than that"
+        )
+    if transposed_size(config.size, *config.sizes) < 1:
+        raise InputError(f"--padding {config.padding}: nothing is left of the output; give less")
 
 
 # ---- sizes
@@ -151,57 +197,6 @@ def save_checkerboard(path: Path) -> dict[str, list[int]]:
     )
     figures.save_figure(figure, path)
     return found
-
-
-# ---- the run
-
-
-def check(config: Config) -> None:
-    """InputError for the first flag that makes no sense."""
-    rules = {
-        "size": (config.size >= 1, "give 1 or more"),
-        "kernel": (config.kernel >= 1, "give 1 or more"),
-        "stride": (config.stride >= 1, "give 1 or more"),
-        "dilation": (config.dilation >= 1, "give 1 or more"),
-        "padding": (config.padding >= 0, "give 0 or more"),
-        "output_padding": (
-            0 <= config.output_padding < config.stride,
-            "it chooses among `stride` sizes: give 0 or more, and less than --stride",
-        ),
-    }
-    for name, (right, remedy) in rules.items():
-        if not right:
-            raise InputError(f"--{name.replace('_', '-')} {getattr(config, name)}: {remedy}")
-    flags = (config.kernel, config.stride, config.padding, config.output_padding, config.dilation)
-    if transposed_size(config.size, *flags) < 1:
-        raise InputError(f"--padding {config.padding}: nothing is left of the output; give less")
-
-
-def main(config: Config) -> None:
-    """Print sizes, compare the transposed matrix with torch, draw."""
-    check(config)
-    device = devices.start("cpu")
-    with runs.start("hw2", "transposed-convolution", config, device) as run:
-        k, s, p, op, d = config.kernel, config.stride, config.padding, config.output_padding, config.dilation
-        large = transposed_size(config.size, k, s, p, op, d)
-        run.say(f"transposed convolution: {config.size} -> {large}; convolution back: {large} -> "
-                f"{convolution_size(large, k, s, p, d)}")  # fmt: skip
-        taps = torch.arange(
-            1, k + 1, dtype=torch.float64
-        )  # numbers of the taps, so that they can be told apart
-        matrix = convolution_matrix(taps, large, s, p, d)  # (size, large)
-        signal = torch.randn(config.size, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-        options = {"stride": s, "padding": p, "output_padding": op, "dilation": d}
-        enlarged = F.conv_transpose1d(signal[None, None], taps[None, None], **options)[0, 0]
-        difference = (matrix.T @ signal - enlarged).abs().max()
-        run.say(f"largest difference between torch's output and the transposed matrix: {difference:.1e}")
-        save_matrix(run.folder / "matrix.png", config, matrix)
-        found = save_checkerboard(run.folder / "checkerboard.png")
-        for name, counts in found.items():
-            run.say(f"{name}: taps per output pixel {counts}")
-        metrics = {"matrix/largest_difference": difference.item(), "matrix/output_size": large}
-        run.log(0, metrics)
-        run.summary(metrics, tap_counts=found, figures=["matrix.png", "checkerboard.png"])
 
 
 if __name__ == "__main__":

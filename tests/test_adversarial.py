@@ -7,11 +7,12 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from common import adversarial, augmentation, devices
 from common.data import Batches, ImageSet
-from hw2_gan import game, train_gan
+from common.noise import BatchNoise
+from hw2_gan import players, train_gan
 
 LN2 = math.log(2)
 
@@ -67,41 +68,41 @@ def test_an_undecided_discriminator_pays_two_ln_2():
 
 @pytest.mark.parametrize("far", [1e4, -1e4])
 def test_a_sure_discriminator_gives_no_nan(far):
-    for loss in set(game.DISCRIMINATOR_LOSSES.values()):
+    for loss in set(train_gan.DISCRIMINATOR_LOSSES.values()):
         real, fake = (torch.tensor([sign * far], requires_grad=True) for sign in (1, -1))
         loss(real, fake).sum().backward()
         assert all(x.grad.isfinite() for x in (real, fake))
-    for loss in set(game.GENERATOR_LOSSES.values()):
+    for loss in set(train_gan.GENERATOR_LOSSES.values()):
         fake = torch.tensor([far], requires_grad=True)
         loss(fake).sum().backward()
         assert loss(fake).isfinite() and fake.grad.isfinite()
 
 
-@pytest.mark.parametrize("name", game.DISCRIMINATOR_LOSSES)
+@pytest.mark.parametrize("name", train_gan.DISCRIMINATOR_LOSSES)
 def test_both_sides_of_every_game_pull_apart(name):
     """D wants logits of real images up and of fake ones down; G wants those of its images up."""
     real, fake = (torch.tensor([0.3], dtype=torch.float64, requires_grad=True) for _ in range(2))
-    game.DISCRIMINATOR_LOSSES[name](real, fake).sum().backward()
+    train_gan.DISCRIMINATOR_LOSSES[name](real, fake).sum().backward()
     assert real.grad < 0 < fake.grad
     fake = torch.tensor([0.3], dtype=torch.float64, requires_grad=True)
-    game.GENERATOR_LOSSES[name](fake).sum().backward()
+    train_gan.GENERATOR_LOSSES[name](fake).sum().backward()
     assert fake.grad < 0
 
 
-@pytest.mark.parametrize("name", game.DISCRIMINATOR_LOSSES)
+@pytest.mark.parametrize("name", train_gan.DISCRIMINATOR_LOSSES)
 def test_the_script_uses_labels_in_cross_entropies_alone(name):
     real, fake = logits()
-    hard = game.discriminator_loss(train_gan.Config(loss=name), real, fake)
+    hard = train_gan.discriminator_loss(train_gan.Config(loss=name), real, fake)
     smooth = train_gan.Config(loss=name, real_label=(0.9, 0.9), fake_label=(0.1, 0.1))
     entropy = name in ("minimax", "non-saturating")
-    assert torch.equal(game.discriminator_loss(smooth, real, fake), hard) != entropy
+    assert torch.equal(train_gan.discriminator_loss(smooth, real, fake), hard) != entropy
 
 
 def test_random_labels_lie_between_both_ends():
-    drawn = game.targets(torch.zeros(10_000), (0.8, 1.0))
+    drawn = train_gan.targets(torch.zeros(10_000), (0.8, 1.0))
     assert 0.8 <= drawn.min() < 0.801 and 0.999 < drawn.max() <= 1
     assert abs(drawn.mean() - 0.9) < 5 * 0.2 / 12**0.5 / 100  # five standard errors
-    assert game.targets(torch.zeros(3), (0.9, 0.9)) == 0.9
+    assert train_gan.targets(torch.zeros(3), (0.9, 0.9)) == 0.9
 
 
 # ---- penalties
@@ -157,23 +158,29 @@ def test_lazy_penalties_weigh_as_much_on_average():
     config = train_gan.Config(r1_gamma=2.0, gradient_penalty=10.0, penalty_every=4)
     torch.manual_seed(1)
     judge = lambda images, told: discriminator(images)
-    values = [game.penalties(config, judge, real, fake, None, step) for step in (1, 2, 3, 4)]
+    values = [train_gan.penalties(config, judge, real, fake, None, step) for step in (1, 2, 3, 4)]
     torch.manual_seed(1)
     once = adversarial.r1_penalty(discriminator, real).mean()
     once = once + 10 * adversarial.gradient_penalty(discriminator, real, fake).mean()
     assert values[:3] == [0, 0, 0] and values[3].item() == pytest.approx(4 * once.item(), rel=1e-12)
-    assert game.penalties(train_gan.Config(), judge, real, fake, None, 4) == 0
+    assert train_gan.penalties(train_gan.Config(), judge, real, fake, None, 4) == 0
 
 
 def test_learning_rates_fall_along_half_a_cosine():
-    generator, discriminator = nn.Linear(2, 2), nn.Linear(2, 2)
-    config = train_gan.Config(lr_generator=8e-4, lr_discriminator=3e-4, lr_decay="cosine")
-    both = train_gan.optimizers(config, generator, discriminator, devices.Device(torch.device("cpu")))
-    rates = lambda: [optimizer.param_groups[0]["lr"] for optimizer in both]
+    config = train_gan.Config(
+        size=32, width=0.0625, lr_generator=8e-4, lr_discriminator=3e-4, lr_decay="cosine"
+    )
+    both = players.build_players(config, devices.Device(torch.device("cpu")))
+    optimizers = both.for_generator, both.for_discriminator
+    rates = lambda: [optimizer.param_groups[0]["lr"] for optimizer in optimizers]
+    assert rates() == [8e-4, 3e-4]
+    for network, optimizer in zip(both, optimizers):  # each player's own
+        of_optimizer = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        assert of_optimizer == {id(p) for p in network.parameters()}
     for share_done, share in ((0.0, 1.0), (0.5, 0.5), (0.75, (1 - 0.5**0.5) / 2), (1.0, 0.0)):
-        train_gan.set_learning_rates(config, *both, share_done)
+        players.set_learning_rates(config, both, share_done)
         assert rates() == pytest.approx([share * 8e-4, share * 3e-4], abs=1e-18)
-    train_gan.set_learning_rates(dataclasses.replace(config, lr_decay="none"), *both, 0.9)
+    players.set_learning_rates(dataclasses.replace(config, lr_decay="none"), both, 0.9)
     assert rates() == [8e-4, 3e-4]
 
 
@@ -240,25 +247,28 @@ def test_every_image_has_its_own_change_and_equal_sets_equal_distributions():
 def test_noise_on_all_images_fades_to_nothing():
     config, images = train_gan.Config(instance_noise=0.4), torch.zeros(20, 3, 32, 32)
     for share_done, expected in ((0.0, 0.4), (0.5, 0.2)):
-        assert game.seen(config, images, share_done).std().item() == pytest.approx(expected, rel=0.03)
-    assert torch.equal(game.seen(config, images, 1.0), images)
-    assert torch.equal(game.seen(train_gan.Config(), images, 0.0), images)
+        assert train_gan.augmented(config, images, share_done).std().item() == pytest.approx(
+            expected, rel=0.03
+        )
+    assert torch.equal(train_gan.augmented(config, images, 1.0), images)
+    assert torch.equal(train_gan.augmented(train_gan.Config(), images, 0.0), images)
 
 
 # ---- latents
 
 
 def test_processes_share_the_latents_and_images_of_one():
-    place = lambda rank, of: train_gan.devices.Device(torch.device("cpu"), "fp32", rank, of)
-    config = train_gan.Config(batch_size=6, seed=3)
-    whole, first, second = (train_gan.Latents(config, 5, place(*where)) for where in ((0, 1), (0, 2), (1, 2)))
-    for _ in range(2):
-        z = whole.draw()
-        assert torch.equal(z[0::2], first.draw()) and torch.equal(z[1::2], second.draw())
+    place = lambda rank, of: devices.Device(torch.device("cpu"), "fp32", rank, of)
+    whole, first, second = (BatchNoise(6, place(*where), seed=3) for where in ((0, 1), (0, 2), (1, 2)))
+    for draw in ("normal", "uniform"):
+        z = getattr(whole, draw)(5)
+        assert z.shape == (6, 5) and z.unique(dim=0).shape == z.shape
+        assert torch.equal(z[0::2], getattr(first, draw)(5))
+        assert torch.equal(z[1::2], getattr(second, draw)(5))
     images = ImageSet(torch.randint(256, (12, 3, 4, 4), dtype=torch.uint8), "a", "train", "a test")
     alone, half = (Batches(images, 6, place(*where), seed=3) for where in ((0, 1), (1, 2)))
     assert torch.equal(next(iter(alone)).images[1::2], next(iter(half)).images)
     state = whole.state_dict()
-    z = whole.draw()
+    z = whole.normal(5)
     whole.load_state_dict(state)
-    assert torch.equal(whole.draw(), z)
+    assert torch.equal(whole.normal(5), z)

@@ -10,8 +10,8 @@ import torch
 from common import checkpoints, data
 from common.data import avatars, to_model_range
 from common.errors import InputError
-from common.metrics import extractors
-from hw2_gan import compare_hypotheses, eval_gan, networks, train_gan
+from common.metrics import attributes, extractors
+from hw2_gan import compare_hypotheses, eval_gan, gan_data, networks, players, train_gan
 
 SMALL = {"size": 32, "width": 0.125, "epochs": 1, "batch_size": 8, "measure_images": 8, "device": "cpu"}
 OPTIONS = tuple(map(len, avatars.CHOICES.values()))
@@ -23,7 +23,7 @@ def _few_images(monkeypatch, tmp_path):
     load = lambda config, split, count=None: data.load(
         config.data, split, size=config.size, count=24, data_dir=tmp_path / "data"
     )
-    monkeypatch.setattr(train_gan, "load_split", load)
+    monkeypatch.setattr(gan_data, "load_split", load)
 
 
 def config(outdir: Path, **changes) -> train_gan.Config:
@@ -32,36 +32,36 @@ def config(outdir: Path, **changes) -> train_gan.Config:
 
 
 def test_each_image_is_judged_with_its_own_attributes(tmp_path, monkeypatch):
-    seen, drawn = [], []
+    judged, drawn = [], []
     judge, draw = networks.DCGANDiscriminator.forward, networks.ConditionalGenerator.forward
 
-    def judging(self, images, choices=None):
-        seen.append((images.detach().clone(), choices))
-        return judge(self, images, choices)
+    def judging(self, images, labels=None):
+        judged.append((images.detach().clone(), labels))
+        return judge(self, images, labels)
 
     def drawing(self, z):
         images = draw(self, z)
-        drawn.append((images.detach().clone(), self.choices(z)))
+        drawn.append((images.detach().clone(), self.labels(z)))
         return images
 
     monkeypatch.setattr(networks.DCGANDiscriminator, "forward", judging)
     monkeypatch.setattr(networks.ConditionalGenerator, "forward", drawing)
-    one = config(tmp_path, r1_gamma=1.0, penalty_every=1, discriminator_steps=2, generator_steps=2)
+    one = config(tmp_path, r1_gamma=1.0, penalty_every=1, discriminator_steps=2)
     train_gan.main(one)
-    train = train_gan.load_split(one, "train")
+    train = gan_data.load_split(one, "train")
     table = torch.stack([train.attributes[name] for name in avatars.CHOICES], 1)
     known = [(to_model_range(train.images[i]), table[i]) for i in range(len(train))]
-    known += [(image, choice) for images, choices in drawn for image, choice in zip(images, choices)]
-    assert len(seen) == 1 * (2 * 3 + 2)  # 1 step: D twice real, fake and penalty, then G twice
-    for images, choices in seen:
-        for image, told in zip(images, choices):
-            assert any(torch.equal(image, one) and torch.equal(told, its) for one, its in known)
+    known += [(image, label) for images, labels in drawn for image, label in zip(images, labels)]
+    assert len(judged) == 1 * (2 * 3 + 1)  # 1 step: D twice real, fake and penalty, then G
+    for images, labels in judged:
+        for image, label in zip(images, labels):
+            assert any(torch.equal(image, one) and torch.equal(label, its) for one, its in known)
 
 
 def test_training_and_evaluation(tmp_path):
     one = config(tmp_path)
     torch.manual_seed(0)
-    fresh = {"generator": train_gan.build_generator(one), "discriminator": train_gan.build_discriminator(one)}
+    fresh = {"generator": players.build_generator(one), "discriminator": players.build_discriminator(one)}
     assert fresh["generator"].latent == 100 + len(OPTIONS)
     run_dir = train_gan.main(one)
     parts = checkpoints.read(run_dir / "checkpoints" / "last.pt")["parts"]
@@ -76,30 +76,37 @@ def test_training_and_evaluation(tmp_path):
     summary = json.loads((evaluated / "summary.json").read_text())
     logits = {name: value for name, value in summary["metrics"].items() if "logit" in name}
     assert len(logits) == 3
-    generator, discriminator = eval_gan.load_networks(one, run_dir)
-    test = train_gan.load_split(one, "test")
-    found = eval_gan.opinions(discriminator, test.images, train_gan.attributes(one, test))
+    _, discriminator = eval_gan.load_networks(one, run_dir)
+    test = gan_data.load_split(one, "test")
+    found = eval_gan.logits_of(discriminator, test.images, gan_data.labels(one, test))
     assert found.mean().item() == pytest.approx(logits["eval/d_test_mean_logit"], abs=1e-4)
-    assert not torch.allclose(found, eval_gan.opinions(discriminator, test.images, None))
+    assert not torch.allclose(found, eval_gan.logits_of(discriminator, test.images, None))
     assert "eval/obeyed_all" not in summary["metrics"]  # no extractor reads images of 32 pixels
-    z = torch.randn(3, generator.latent)
-    assert torch.equal(train_gan.chosen(generator, z), generator.choices(z))
-    assert train_gan.chosen(generator.generator, z) is None
 
 
 def test_obedience_is_the_share_of_images_that_show_what_was_ordered():
     images = avatars.draw_set("test", 64, 60, 0)
-    choices = torch.stack([images.attributes[name] for name in avatars.CHOICES], 1)
+    ordered = {name: images.attributes[name] for name in avatars.CHOICES}
     extractor = extractors.load_extractor("avatars")
-    features = extractors.features_of(images, extractor)
-    exact = eval_gan.obeyed(list(avatars.CHOICES), choices, features, extractor)
+    found = extractor.answers(extractors.features_of(images, extractor))
+    exact = attributes.obeyed(ordered, found)
     styles = {*avatars.STYLE_OPTIONS, "expression", "all"}  # of the background the extractor knows nothing
-    assert exact.keys() == {f"obeyed_{name}" for name in styles} and min(exact.values()) > 0.95
-    other = choices.clone()
-    other[:15, 0] = (other[:15, 0] + 1) % 7  # a quarter of the orders for another hair
-    wrong = eval_gan.obeyed(list(avatars.CHOICES), other, features, extractor)
+    assert exact.keys() == {f"obeyed_{name}" for name in styles}
+    assert min(exact.values()) > 0.95
+    other = {**ordered, "hair": ordered["hair"].clone()}
+    other["hair"][:15] = (other["hair"][:15] + 1) % 7  # a quarter of the orders for another hair
+    wrong = attributes.obeyed(other, found)
     assert wrong["obeyed_hair"] == pytest.approx(exact["obeyed_hair"] - 0.25, abs=0.02)
-    assert wrong["obeyed_clothes"] == exact["obeyed_clothes"] and wrong["obeyed_all"] <= 0.75
+    assert wrong["obeyed_clothes"] == exact["obeyed_clothes"]
+    assert wrong["obeyed_all"] <= 0.75
+
+
+def test_obedience_by_hand():
+    ordered = {"hair": torch.tensor([0, 1, 2, 0]), "hat": torch.tensor([1, 1, 0, 0]), "shoes": torch.zeros(4)}
+    found = {"hair": torch.tensor([0, 1, -1, 1]), "hat": torch.tensor([1, 0, 0, 1])}
+    assert attributes.obeyed(ordered, found) == {"obeyed_hair": 0.5, "obeyed_hat": 0.5, "obeyed_all": 0.25}
+    with pytest.raises(ValueError, match=r"none of \['shoes'\]"):
+        attributes.obeyed({"shoes": ordered["shoes"]}, found)
 
 
 @pytest.mark.parametrize("name", ["celeba", "some/folder"])

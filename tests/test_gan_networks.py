@@ -5,8 +5,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from common import command_line
 from common.errors import InputError
-from hw2_gan import game, networks, train_gan
+from common.layers import MinibatchDeviation
+from common.shapes import parameters
+from hw2_gan import networks, players, train_gan
 
 
 @pytest.fixture(autouse=True)
@@ -27,7 +30,7 @@ def shapes(generator: nn.Module, modules: list[nn.Module]) -> list[tuple[int, ..
 
 def test_the_defaults_are_the_homeworks_generator():
     generator = networks.CSPupGenerator()
-    assert generator.latent == 100 and networks.parameters(generator) == 19_403_459
+    assert generator.latent == 100 and parameters(generator) == 19_403_459
     stages = [generator.start, *generator.blocks, generator.end]
     assert shapes(generator, stages) == [
         (1024, 4, 4),
@@ -168,7 +171,7 @@ def test_dcgan_is_that_of_its_paper():
 
 def test_width_multiplies_channels_and_divides_parameters_by_its_square():
     full, half = networks.CSPupBlock(512), networks.CSPupBlock(256)
-    assert networks.parameters(full) / networks.parameters(half) == pytest.approx(4, rel=0.01)
+    assert parameters(full) / parameters(half) == pytest.approx(4, rel=0.01)
     wide, narrow = (networks.CSPupGenerator(32, width) for width in (0.5, 0.25))
     stages = lambda generator: shapes(generator, [generator.start, *generator.blocks, generator.end])
     assert stages(wide) == [(512, 4, 4), (256, 8, 8), (128, 16, 16), (3, 32, 32)]
@@ -177,12 +180,12 @@ def test_width_multiplies_channels_and_divides_parameters_by_its_square():
 
 def test_spectral_norms_stay_at_most_one_while_training():
     config = train_gan.Config(size=32, width=0.125, discriminator_normalisation="spectral", loss="hinge")
-    discriminator = train_gan.build_discriminator(config)
+    discriminator = players.build_discriminator(config)
     optimizer = torch.optim.Adam(discriminator.parameters(), lr=2e-3, betas=(0.0, 0.9))
     real, fake = torch.rand(8, 3, 32, 32), -torch.rand(8, 3, 32, 32)
     before = discriminator.layers[0].weight.detach().clone()
     for _ in range(30):
-        loss = game.discriminator_loss(config, discriminator(real), discriminator(fake)).mean()
+        loss = train_gan.discriminator_loss(config, discriminator(real), discriminator(fake)).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -196,7 +199,7 @@ def test_spectral_norms_stay_at_most_one_while_training():
 
 
 def test_the_discriminator_is_told_how_much_images_differ():
-    layer = networks.MinibatchDeviation()
+    layer = MinibatchDeviation()
     x = torch.randn(8, 5, 3, 2, dtype=torch.float64)
     told = layer(x)
     assert told.shape == (8, 6, 3, 2) and torch.equal(told[:, :5], x)
@@ -215,14 +218,14 @@ def test_the_discriminator_is_told_how_much_images_differ():
 def test_spectral_normalisation_is_computed_once_for_real_and_fake():
     discriminator = networks.DCGANDiscriminator(32, 0.125, normalisation="spectral")
     images = torch.randn(4, 3, 32, 32)
-    real, fake = game.Judgement(discriminator)(images, images)
+    real, fake = players.RealAndFake(discriminator)(images, images)
     assert torch.equal(real, fake)  # the power iteration did not move in between
 
 
 def test_judging_real_and_fake_together_is_judging_each():
     discriminator = networks.DCGANDiscriminator(32, 0.125)
     real, fake = torch.randn(2, 4, 3, 32, 32)
-    both = game.Judgement(discriminator)(real, fake)
+    both = players.RealAndFake(discriminator)(real, fake)
     alone = discriminator(real), discriminator(fake)
     assert torch.equal(both[0], alone[0]) and torch.equal(both[1], alone[1])
     mixed = discriminator(torch.cat([real, fake]))
@@ -235,7 +238,7 @@ def test_the_table_of_shapes_names_every_parameter(capsys):
     for kind in (networks.CSPupGenerator, networks.DCGANGenerator, networks.DCGANDiscriminator):
         table = text.split(f"{kind.__name__}, 64 pixels, width 0.25\n")[1].split("\n\n")[0].splitlines()
         rows = [int(line.split()[-1].replace(",", "")) for line in table]
-        assert sum(rows[:-1]) == rows[-1] == networks.parameters(kind(64, 0.25))
+        assert sum(rows[:-1]) == rows[-1] == parameters(kind(64, 0.25))
     assert "128x8x8" in text and "3x64x64" in text
 
 
@@ -244,9 +247,8 @@ def test_the_table_of_shapes_names_every_parameter(capsys):
 
 @pytest.mark.parametrize("size", [48, 0, 16, 256])
 def test_sizes_there_are_none_of(size):
-    for kind in (networks.CSPupGenerator, networks.DCGANGenerator, networks.DCGANDiscriminator):
-        with pytest.raises(InputError, match=f"--size {size}: the networks are made for 32, 64, 128 pixels"):
-            kind(size)
+    with pytest.raises(InputError, match=f"--size {size}: must be 32, 64 or 128"):
+        command_line.checked(networks.Config(size=size))
 
 
 @pytest.mark.parametrize("width", [0.3, 0.0, -1.0, 0.001, 0.0009765625])

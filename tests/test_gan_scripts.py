@@ -1,75 +1,29 @@
-"""Training, evaluating and comparing GANs: artefacts, exact resume after kill -9, two processes, mistakes."""
+"""Training and evaluating GANs: artefacts, exact resume after kill -9, two processes, mistakes."""
 
 import dataclasses
 import json
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import imageio.v3 as imageio
 import pytest
 import torch
 import torch.distributed as dist
+from small_gans import COUNTS, EVERYTHING, SCRIPTS, config, logged, parts, save_pets, words
 
 from common import checkpoints, command_line, devices, figures
-from common.data import creatures
+from common.data import Batches
 from common.errors import InputError
-from hw2_gan import compare_hypotheses, eval_gan, game, gan_measures, networks, train_gan
-
-SCRIPTS = Path(__file__).resolve().parent.parent / "hw2_gan"
-COUNTS = {"train": 96, "val": 24, "test": 24}
+from common.metrics import samples
+from common.shapes import parameters
+from hw2_gan import eval_gan, gan_data, networks, players, train_gan
 
 
 @pytest.fixture(scope="module")
 def pets(tmp_path_factory) -> Path:
-    """A folder of small drawn creatures with the three splits."""
-    folder = tmp_path_factory.mktemp("data") / "pets"
-    for split, count in COUNTS.items():
-        for i, image in enumerate(creatures.draw_set(split, 32, count, 0).images):
-            figures.save_png(folder / split / f"{i:03d}.png", image)
-    return folder
-
-
-def config(data: Path, outdir: Path, **changes) -> train_gan.Config:
-    """The smallest training: 32 pixels, two steps an epoch."""
-    small = {"size": 32, "width": 0.125, "epochs": 1, "batch_size": 48, "measure_images": 8, "device": "cpu"}
-    return train_gan.Config(data=str(data), outdir=outdir, **{"checkpoint_seconds": 1e9, **small, **changes})
-
-
-def words(one: train_gan.Config) -> list[str]:
-    """A configuration as flags of the command line."""
-    flags = []
-    for field in dataclasses.fields(one):
-        value = getattr(one, field.name)
-        if value != field.default:
-            values = value if isinstance(value, tuple) else (value,)
-            flags += [f"--{field.name.replace('_', '-')}", *map(str, values)]
-    return flags
-
-
-def logged(run_dir: Path) -> list[dict]:
-    lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
-
-
-def parts(run_dir: Path) -> dict:
-    return checkpoints.read(run_dir / "checkpoints" / "last.pt")["parts"]
-
-
-EVERYTHING = {  # whatever draws random numbers or has a state of its own
-    "epochs": 3,
-    "normalisation": "batch",
-    "output": "tanh",
-    "real_label": (0.8, 1.0),
-    "instance_noise": 0.1,
-    "augment": ("color", "translation", "cutout"),
-    "lr_decay": "cosine",
-    "gradient_penalty": 1.0,
-    "penalty_every": 2,
-}
+    return save_pets(tmp_path_factory.mktemp("data") / "pets")
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +43,7 @@ def test_training_leaves_its_numbers_and_pictures(trained):
     summary = json.loads((trained / "summary.json").read_text())
     assert summary["steps"] == 6 and summary["n_val"] == 8 and summary["collapsed_at_steps"]
     generator = networks.CSPupGenerator(32, 0.125, normalisation="batch")
-    assert summary["generator_parameters"] == networks.parameters(generator)
+    assert summary["generator_parameters"] == parameters(generator)
     assert {path.name for path in (trained / "samples").iterdir()} == {
         f"{version}-{step:06d}.png" for version in ("raw", "ema") for step in (2, 4, 6)
     }
@@ -99,12 +53,11 @@ def test_training_leaves_its_numbers_and_pictures(trained):
 @pytest.mark.parametrize(
     "changes",
     [
-        *({"loss": loss} for loss in game.GENERATOR_LOSSES),
+        *({"loss": loss} for loss in train_gan.GENERATOR_LOSSES),
         {"discriminator_normalisation": "spectral", "loss": "hinge"},
         {"discriminator_normalisation": "none", "r1_gamma": 1.0, "penalty_every": 1},
         {"discriminator_normalisation": "none", "loss": "wasserstein", "gradient_penalty": 10.0},
-        {"optimizer_discriminator": "sgd", "real_label": (0.9, 0.9), "weight_decay": 1e-3},
-        {"discriminator_steps": 2, "generator_steps": 3},
+        {"discriminator_steps": 2, "real_label": (0.9, 0.9), "weight_decay": 1e-3},
         {"generator": "dcgan", "output": "tanh", "precision": "bf16"},
         {"upsampling": "nearest", "activation": "leaky_relu", "augment": ("color",), "batch_size": 20},
         {
@@ -120,7 +73,7 @@ def test_training_leaves_its_numbers_and_pictures(trained):
 def test_every_option_trains_both_networks(pets, tmp_path, changes):
     one = config(pets, tmp_path, **changes)
     torch.manual_seed(0)
-    fresh = {"generator": train_gan.build_generator(one), "discriminator": train_gan.build_discriminator(one)}
+    fresh = {"generator": players.build_generator(one), "discriminator": players.build_discriminator(one)}
     run_dir = train_gan.main(one)
     state = parts(run_dir)
     for name, network in fresh.items():
@@ -136,12 +89,11 @@ def test_every_option_trains_both_networks(pets, tmp_path, changes):
     assert line["step"] == batches // one.discriminator_steps
     assert state["batches"]["position"] == line["step"] * one.discriminator_steps
     updates = {
-        name: max(int(slot.get("step", 0)) for slot in state[name]["state"].values() or [{}])
+        name: max(int(slot["step"]) for slot in state[name]["state"].values())
         for name in ("for_generator", "for_discriminator")
     }
-    assert updates["for_generator"] == line["step"] * one.generator_steps
-    if one.optimizer_discriminator == "adam":
-        assert updates["for_discriminator"] == line["step"] * one.discriminator_steps
+    assert updates["for_generator"] == line["step"]
+    assert updates["for_discriminator"] == line["step"] * one.discriminator_steps
 
 
 def test_a_small_gan_learns_the_colours_of_its_images(tmp_path):
@@ -157,8 +109,8 @@ def test_a_small_gan_learns_the_colours_of_its_images(tmp_path):
     one = config(tmp_path / "orange", tmp_path, epochs=4, batch_size=8, **stable, **fast, **shown)
     run_dir = train_gan.main(one)
     generator, _ = eval_gan.load_networks(one, run_dir)
-    samples = gan_measures.sample(generator, 64, seed=0).float()
-    error = (samples.mean((0, 2, 3)) - images.float().mean((0, 2, 3))).abs()
+    drawn = samples.decode(generator, samples.latents(64, generator.latent, seed=0)).float()
+    error = (drawn.mean((0, 2, 3)) - images.float().mean((0, 2, 3))).abs()
     assert error.max() < 40  # grey levels; an untrained generator is 112 away in blue
     assert logged(run_dir)[-1]["val/ema_diversity"] > 0.1
 
@@ -171,15 +123,15 @@ import os, signal
 from common import command_line
 from hw2_gan import train_gan
 
-calls, norm = [], train_gan.gradient_norm
+calls, loss = [], train_gan.GENERATOR_LOSSES["non-saturating"]
 
-def gradient_norm(network):
-    calls.append(network)
-    if len(calls) == 7:  # between the updates of D and of G
+def killing_loss(logits):
+    calls.append(logits)
+    if len(calls) == 4:  # between the updates of D and of G
         os.kill(os.getpid(), signal.SIGKILL)
-    return norm(network)
+    return loss(logits)
 
-train_gan.gradient_norm = gradient_norm
+train_gan.GENERATOR_LOSSES["non-saturating"] = killing_loss
 command_line.run(train_gan.main, train_gan.Config)
 """
 
@@ -230,7 +182,7 @@ def test_batch_normalisation_on_two_processes_says_that_results_differ(capsys):
         place = devices.Device(torch.device("cpu"), "fp32", 0, 2)
         for name, warned in (("3", True), ("5", False)):
             preset = dataclasses.replace(train_gan.Config(hypothesis=name).preset(), size=32, width=0.125)
-            place.parallel(game.Judgement(train_gan.build_discriminator(preset)))
+            place.parallel(players.RealAndFake(players.build_discriminator(preset)))
             assert ("results differ from a single process" in capsys.readouterr().err) == warned
     finally:
         dist.destroy_process_group()
@@ -247,7 +199,7 @@ def test_a_nan_stops_the_run_and_the_last_good_checkpoint_stays(pets, tmp_path, 
         calls.append(fake)
         return torch.sqrt(fake - fake.detach()) * fake if len(calls) == 3 else fake.square()
 
-    monkeypatch.setitem(game.GENERATOR_LOSSES, "non-saturating", loss)
+    monkeypatch.setitem(train_gan.GENERATOR_LOSSES, "non-saturating", loss)
     with pytest.raises(InputError, match=r"loss became nan at step 3; .* keeps last.pt, previous.pt; try"):
         train_gan.main(config(pets, tmp_path, epochs=2, checkpoint_seconds=0))
     (run_dir,) = (tmp_path / "hw2").iterdir()
@@ -281,7 +233,7 @@ def test_data_that_cannot_be_used(pets, tmp_path):
         train_gan.main(config(pets, tmp_path, discriminator_steps=3))
     two = devices.Device(torch.device("cpu"), "fp32", 0, 2)
     with pytest.raises(InputError, match="--batch-size 9: cannot be shared by 2 processes"):
-        train_gan.training_images(config(pets, tmp_path, batch_size=9), two)
+        Batches(gan_data.training_images(config(pets, tmp_path, batch_size=9)), 9, two)
     with pytest.raises(InputError, match="--data nowhere: neither a data set"):
         train_gan.main(config(Path("nowhere"), tmp_path))
     for i in range(6):
@@ -310,60 +262,3 @@ def test_evaluation_measures_and_draws(trained, tmp_path):
     assert not torch.equal(raw.end[0].weight, ema.end[0].weight)
     with pytest.raises(InputError, match=r"best.pt: no such checkpoint"):
         eval_gan.load_networks(one, trained, checkpoint="best")
-
-
-# ---- the study
-
-
-def study(pets: Path, outdir: Path, **changes) -> compare_hypotheses.Config:
-    small = {"size": 32, "width": 0.125, "samples": 20, "device": "cpu", "precision": "fp32", "seeds": (0,)}
-    return compare_hypotheses.Config(data=str(pets), outdir=outdir, budget=0.25, **{**small, **changes})
-
-
-def test_a_stopped_study_goes_on_where_it_was(pets, tmp_path):
-    one = study(pets, tmp_path, hypotheses=("1", "0"), jobs=1)
-    command = [sys.executable, SCRIPTS / "compare_hypotheses.py", *words(one)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    while not list(tmp_path.glob("hw2/*/hw2/*-gan-0-pets/config.json")):
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.send_signal(signal.SIGTERM)
-    output = process.communicate()[0]
-    assert process.returncode == 143 and "Traceback" not in output, output
-    (run_dir,) = (tmp_path / "hw2").iterdir()
-    assert not list(run_dir.glob("hw2/*-gan-0-pets/summary.json"))  # it did not wait for the other
-    (first,) = run_dir.glob("hw2/*-gan-1-pets")
-    measured = (first / "test-20.json").stat().st_mtime_ns  # as soon as it was trained
-    finished_at = (first / "summary.json").stat().st_mtime_ns
-    again = command_line.parse(compare_hypotheses.Config, ["--resume", str(run_dir), "--jobs", "2"])
-    assert compare_hypotheses.main(again) == run_dir
-    assert (first / "summary.json").stat().st_mtime_ns == finished_at  # not trained again
-    assert (first / "test-20.json").stat().st_mtime_ns == measured
-    summary = json.loads((run_dir / "summary.json").read_text())
-    assert [(row["hypothesis"], row["steps"]) for row in summary["rows"]] == [("1", 5), ("0", 5)]
-    assert all((run_dir / name).stat().st_size > 1000 for name in summary["figures"])
-    table = (run_dir / "table.md").read_text()
-    assert "| 1 | 1 |" in table and "| 0 | 1 |" in table
-    for language, heading in (("en", "### Hypothesis 0"), ("ru", "### Гипотеза 0")):
-        assert heading in (run_dir / f"hypotheses.{language}.md").read_text(encoding="utf-8")
-
-
-def test_the_longest_trainings_begin_first(pets, tmp_path, monkeypatch):
-    one = study(pets, tmp_path, hypotheses=("base", "0"), seeds=(0, 1), jobs=1)
-    started = []
-
-    def popen(command, **options):
-        started.append((command[command.index("--hypothesis") + 1], command[command.index("--seed") + 1]))
-        return subprocess.Popen([sys.executable, "-c", "raise SystemExit(1)"])
-
-    monkeypatch.setattr(compare_hypotheses, "subprocess", SimpleNamespace(Popen=popen))
-    with pytest.raises(InputError, match="a training failed"):
-        compare_hypotheses.main(one)
-    assert started == [("0", "0"), ("0", "1"), ("base", "0"), ("base", "1")]
-
-
-def test_a_training_that_fails_names_its_log(pets, tmp_path):
-    with pytest.raises(InputError, match=r"logs/2-0\.log: a training failed, see there; .* --resume"):
-        compare_hypotheses.main(study(pets, tmp_path, hypotheses=("2",)))
-    (log,) = tmp_path.glob("hw2/*/logs/2-0.log")
-    assert "error: --batch-size 128" in log.read_text() and "Traceback" not in log.read_text()

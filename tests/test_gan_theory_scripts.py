@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from common import command_line
 from common.errors import InputError
 from hw2_gan import dirac_gan, transposed_convolution
 
@@ -64,13 +65,13 @@ def test_the_words_for_the_eigenvalues():
 
 @pytest.mark.parametrize("flag", [{"step": 0.0}, {"steps": 0}, {"gamma": -1.0}, {"noise": float("nan")}])
 def test_flags_that_make_no_sense_are_named(flag):
-    with pytest.raises(InputError, match=rf"^--{next(iter(flag))} "):
-        dirac_gan.check(replace(CONFIG, **flag))
+    with pytest.raises(InputError, match=rf"^--{next(iter(flag))} .*: must be "):
+        command_line.checked(replace(CONFIG, **flag))
 
 
 def test_a_mistake_is_one_line(tmp_path):
     output = start(dirac_gan, "--step", 0, "--outdir", tmp_path, status=1)
-    assert output == "error: --step 0.0: give a positive learning rate\n"
+    assert output == "error: --step 0.0: must be greater than 0\n"
     assert not (tmp_path / "hw2").exists()
 
 
@@ -111,4 +112,5 @@ def test_every_input_pixel_places_its_kernel_once(kernel, stride):
 def test_impossible_convolutions_are_named(flags):
     (name,) = flags
     with pytest.raises(InputError, match=rf"^--{name.replace('_', '-')} {flags[name]}: "):
-        transposed_convolution.check(replace(transposed_convolution.Config(), **flags))
+        config = command_line.checked(replace(transposed_convolution.Config(), **flags))
+        transposed_convolution.check(config)

@@ -1,4 +1,4 @@
-"""Validity and coverage where attributes can be recognised, eq. (metrics.15) of theory/en/metrics.md.
+"""Validity, coverage and orders obeyed where attributes can be recognised, eq. (metrics.15).
 
 Attributes are those of an image set (`ImageSet.attributes`, `ImageSet.options`), recognised in generated
 images by a classifier that may abstain: int64 (N,) for each attribute, -1 where it recognises no option."""
@@ -44,6 +44,19 @@ def expected_coverage(count: int, probabilities: Tensor | int) -> float:
     if isinstance(probabilities, int):
         probabilities = torch.full((probabilities,), 1 / probabilities, dtype=torch.float64)
     return float(-torch.expm1(count * torch.log1p(-probabilities.double())).mean())
+
+
+def obeyed(ordered: dict[str, Tensor], found: dict[str, Tensor]) -> dict[str, float]:
+    """Share of images that show what was ordered, called obeyed_NAME for each attribute, int64 (N,), that is
+    in both, and obeyed_all for all of these at once.
+
+    `found`: what a classifier sees in images that were drawn to order; -1, nothing, is not what was ordered.
+    """
+    right = {name: found[name].cpu() == options.cpu() for name, options in ordered.items() if name in found}
+    if not right:
+        raise ValueError(f"none of {sorted(ordered)} is among what the classifier sees: {sorted(found)}")
+    right["all"] = torch.stack(list(right.values())).all(0)
+    return {f"obeyed_{name}": hits.double().mean().item() for name, hits in right.items()}
 
 
 def _recognised(predicted: dict[str, Tensor]) -> Tensor:

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from course.pages import experiments
 from course.pages.tables import Column, Table, Text, device, flags, number, percent, summary
-from hw2_gan import study_text
 from hw2_gan.hypotheses import hypothesis
 
 STUDY = "hw2_gan/results/study"
@@ -46,7 +46,7 @@ def study_rows(root: Path) -> list[dict]:
     rows = []
     for measured in measurements:
         row = {key.replace(distance, "fd"): value for key, value in measured.items()}
-        row["epochs"] = max(1, round(budget * hypothesis(measured["hypothesis"]).flags()["epochs"]))
+        row["epochs"] = max(1, round(budget * hypothesis(measured["hypothesis"]).flags["epochs"]))
         del row["steps_sd"]  # every seed takes equally many
         for name in ("after_steps_of_base", "after_steps_of_3"):
             row[name] = "–" if row[name] is None else row[name]  # no epoch had ended by then
@@ -109,7 +109,7 @@ def study_note(root: Path, language: str) -> str:
 
 
 def study_sections(root: Path, language: str) -> str:
-    return "\n" + study_text.sections(*models(root), language)
+    return "\n" + experiments.sections(*models(root), language)
 
 
 def eval_sentence(root: Path, language: str) -> str:

@@ -55,7 +55,7 @@ def test_the_example_of_a_generator_that_errs_in_one_order_of_ten():
 def test_the_discriminator_adds_one_output_of_each_attribute():
     torch.manual_seed(0)
     options = (3, 1, 4)
-    judge = networks.DCGANDiscriminator(32, 0.125, normalisation="none", options=options).double()
+    judge = networks.DCGANDiscriminator(32, 0.125, normalisation="none", option_counts=options).double()
     images = normal(5, 3, 32, 32)
     choices = torch.tensor([[0, 0, 3], [2, 0, 1], [1, 0, 0], [2, 0, 2], [0, 0, 0]])
     outputs = judge.layers(images).flatten(1).float()
@@ -84,10 +84,10 @@ def test_latents_choose_every_option_equally_often():
     shares = (torch.arange(24, dtype=torch.float64) + 0.5) / 24
     z = torch.zeros(24, 9, dtype=torch.float64)
     z[:, 6:] = torch.special.ndtri(shares)[:, None]
-    choices = generator.choices(z)
+    choices = generator.labels(z)
     for column, count in zip(choices.T, options):
         assert column.bincount().tolist() == [24 // count] * count and column.equal(column.sort().values)
-    ends = generator.choices(torch.tensor([[0.0] * 6 + [sign * 40.0] * 3 for sign in (-1, 1)]))
+    ends = generator.labels(torch.tensor([[0.0] * 6 + [sign * 40.0] * 3 for sign in (-1, 1)]))
     assert ends.tolist() == [[0, 0, 0], [2, 0, 7]]
     told = torch.cat([torch.zeros(2, 6), networks.one_hot(ends, options)], 1)
     torch.testing.assert_close(

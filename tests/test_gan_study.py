@@ -1,0 +1,177 @@
+"""The study of hypotheses: started, stopped, resumed; its table, its figures, and what it cannot be."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from small_gans import SCRIPTS, logged, save_pets, words
+
+from common import command_line
+from common.errors import InputError
+from common.metrics import samples
+from hw2_gan import compare_hypotheses, eval_gan, gan_data, gan_figures, train_gan
+
+
+@pytest.fixture(scope="module")
+def pets(tmp_path_factory) -> Path:
+    return save_pets(tmp_path_factory.mktemp("data") / "pets")
+
+
+def study(pets: Path, outdir: Path, **changes) -> compare_hypotheses.Config:
+    small = {"size": 32, "width": 0.125, "samples": 20, "device": "cpu", "precision": "fp32", "seeds": (0,)}
+    return compare_hypotheses.Config(data=str(pets), outdir=outdir, budget=0.25, **{**small, **changes})
+
+
+def test_a_stopped_study_goes_on_where_it_was(pets, tmp_path):
+    one = study(pets, tmp_path, hypotheses=("1", "0"), jobs=1)
+    command = [sys.executable, SCRIPTS / "compare_hypotheses.py", *words(one)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    while not list(tmp_path.glob("hw2/*/hw2/*-gan-0-pets/config.json")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    output = process.communicate()[0]
+    assert process.returncode == 143, output
+    assert "Traceback" not in output
+    (run_dir,) = (tmp_path / "hw2").iterdir()
+    assert not list(run_dir.glob("hw2/*-gan-0-pets/summary.json"))  # it did not wait for the other
+    (first,) = run_dir.glob("hw2/*-gan-1-pets")
+    measured = (first / "test-20.json").stat().st_mtime_ns  # as soon as it was trained
+    finished_at = (first / "summary.json").stat().st_mtime_ns
+    again = command_line.parse(compare_hypotheses.Config, ["--resume", str(run_dir), "--jobs", "2"])
+    assert compare_hypotheses.main(again) == run_dir
+    assert (first / "summary.json").stat().st_mtime_ns == finished_at  # not trained again
+    assert (first / "test-20.json").stat().st_mtime_ns == measured
+    summary = json.loads((run_dir / "summary.json").read_text())
+    assert [(row["hypothesis"], row["steps"]) for row in summary["rows"]] == [("1", 5), ("0", 5)]
+    assert all((run_dir / name).stat().st_size > 1000 for name in summary["figures"])
+    assert summary["figures"] == ["curves.png", "outcomes.png", "samples.png"]
+    table = (run_dir / "table.md").read_text()
+    assert "| 1 | 1 |" in table
+    assert "| 0 | 1 |" in table
+    curves = summary["curves"]["0"]  # what curves.png is drawn from
+    assert curves["step"] == [[line["step"] for line in logged(next(run_dir.glob("hw2/*-gan-0-pets")))]]
+    assert curves.keys() >= {"val/raw_diversity", "train/discriminator_loss", "train/generator_loss"}
+    measured_are_the_weights_they_name(first, summary["rows"][0])
+
+
+def measured_are_the_weights_they_name(run_dir: Path, row: dict) -> None:
+    """A row of the study against the weights themselves, drawn anew."""
+    trained = command_line.config_from_run(train_gan.Config, run_dir)
+    real = samples.reference_of(gan_data.test_images(trained, 20))
+    for weights in ("raw", "ema"):
+        generator, _ = eval_gan.load_networks(trained, run_dir, weights)
+        drawn = samples.decode(generator, samples.latents(20, generator.latent, seed=0))
+        assert row[f"{weights}_diversity"] == real.measure(drawn)["diversity"]
+    assert row["raw_diversity"] != row["ema_diversity"]
+
+
+def test_the_longest_trainings_begin_first(pets, tmp_path, monkeypatch):
+    one = study(pets, tmp_path, hypotheses=("base", "0"), seeds=(0, 1), jobs=1)
+    started = []
+
+    def popen(command, **options):
+        started.append((command[command.index("--hypothesis") + 1], command[command.index("--seed") + 1]))
+        return subprocess.Popen([sys.executable, "-c", "raise SystemExit(1)"])
+
+    monkeypatch.setattr(compare_hypotheses, "subprocess", SimpleNamespace(Popen=popen))
+    with pytest.raises(InputError, match="a training failed"):
+        compare_hypotheses.main(one)
+    assert started == [("0", "0"), ("0", "1"), ("base", "0"), ("base", "1")]
+
+
+def test_a_training_that_fails_names_its_log(pets, tmp_path):
+    with pytest.raises(InputError, match=r"logs/2-0\.log: a training failed, see there; .* --resume"):
+        compare_hypotheses.main(study(pets, tmp_path, hypotheses=("2",)))
+    (log,) = tmp_path.glob("hw2/*/logs/2-0.log")
+    assert "error: --batch-size 128" in log.read_text()
+    assert "Traceback" not in log.read_text()
+
+
+# ---- its numbers
+
+
+def test_means_over_seeds_and_the_table():
+    rows = [
+        {"hypothesis": "0", "seed": seed, "ema_fd": value, "collapsed_epochs": epochs, "minutes": 2.0}
+        for seed, value, epochs in ((0, 1.0, 0), (1, 3.0, 2))
+    ]
+    (mean,) = compare_hypotheses.over_seeds(rows)
+    assert mean["ema_fd"] == 2
+    assert mean["ema_fd_sd"] == pytest.approx(2**0.5)
+    assert mean["seeds"] == 2
+    assert mean["collapsed_seeds"] == [1]
+    lines = compare_hypotheses.table([mean], "fd", 500).splitlines()
+    assert lines[0].startswith("500 samples against 500 test images")
+    assert lines[2] == "| hypothesis | seeds | fd, averaged weights | epochs with collapse | minutes |"
+    assert lines[4] == "| 0 | 2 | 2.0 ± 1.4 | 1.0 ± 1.4 | 2.0 ± 0.0 |"
+
+
+def test_everyone_after_equally_many_steps():
+    study = compare_hypotheses.Config(budget=0.4)
+    assert compare_hypotheses.steps(study, "base", 1000) == 2 * 15  # 5 epochs times 0.4, 15 batches of 64
+    assert compare_hypotheses.steps(study, "2", 1000) == 8 * 7  # batches of 128
+    metrics = lambda steps, *seeds: {"step": [steps] * len(seeds), "val/raw_fd_x": list(seeds)}
+    three = metrics([10, 20, 30], [7.0, 6.0, 1.0], [7.0, 4.0, 1.0])
+    curves = {"base": metrics([10, 20], [9.0, 8.0]), "3": three}
+    assert compare_hypotheses.after(20, curves) == {"base": 8.0, "3": 5.0}
+    assert compare_hypotheses.after(19, curves) == {"base": 9.0, "3": 7.0}
+    assert compare_hypotheses.after(30, curves) == {"base": 8.0, "3": 1.0}  # the base run had ended before
+    slow = {"6": three, "7": metrics([25], [3.0])}
+    assert compare_hypotheses.after(20, slow) == {"6": 5.0}  # 7 had no epoch yet
+    assert compare_hypotheses.after(25, slow) == {"6": 5.0, "7": 3.0}
+
+
+# ---- its figures
+
+
+def test_no_two_hypotheses_are_drawn_alike():
+    names = ("base", *map(str, range(12)))
+    styles = [gan_figures.line_style(place, name) for place, name in enumerate(names)]
+    looks = {(style["color"], style["linestyle"], style["marker"]) for style in styles}
+    assert len(looks) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [
+        ("val/raw_fd_x", "Lowest Fréchet distance to validation images under b: 20"),
+        ("val/raw_coverage", "Styles covered: most under a, 3000 %"),
+        ("val/raw_diversity", "Diversity (1: as the data); collapsed at the end: c"),
+        ("train/discriminator_loss", "Loss of D: near 0, D has won, under c"),
+        ("train/generator_loss", "Loss of G: highest under a, 30.0"),
+    ],
+)
+def test_titles_of_panels_say_what_the_curves_show(name, title):
+    assert (
+        gan_figures.finding(name, {"a": 30.0, "b": 20.0, "c": 0.05 if "fd" not in name else 25.0})[0] == title
+    )
+
+
+# ---- what it cannot be
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"hypotheses": ("base", "x")}, "--hypothesis x: unknown"),
+        ({"seeds": ()}, r"--seeds \(\): "),
+        ({"hypotheses": ("base", "base")}, "--hypotheses base base: name each once"),
+        ({"seeds": (0, 1, 0)}, "--seeds 0 1 0: name each once"),
+        ({"budget": 0.0}, "--budget 0.0: must be greater than 0"),
+        ({"data": "mnist"}, "--hypotheses base: --data mnist: grey images"),
+    ],
+)
+def test_studies_that_cannot_be(flags, message):
+    with pytest.raises(InputError, match=message):
+        compare_hypotheses.check(command_line.checked(compare_hypotheses.Config(**flags)))
+
+
+def test_none_named_are_all():
+    assert compare_hypotheses.Config().names[:3] == ("base", "0", "1")
+    assert compare_hypotheses.Config(hypotheses=("3",)).names == ("3",)
