@@ -9,7 +9,7 @@ python hw2_gan/networks.py --size 64 --width 0.25    # of those that train on tw
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +22,6 @@ from common.layers import MinibatchDeviation
 from common.shapes import shape_table
 
 Size = Literal[32, 64, 128]
-SIZES = get_args(Size)
 """Sides of images that the networks draw and judge."""
 LATENT = 100
 
@@ -100,9 +99,9 @@ class CSPupBlock(nn.Module):
         latent: int = 0,
     ):
         super().__init__()
-        if in_channels % 2:
+        half, odd = divmod(in_channels, 2)
+        if odd:
             raise ValueError(f"in_channels {in_channels}: the block halves them; use an even number")
-        half = in_channels // 2
         self.left = upsample(half, upsampling)
         self.right = Layers(
             nn.Conv2d(half, half, 1),
@@ -223,9 +222,8 @@ class ConditionalGenerator(nn.Module):
         return (shares * counts).long().minimum(counts - 1)  # in float32 a large z has a share of 1
 
     def forward(self, z: Tensor) -> Tensor:
-        ordered = one_hot(self.labels(z), self.option_counts)  # (B, sum of option_counts)
-        z = z[:, : -len(self.option_counts)]  # (B, D)
-        return self.generator(torch.cat([z, ordered.to(z.dtype)], 1))
+        ordered = one_hot(self.labels(z), self.option_counts).to(z.dtype)  # (B, sum of option_counts)
+        return self.generator(torch.cat([z[:, : -len(self.option_counts)], ordered], 1))
 
 
 class DCGANDiscriminator(nn.Module):

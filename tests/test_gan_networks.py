@@ -1,5 +1,7 @@
 """The GANs' networks: the homework's shapes and block, options, widths, spectral normalisation, mistakes."""
 
+from typing import get_args
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -120,7 +122,7 @@ def test_a_refined_generator_ends_in_a_convolution_over_neighbouring_pixels():
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (7, 9, 7, 9)
 
 
-@pytest.mark.parametrize("size", networks.SIZES)
+@pytest.mark.parametrize("size", get_args(networks.Size))
 @pytest.mark.parametrize("kind", [networks.CSPupGenerator, networks.DCGANGenerator])
 def test_generators_draw_every_size(size, kind):
     for output in ("tanh", "relu"):
@@ -139,7 +141,7 @@ def test_the_last_activation():
 
 
 @pytest.mark.parametrize("normalisation", ["batch", "spectral", "none"])
-@pytest.mark.parametrize("size", networks.SIZES)
+@pytest.mark.parametrize("size", get_args(networks.Size))
 def test_discriminators_give_a_logit_each(size, normalisation):
     discriminator = networks.DCGANDiscriminator(size, 0.125, normalisation=normalisation)
     logits = discriminator(torch.randn(3, 3, size, size))
