@@ -270,6 +270,17 @@ def test_the_size_of_the_mixture_is_chosen_on_validation_latents():
     assert numbers["eval/mixture_components"] == 10
 
 
+def test_the_mixture_is_fitted_to_training_latents():
+    mu, log_variance = clusters(300)
+    latents = {"train": (mu, log_variance), "val": (mu + 100, log_variance), "test": (mu - 100, log_variance)}
+    sets = {split: types.SimpleNamespace(labels=None) for split in latents}
+    drawn, _ = vae_measures.latents_to_decode(
+        types.SimpleNamespace(latent=2, classes=0), latents, sets, None, 200, (1, 10)
+    )
+    assert (drawn["mixture"].mean(0) - mu.mean(0)).abs().max() < 10
+    assert drawn["prior"].mean(0).abs().max() < 0.5
+
+
 def test_more_components_than_images_are_one_line():
     latents = dict.fromkeys(("train", "val", "test"), clusters(20))
     sets = {split: types.SimpleNamespace(labels=None) for split in latents}
