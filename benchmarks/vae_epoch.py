@@ -117,7 +117,7 @@ def variants(arch: str, images: ImageSet, batch_size: int) -> dict[str, Iterator
         "DataLoader, usual loop": usual_steps(arch, forever(loader), images.shape),
         "uint8 in memory, usual loop": usual_steps(arch, in_memory, images.shape),
         "train_vae.py, fp32": our_steps(arch, batches()),
-        "train_vae.py --matmul medium": our_steps(arch, batches(), matmul="medium"),
+        "train_vae.py, matmul medium": our_steps(arch, batches(), matmul="medium"),
         "train_vae.py --precision bf16": our_steps(arch, batches(), bf16=True),
         "train_vae.py, bf16 and medium": our_steps(arch, batches(), bf16=True, matmul="medium"),
     }

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.distributions import ContinuousBernoulli, MultivariateNormal, Normal, kl_divergence
 
 from common import latent_space
-from hw1_bayes_and_autoencoders import autoencoders, vae
+from hw1_bayes_and_autoencoders import autoencoders, vae, vae_bounds
 from theory.printed import printed
 from theory.tags import verifies
 
@@ -87,9 +87,9 @@ def test_every_weight_of_the_exact_posterior_is_the_marginal_likelihood():
     printed(r"p(x) = \int p(x \mid z) \, p(z) \, dz \tag{vae.1}")
     printed(r"\ln p(x) = \mathcal{L}(x) + \mathrm{KL}(q(z \mid x) \,\Vert\, p(z \mid x)) \tag{vae.3}")
     torch.manual_seed(0)
-    weights = linear_vae().log_weights(copies(50), None, samples=4)
+    weights = vae_bounds.log_weights(linear_vae(), copies(50), None, samples=4)
     assert (weights - log_p()).abs().max() < 1e-4  # the networks' outputs are float32
-    assert (vae.log_mean_weight(weights) - log_p()).abs().max() < 1e-4
+    assert (vae_bounds.log_mean_weight(weights) - log_p()).abs().max() < 1e-4
     z = normal(200_000, LATENT)  # p(x) = E_p(z) p(x | z)
     likelihood = vae.gaussian_log_likelihood(PIXELS.expand(len(z), 6), z @ W.T + OFFSET, SIGMA**2).exp()
     assert abs(z_score(likelihood, math.exp(log_p()))) < Z
@@ -236,7 +236,7 @@ def test_kl_in_code_is_the_kl_its_gradient_and_the_mean_log_ratio():
     torch.testing.assert_close(by_log_variance, (log_variance.exp() - 1) / 2, rtol=1e-12, atol=1e-14)
     m, v = mu[0].detach(), log_variance[0].detach()
     z = latent_space.reparameterise(m, v, normal(100_000, 4, seed=2))
-    ratio = vae.log_normal(z, m, v) - vae.log_normal(z, 0.0, torch.zeros_like(v))
+    ratio = vae_bounds.log_normal(z, m, v) - vae_bounds.log_normal(z, 0.0, torch.zeros_like(v))
     assert abs(z_score(ratio, kl[0].sum().item())) < Z
     example = latent_space.kl_to_standard_normal(torch.tensor(1.0), torch.tensor(2 * math.log(0.5)))
     assert example.item() == pytest.approx(0.818, abs=5e-4)
@@ -398,7 +398,7 @@ def test_more_weights_never_lower_the_bound():
     """)
     weights = 2 * normal(6, 5)  # six draws for five images: the mean over subsets is an exact inequality
     subsets = lambda k: [list(rows) for rows in itertools.combinations(range(6), k)]
-    mean = lambda k: torch.stack([vae.log_mean_weight(weights[rows]) for rows in subsets(k)]).mean(0)
+    mean = lambda k: torch.stack([vae_bounds.log_mean_weight(weights[rows]) for rows in subsets(k)]).mean(0)
     levels = [mean(k) for k in range(1, 7)]
     assert all((larger > smaller).all() for smaller, larger in itertools.pairwise(levels))
     torch.testing.assert_close(levels[0], weights.mean(0))
@@ -408,25 +408,25 @@ def test_more_weights_never_lower_the_bound():
 def test_the_bound_of_a_poor_encoder_climbs_to_ln_p():
     torch.manual_seed(2)
     model = linear_vae(0.5, 0.2)
-    weights = model.log_weights(copies(4000), None, samples=64).double()
-    bounds = {k: vae.log_mean_weight(weights[:k]) for k in (1, 4, 16, 64)}
+    weights = vae_bounds.log_weights(model, copies(4000), None, samples=64).double()
+    bounds = {k: vae_bounds.log_mean_weight(weights[:k]) for k in (1, 4, 16, 64)}
     assert abs(z_score(bounds[1], log_p() - gap(model))) < Z
     for smaller, larger in itertools.pairwise(bounds.values()):
         assert z_score(larger - smaller, 0) > Z
         assert z_score(larger, log_p()) < Z  # never above
-    whole = model.importance_bound(copies(50), None, samples=4000, chunk=999)
+    whole = vae_bounds.importance_bound(model, copies(50), None, samples=4000, chunk=999)
     assert (whole - log_p()).abs().max() < 0.1
 
 
 @verifies("vae.11")
 def test_the_example_and_the_gap_of_large_k():
     z = normal(50_000, 100)  # q = prior, x = 1, p(x | z) = N(0.6 z, 0.64): the page's example
-    weights = vae.log_normal(torch.ones(1), 0.6 * z[..., None], torch.full((1,), math.log(0.64)))
+    weights = vae_bounds.log_normal(torch.ones(1), 0.6 * z[..., None], torch.full((1,), math.log(0.64)))
     for k, expected in {1: -1.758, 2: -1.553, 5: -1.463, 10: -1.440, 100: -1.421}.items():
-        bound = vae.log_mean_weight(weights[:, :k].T)
+        bound = vae_bounds.log_mean_weight(weights[:, :k].T)
         assert abs(bound.mean() - expected) < 5e-4 + Z * bound.std() / math.sqrt(len(bound))
     squares = stats.norm.pdf(1, 0, math.sqrt(0.68)) / (2 * math.sqrt(math.pi) * 0.8)  # E w^2
     relative_variance = squares / stats.norm.pdf(1) ** 2 - 1
     assert relative_variance == pytest.approx(0.397, abs=5e-4)
-    shortfall = stats.norm.logpdf(1) - vae.log_mean_weight(weights.T)
+    shortfall = stats.norm.logpdf(1) - vae_bounds.log_mean_weight(weights.T)
     assert abs(z_score(shortfall, relative_variance / 200)) < Z

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.distributions import MultivariateNormal
 
 from common import gaussian_mixture, latent_space
-from hw1_bayes_and_autoencoders import vae
+from hw1_bayes_and_autoencoders import vae, vae_bounds
 from theory.printed import printed
 from theory.tags import verifies
 
@@ -36,12 +36,12 @@ def z_score(sample: Tensor, expected: float) -> Tensor:
 def by_quadrature(mu: Tensor, log_variance: Tensor) -> tuple[float, float, float]:
     """I(n; z), the standard deviation of its integrand, KL(q(z) || p(z)) for one-dimensional q(z | n)."""
     grid = torch.linspace(-15, 15, 30_001, dtype=torch.float64)
-    log_q = vae.log_normal(grid[:, None, None], mu, log_variance)  # (G, N)
+    log_q = vae_bounds.log_normal(grid[:, None, None], mu, log_variance)  # (G, N)
     log_mixture = log_q.logsumexp(1) - math.log(len(mu))
     ratio = log_q - log_mixture[:, None]
     mean = lambda values: torch.trapezoid((log_q.exp() * values).mean(1), grid).item()
     information = mean(ratio)
-    log_prior = vae.log_normal(grid[:, None], 0.0, torch.zeros(1))
+    log_prior = vae_bounds.log_normal(grid[:, None], 0.0, torch.zeros(1))
     marginal = torch.trapezoid(log_mixture.exp() * (log_mixture - log_prior), grid).item()
     return information, math.sqrt(mean(ratio**2) - information**2), marginal
 
@@ -62,11 +62,11 @@ def test_the_mean_kl_is_information_plus_the_kl_of_the_aggregate_posterior():
     assert information + marginal == pytest.approx(total, abs=1e-9)
     assert 0 < information < math.log(5)
     torch.manual_seed(0)  # the same five images over and over: neither part changes
-    parts = vae.split_kl(mu.repeat(400, 1), log_variance.repeat(400, 1), draws=2000)
+    parts = vae_bounds.split_kl(mu.repeat(400, 1), log_variance.repeat(400, 1), draws=2000)
     error = Z * spread / math.sqrt(2000)
     assert abs(parts.index_information - information) < error
     assert abs(parts.marginal - marginal) < error
-    apart = vae.split_kl(100 * torch.arange(7.0)[:, None], torch.zeros(7, 1))
+    apart = vae_bounds.split_kl(100 * torch.arange(7.0)[:, None], torch.zeros(7, 1))
     assert apart.index_information == pytest.approx(math.log(7), abs=1e-4)
 
 
@@ -80,7 +80,7 @@ def test_held_out_latents_under_a_fitted_mixture_find_that_kl_from_below():
         draw(2000, 0), draw(500, 1), (1, 2, 4), generator=torch.Generator().manual_seed(0)
     )
     test = draw(10_000, 2)
-    gain = mixture.log_density(test) - vae.log_normal(test, 0.0, torch.zeros(1))
+    gain = mixture.log_density(test) - vae_bounds.log_normal(test, 0.0, torch.zeros(1))
     assert z_score(gain, exact) < Z
     assert gain.mean() > exact - 0.02
 
@@ -128,7 +128,7 @@ def test_a_linear_vae_keeps_the_eigenvalues_above_beta_sigma_squared(beta, activ
         return loss
 
     optimizer.step(closure)
-    assert vae.linear_vae_dimensions(x[:, None, None], variance, beta) == active
+    assert vae_bounds.linear_vae_dimensions(x[:, None, None], variance, beta) == active
     threshold = beta * variance
     squares, order = decoder.detach().square().sum(0).sort(descending=True)
     torch.testing.assert_close(squares, (EIGENVALUES[:latent] - threshold).clamp_min(0), rtol=0, atol=1e-4)
