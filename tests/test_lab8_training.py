@@ -99,9 +99,9 @@ def test_the_penalty_has_its_weight_every_so_many_steps(tmp_path, monkeypatch):
 
 
 def test_a_gan_keeps_and_loads_the_averaged_weights_of_its_best_measurement(tmp_path, monkeypatch):
-    distances, known = iter([7.0, 5.0, 6.0]), []
+    distances, known, raw = iter([7.0, 5.0, 6.0]), [], []
     monkeypatch.setattr(samples.Reference, "distance", lambda real, features: next(distances))
-    monkeypatch.setattr(samples, "measure_versions", only_ema(samples.measure_versions))
+    monkeypatch.setattr(samples, "measure_versions", only_ema(samples.measure_versions, raw))
     keep = checkpoints.Checkpoints.save_if_best
 
     def note(saver, step, value):
@@ -118,14 +118,16 @@ def test_a_gan_keeps_and_loads_the_averaged_weights_of_its_best_measurement(tmp_
     assert equal(loaded, known[1]["ema"])
     assert not equal(loaded, {f"module.{name}": value for name, value in known[1]["generator"].items()})
     assert not equal(loaded, known[2]["ema"])
+    assert all(equal(one, parts["generator"]) for one, parts in zip(raw, known, strict=True))
 
 
-def only_ema(measure_versions):
-    """Raw weights are decoded but have no distance: a run that is chosen by theirs fails."""
+def only_ema(measure_versions, raw: list):
+    """Raw weights are noted and decoded but have no distance: a run that is chosen by theirs fails."""
 
     def measure(versions, z, real, device):
         numbers, images = measure_versions({"ema": versions["ema"]}, z, real, device)
         images["raw"] = samples.decode(versions["raw"], z)
+        raw.append({name: value.clone() for name, value in versions["raw"].state_dict().items()})
         return numbers | {"val/raw_diversity": 1.0, f"val/raw_{real.name}": math.nan}, images
 
     return measure
@@ -150,6 +152,28 @@ def test_mirrored_images_double_an_epoch(tmp_path):
     config = train_autoencoder.Config(**SMALL, outdir=tmp_path, epochs=1, batch_size=8, mirror=True)
     folder = train_autoencoder.main(config)
     assert runs.read_metrics(folder)[-1]["step"] == 2 * 64 // 8
+
+
+def test_a_gan_learns_from_mirrored_training_images_and_is_measured_on_validation_ones(tmp_path):
+    train, val = train_gan.load(gan_config(tmp_path, mirror=True))
+    assert torch.equal(train.images[:64], creatures.draw_set("train", 48, 64).images)
+    assert torch.equal(train.images[64:], train.images[:64].flip(-1))
+    assert torch.equal(val.images, creatures.draw_set("val", 48, 20).images)
+
+
+def test_each_player_has_its_learning_rate_and_alarms_wait_for_a_quarter_of_the_run(tmp_path, monkeypatch):
+    made, beginnings = [], []
+    adam = torch.optim.Adam
+    monkeypatch.setattr(
+        torch.optim, "Adam", lambda parameters, **options: made.append(options) or adam(parameters, **options)
+    )
+    monkeypatch.setattr(
+        monitor.Monitor, "warn", lambda self, run, step, numbers, beginning: beginnings.append(beginning)
+    )
+    rates = {"lr_generator": 1e-4, "lr_discriminator": 3e-4, "beta1": 0.3}
+    train_gan.main(gan_config(tmp_path, steps=8, measure_every=1, **rates))
+    assert made == [{"lr": 1e-4, "betas": (0.3, 0.99)}, {"lr": 3e-4, "betas": (0.3, 0.99)}]
+    assert beginnings == [True] + [False] * 7
 
 
 # ---- which loss
