@@ -328,6 +328,9 @@ def test_everything_that_training_sees_changes_the_identity():
         some_set(labels=None),
         some_set(file_names=("w", "x", "y", "q")),
         some_set(attributes={"hair": torch.tensor([1, 1, 0, 0])}),
+        some_set(attributes={"hat": torch.tensor([1, 1, 0, 0])}),
+        some_set(split="val"),
+        some_set(images=base.images.view(4, 3, 8, 2)),
         base.take(slice(0, 3)),
     ]
     identities = {each.identity for each in (base, *others)}

@@ -105,6 +105,10 @@ def test_a_number_written_as_the_files_are_called_is_a_name():
             lab_images.find_image(named, wanted)
     mixed = ImageSet(images[:2], "p", "val", "", file_names=("7.png", "0.png"))
     assert [lab_images.find_image(mixed, wanted) for wanted in ("0", "7")] == [1, 0]
+    with pytest.raises(InputError, match="no file is called so"):
+        lab_images.find_image(mixed, "01")
+    with pytest.raises(InputError, match="no such number among the 40 of the val split of p; use 0 to 39"):
+        lab_images.find_image(ImageSet(images, "p", "val", ""), "0025")
     decomposed = ImageSet(images[:2], "p", "val", "", file_names=("a/и\u0306.png", "и\u0306.png"))
     assert lab_images.find_image(decomposed, "й.png") == 1
 
