@@ -6,13 +6,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from theory.checks.draws import normal
+
 P = torch.tensor([0.5, 0.5], dtype=torch.float64)
 Q = torch.tensor([0.9, 0.1], dtype=torch.float64)  # the page's example
 LN2 = math.log(2)
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def distribution(size: int, seed: int) -> Tensor:

@@ -14,6 +14,7 @@ from scipy import integrate, optimize, stats
 from torch import Tensor
 
 from common import adversarial
+from theory.checks.draws import normal
 from theory.checks.finite_games import (
     LN2,
     WORLDS,
@@ -25,7 +26,6 @@ from theory.checks.finite_games import (
     expected,
     jsd,
     kl,
-    normal,
 )
 from theory.printed import printed
 from theory.tags import verifies

@@ -8,7 +8,8 @@ import torch
 
 from common import adversarial
 from hw2_gan import networks
-from theory.checks.finite_games import assert_minimum, distribution, expected, normal
+from theory.checks.draws import normal
+from theory.checks.finite_games import assert_minimum, distribution, expected
 from theory.printed import printed
 from theory.tags import verifies
 

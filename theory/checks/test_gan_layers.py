@@ -15,14 +15,11 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from hw2_gan import networks, transposed_convolution
+from theory.checks.draws import normal
 from theory.printed import printed
 from theory.tags import verifies
 
 PAGES = [Path(__file__).parents[1] / language / "layers.md" for language in ("en", "ru")]
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def matrix_of(layer, *shape: int) -> Tensor:

@@ -15,10 +15,9 @@ from sklearn import metrics as sklearn_metrics
 
 from common.errors import InputError
 from common.metrics import detection
+from theory.checks.draws import Z
 from theory.printed import printed
 from theory.tags import verifies
-
-Z = 4.5
 
 
 def gaussian_scores(normal: int, spills: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:

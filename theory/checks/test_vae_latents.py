@@ -14,21 +14,10 @@ from torch import Tensor
 from torch.distributions import MultivariateNormal
 
 from common import gaussian_mixture, latent_space
-from hw1_bayes_and_autoencoders import vae, vae_bounds
+from hw1_bayes_and_autoencoders import vae
+from theory.checks.draws import Z, normal, z_score
 from theory.printed import printed
 from theory.tags import verifies
-
-Z = 4.5
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def z_score(sample: Tensor, expected: float) -> Tensor:
-    """(mean - expected) / standard error."""
-    return (sample.mean(0) - expected) / (sample.std(0) / math.sqrt(len(sample)))
-
 
 # ---- the aggregate posterior
 
