@@ -132,20 +132,22 @@ class Mapping(nn.Module):
 
 
 def taps(like: Tensor) -> Tensor:
-    """[1, 3, 3, 1] / 8 in both directions: (1, 1, 4, 4), its sum is 1."""
+    """[1, 3, 3, 1] / 8 in both directions, eq. (stylegan.10): (1, 1, 4, 4), its sum is 1."""
     line = torch.tensor([1.0, 3.0, 3.0, 1.0], dtype=like.dtype, device=like.device) / 8
     return torch.outer(line, line)[None, None]
 
 
 def blur(x: Tensor, *, padding: int, stride: int = 1, gain: float = 1.0) -> Tensor:
-    """(B, C, H, W) -> (B, C, (H + 2 padding - 4) / stride + 1, ...): every channel through the filter."""
+    """(B, C, H, W) -> (B, C, (H + 2 padding - 4) / stride + 1, ...): every channel through the filter, eq.
+    (stylegan.10)."""
     kernel = (gain * taps(x)).expand(x.shape[1], -1, -1, -1)
     return F.conv2d(x, kernel, padding=padding, stride=stride, groups=x.shape[1])
 
 
 def upsample(image: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, 2 H, 2 W)
-    """Zeros between the pixels, then the filter: one transposed convolution.  Four times the filter, since
-    only a quarter of the pixels is not zero."""
+    """Zeros between the pixels, then the filter, eq. (stylegan.10): one transposed convolution.
+
+    Four times the filter, since only a quarter of the pixels is not zero."""
     planes = image.flatten(0, 1)[:, None]  # (B C, 1, H, W)
     planes = F.conv_transpose2d(planes, 4 * taps(image), stride=2, padding=1)  # (B C, 1, 2 H, 2 W)
     return planes[:, 0].unflatten(0, image.shape[:2])
@@ -223,7 +225,8 @@ class ToImage(nn.Module):
 
 
 class StyledBlock(nn.Module):
-    """Two styled layers at one size, the first of which doubles it, and their part of the image."""
+    """Two styled layers at one size, the first of which doubles it, and their part of the image, eq.
+    (stylegan.8)."""
 
     def __init__(self, inputs: int, outputs: int, side: int, shape: Architecture):
         super().__init__()
@@ -239,7 +242,7 @@ class StyledBlock(nn.Module):
             x = self.first(x, ws[:, 0], noise_mode)
         x = self.second(x, ws[:, 1], noise_mode)
         part = self.to_image(x, ws[:, 2])
-        return x, part if image is None else upsample(image) + part  # eq. (stylegan.8)
+        return x, part if image is None else upsample(image) + part
 
 
 class Synthesis(nn.Module):

@@ -69,6 +69,12 @@ def test_adam_moves_every_layer_by_the_same_share_of_its_initial_size(rate):
         assert moved.mean().item() == pytest.approx(0.5 * rate / inputs**0.5, rel=1e-3)
 
 
+@verifies("stylegan.2")
+def test_a_convolution_scales_its_weights_by_all_numbers_under_the_kernel():
+    layer, x = discriminator.Convolution(7, 4, 3, linear=True).double(), normal(2, 7, 5, 6)
+    torch.testing.assert_close(layer(x), F.conv2d(x, layer.weight / 63**0.5, padding=1))
+
+
 def by_hand(weight: Tensor, style: Tensor, x: Tensor) -> Tensor:
     """Weights of its own for every image: (B, I, H, W) -> (B, O, H, W)."""
     own = weight[None] * style[:, None, :, None, None]
@@ -261,6 +267,13 @@ def test_the_penalty_is_the_squared_distance_from_the_mean_length():
     penalty = paths(network, z)
     torch.testing.assert_close(paths.mean, 0.01 * lengths.detach().mean())
     torch.testing.assert_close(penalty, (lengths - paths.mean).square())
+    config = train_stylegan.Config(path_every=4, path_weight=3.0)
+    assert train_stylegan.path_penalty(config, paths, network, z, 3) == 0.0
+    torch.manual_seed(2)
+    in_the_loss = train_stylegan.path_penalty(config, paths, network, z, 8)  # of half the batch
+    torch.manual_seed(2)
+    lengths = train_stylegan.path_lengths(network, network.styles(z[:2]))
+    torch.testing.assert_close(in_the_loss, 4 * 3 * (lengths - paths.mean).square().mean())
 
 
 @verifies("stylegan.13")

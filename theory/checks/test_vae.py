@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
 from common import latent_space
-from hw1_bayes_and_autoencoders import autoencoders, vae
+from hw1_bayes_and_autoencoders import autoencoders, vae, vae_bounds
 from theory.checks.draws import Z, normal, z_score
 from theory.printed import printed
 from theory.tags import verifies

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.distributions import MultivariateNormal
 
 from common import gaussian_mixture, latent_space
-from hw1_bayes_and_autoencoders import vae
+from hw1_bayes_and_autoencoders import vae, vae_bounds
 from theory.checks.draws import Z, normal, z_score
 from theory.printed import printed
 from theory.tags import verifies
