@@ -11,14 +11,11 @@ from common import adversarial, devices
 from common.averaged_weights import averaged
 from hw3_stylegan_sampling import discriminator, networks, train_stylegan
 from hw3_stylegan_sampling.networks import Architecture, Generator
+from theory.checks.draws import Z, normal
 from theory.printed import printed
 from theory.tags import verifies
 
 SMALL = Architecture(size=8, channels=(6, 5), z_dim=6, w_dim=7, mapping_layers=2)
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def generator(seed: int = 0) -> Generator:
@@ -131,7 +128,7 @@ def test_the_variance_of_an_output_is_a_rayleigh_quotient():
         spectrum = torch.linalg.eigvalsh(covariance)
         assert (expected > spectrum[0] - 1e-9).all() and (expected < spectrum[-1] + 1e-9).all()
         error = expected * (2 / len(numbers)) ** 0.5
-        assert ((y.var(0) - expected) / error).abs().max() < 4.5
+        assert ((y.var(0) - expected) / error).abs().max() < Z
     equal, one = torch.ones(1, 1, 3, 3, dtype=torch.float64), torch.ones(1, 1, dtype=torch.float64)
     flat = torch.full((1, 1, 3, 3), 2.0, dtype=torch.float64)
     answer = networks.modulated_convolution(flat, equal, one)[0, 0, 1, 1] * networks.demodulation(equal, one)
@@ -160,7 +157,7 @@ def test_the_gain_goes_in_front_of_the_leaky_relu():
     values = F.leaky_relu(normal(400_000), 0.2).square()
     expected = moment(alpha=0.2).item()
     assert expected == pytest.approx(0.52)
-    assert abs(values.mean().item() - expected) < 4.5 * values.std().item() / len(values) ** 0.5
+    assert abs(values.mean().item() - expected) < Z * values.std().item() / len(values) ** 0.5
     assert round(expected**-0.5, 3) == 1.387 and round(networks.GAIN**2 * expected, 2) == 1.04
 
 
@@ -298,9 +295,9 @@ def test_one_gradient_gives_the_length_and_equal_singular_values_the_least_sprea
         many = ws.detach().expand(count, -1, -1).clone().requires_grad_()
         squared = train_stylegan.path_lengths(network, many).detach().square() * layers * side**2
     mean, spread = singular.square().sum(), 2 * singular.pow(4).sum()
-    assert abs(squared.mean() - mean) < 4.5 * squared.std() / count**0.5
+    assert abs(squared.mean() - mean) < Z * squared.std() / count**0.5
     of_variance = (squared - squared.mean()).square()
-    assert abs(of_variance.mean() - spread) < 4.5 * of_variance.std() / count**0.5
+    assert abs(of_variance.mean() - spread) < Z * of_variance.std() / count**0.5
     torch.testing.assert_close(mean, jacobian.square().sum())
     assert spread / mean**2 >= 2 / jacobian.shape[1]
     relative = lambda *values: 2 * sum(v**4 for v in values) / sum(v**2 for v in values) ** 2
