@@ -228,6 +228,11 @@ def test_the_filter_answers_to_waves_with_a_cubed_cosine():
         for frequency in (nu / 2, math.pi - nu / 2):
             bin_ = round(frequency * 256 / (2 * math.pi))
             assert spectrum[bin_].item() == pytest.approx(math.cos(frequency / 2) ** 3, abs=1e-9)
+        wave = torch.cos(nu * torch.arange(512, dtype=torch.float64)).expand(1, 1, 8, -1)
+        blurred = torch.fft.rfft(networks.blur(wave, padding=2)[0, 0, 4, 128:384]).abs() / 128
+        assert blurred[round(nu * 256 / (2 * math.pi))].item() == pytest.approx(
+            math.cos(nu / 2) ** 3, abs=1e-9
+        )
     shares = [math.cos(3 * math.pi / 8) ** n / math.cos(math.pi / 8) ** n for n in (1, 2, 3)]
     assert shares == pytest.approx([0.414, 0.172, 0.071], abs=5e-4)
 
