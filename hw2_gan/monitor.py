@@ -64,4 +64,4 @@ class Monitor:
             discriminator_parameters=discriminator_parameters,
             figures=gan_figures.save_training(self.run.folder, lines, self.run.folder.name),
         )
-        self.run.say(f"finished; next: eval_gan.py {self.run.folder}")
+        self.run.say(f"finished; next: python hw2_gan/eval_gan.py {self.run.folder}")

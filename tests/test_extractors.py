@@ -14,10 +14,11 @@ from torch.nn import functional as F
 from common import checkpoints, command_line, data, runs
 from common.data import avatars, creatures, digits, to_model_range
 from common.errors import InputError
-from common.metrics import extractor_card, extractors, train_extractor
+from common.metrics import extractors
 from common.metrics.attributes import validity
 from common.metrics.frechet import frechet_distance_from_features
-from common.metrics.train_extractor import Config
+from pretrained import extractor_card, train_extractor
+from pretrained.train_extractor import Config
 
 ARCHITECTURE = extractors.Architecture(
     (3, 10, 13), ((4, 2), (6, 1), (5, 2)), 7, {"hair": ("none", "long"), "hat": ("red", "green", "blue")}
@@ -72,8 +73,8 @@ def test_file_and_card_belong_together(name):
 def test_the_command_on_the_card_is_one(name):
     card = (extractors.FOLDER / f"{name}.md").read_text(encoding="utf-8")
     words = shlex.split(re.search(r"Command: `(.+)`", card)[1])
-    assert words[:3] == ["python", "-m", "common.metrics.train_extractor"]
-    assert command_line.parse(Config, words[3:]).data == name
+    assert words[:2] == ["python", "pretrained/train_extractor.py"]
+    assert command_line.parse(Config, words[2:]).data == name
 
 
 @pytest.mark.parametrize("name", TELLING)
@@ -287,7 +288,7 @@ def test_a_run_writes_weights_and_their_card(short_run):
     card = (folder / "digits.md").read_text(encoding="utf-8")
     assert extractors.file_sha256(folder / "digits.safetensors") in card
     assert "300 training, 100 validation and 200 test images" in card
-    assert "`python -m common.metrics.train_extractor --data digits --epochs 2 --batch-size 50`" in card
+    assert "`python pretrained/train_extractor.py --data digits --epochs 2 --batch-size 50`" in card
     metrics = runs.read_json(folder / "summary.json")["metrics"]
     test = digits.draw_set("test", count=200)
     assert metrics["test/accuracy_label"] == train_extractor.accuracy(extractor, test)["label"]
@@ -331,4 +332,4 @@ def test_wilson_interval_holds_the_shares_within_z_standard_errors():
 )
 def test_impossible_flags(flags, message):
     with pytest.raises(InputError, match=message):
-        train_extractor.main(Config(**flags))
+        command_line.checked(Config(**flags))

@@ -194,7 +194,7 @@ def load_extractor(name: str, device: torch.device | str = "cpu") -> Extractor:
 def read_extractor(path: Path, device: torch.device | str = "cpu") -> Extractor:
     """The extractor in a file of `write_extractor`: numbers and names, never code."""
     path = Path(path)
-    train = f"train one with python -m common.metrics.train_extractor --data {path.stem}"
+    train = f"train one with python pretrained/train_extractor.py --data {path.stem}"
     if not path.is_file():
         raise InputError(f"{path}: no such file; {train}")
     try:

@@ -4,12 +4,14 @@ from pathlib import Path
 
 from course.pages import experiments
 from course.pages.tables import Column, Table, Text, device, flags, number, percent, summary
+from hw2_gan import gan_figures
 from hw2_gan.hypotheses import hypothesis
 
 STUDY = "hw2_gan/results/study"
 LATER = "hw2_gan/results/study_7"
 """The hypothesis that came later, in a study of its own on another machine."""
 EVALUATION = "hw2_gan/results/eval_gan"
+OUTCOMES = "hw2_gan/results/hypotheses.png"
 ATTRIBUTES = {
     "en": {
         "hair": "hair",
@@ -37,6 +39,12 @@ def models(root: Path) -> tuple[list[dict], str]:
     """What was measured of each hypothesis, and the name of the distance."""
     first, later = summary(root, STUDY), summary(root, LATER)
     return first["models"] + later["models"], first["distance"]
+
+
+def draw_outcomes(root: Path) -> None:
+    """What every training of both studies reached, as a figure."""
+    first, later = summary(root, STUDY), summary(root, LATER)
+    gan_figures.save_outcomes(root / OUTCOMES, first["rows"] + later["rows"], first["distance"])
 
 
 def study_rows(root: Path) -> list[dict]:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from course.pages import TABLES
+from course.pages import FIGURES, TABLES
 from course.pages.tables import markdown
 from course.weeks import SCRIPTS
 
@@ -44,6 +44,8 @@ def main(arguments: list[str]) -> int:
     try:
         if options.folder is not None:
             keep(options.folder)
+            for draw in FIGURES:
+                draw(ROOT)
         stale = [page for page in pages() if not write_tables(page, options.check)]
     except ValueError as error:
         print(f"course results: {error}", file=sys.stderr)

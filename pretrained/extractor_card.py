@@ -6,7 +6,7 @@ import math
 from dataclasses import fields
 from pathlib import Path
 
-from common import data
+from common import data, shapes
 from common.data import ImageSet
 from common.metrics import extractors
 from common.metrics.extractors import Extractor
@@ -65,7 +65,7 @@ def command_line(config) -> str:
     if config.data in data.REAL:
         flags["data-dir"] = "DIR"
     words = [f"--{name} {value}" for name, value in flags.items()]
-    return " ".join(["python -m common.metrics.train_extractor", *words])
+    return " ".join(["python pretrained/train_extractor.py", *words])
 
 
 def write(config, extractor: Extractor, weights: Path, sets: tuple[ImageSet, ...], summary: dict) -> str:
@@ -73,8 +73,8 @@ def write(config, extractor: Extractor, weights: Path, sets: tuple[ImageSet, ...
     train, val, test = sets
     numbers, name = summary["metrics"], config.data
     source = train.source if name in data.DRAWN else "from its published files"
+    parameters = shapes.parameters(extractor.network)
     counts = f"{len(train):,} training, {len(val):,} validation and {len(test):,} test images"
-    parameters = sum(parameter.numel() for parameter in extractor.network.parameters())
     return CARD.format(
         name=name,
         dimension=extractor.dimension,

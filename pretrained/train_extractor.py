@@ -1,11 +1,11 @@
 """Train a small network whose features measure generated images (common/metrics/extractors.py).
 
-python -m common.metrics.train_extractor --data digits                            # one core: about 1 min
-python -m common.metrics.train_extractor --data mnist --data-dir DIR                             # 2.5 min
-python -m common.metrics.train_extractor --data fashion-mnist --data-dir DIR --epochs 12           # 4 min
-python -m common.metrics.train_extractor --data avatars --features 128 --epochs 15                 # 4 min
-python -m common.metrics.train_extractor --data creatures --features 128 --epochs 12               # 3 min
-python -m common.metrics.train_extractor --resume runs/metrics/0001-mnist
+python pretrained/train_extractor.py --data digits                            # one core: about 1 min
+python pretrained/train_extractor.py --data mnist --data-dir DIR                             # 2.5 min
+python pretrained/train_extractor.py --data fashion-mnist --data-dir DIR --epochs 12           # 4 min
+python pretrained/train_extractor.py --data avatars --features 128 --epochs 15                 # 4 min
+python pretrained/train_extractor.py --data creatures --features 128 --epochs 12               # 3 min
+python pretrained/train_extractor.py --resume runs/metrics/0001-mnist
 
 The run directory gets the weights and their card.  The weights are those of the epoch with the fewest errors
 on the validation split; the test split is looked at once, at the end, through the written file.
@@ -25,8 +25,9 @@ from torch import Tensor, nn
 from common import checkpoints, command_line, data, devices, flags, resumable, runs
 from common.data import Batches, ImageSet, avatars
 from common.errors import InputError
-from common.metrics import extractor_card, extractors
+from common.metrics import extractors
 from common.metrics.extractors import Architecture, Extractor, Network
+from pretrained import extractor_card
 
 LAYERS = {
     28: ((16, 1), (32, 2), (48, 1), (64, 2), (64, 2)),
@@ -42,20 +43,20 @@ class Config(flags.TrainingFlags):
     """Flags of train_extractor.py."""
 
     data: Literal["digits", "mnist", "fashion-mnist", "avatars", "creatures"] = "digits"
-    """What to learn from."""
-    features: int = 96
+    """Image set to learn from."""
+    features: flags.Channels = 96
     """Width of the layer whose activations are the features."""
-    epochs: int = 8
+    epochs: flags.Count = 8
     """Passes over the training split."""
-    batch_size: int = 100
+    batch_size: flags.Count = 100
     """Images per step."""
-    lr: float = 3e-3
-    """Peak of the one-cycle schedule of AdamW."""
-    weight_decay: float = 0.05
-    """AdamW's."""
-    dropout: float = 0.3
+    lr: flags.Positive = 3e-3
+    """Peak of the one-cycle schedule of AdamW's learning rate."""
+    weight_decay: flags.NonNegative = 0.05
+    """Weight decay of AdamW."""
+    dropout: flags.Decay = 0.3
     """Share of the features that the heads do not see while training."""
-    shift: int = 2
+    shift: flags.CountOrZero = 2
     """Training images are moved by up to so many pixels."""
     publish: bool = False
     """Copy the weights and the card to `pretrained/`."""
@@ -66,6 +67,49 @@ class Config(flags.TrainingFlags):
     def mirror(self) -> bool:
         """Whether a mirrored image has the same answers: portraits and creatures do, digits do not."""
         return self.data in ("avatars", "creatures")
+
+
+def main(config: Config) -> Path:
+    device = devices.start(config.device, precision=config.precision, seed=config.seed)
+    train, val = load_split(config, "train"), load_split(config, "val")
+    network = device.prepare(build_network(config, train), channels_last=True)
+    answers = truth(questions(config, train), train)
+    answers = {name: values.to(device.torch) for name, values in answers.items()}
+    batches = Batches(train, config.batch_size, device, drop_last=True, seed=config.seed)
+    steps = config.epochs * len(batches)
+    optimizer = torch.optim.AdamW(network.parameters(), weight_decay=config.weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.lr, total_steps=steps, pct_start=0.2)
+    dropout, averages = nn.Dropout(config.dropout), runs.Averages()
+    parts = {"network": network, "optimizer": optimizer, "schedule": schedule}
+    parts |= {"batches": batches, "averages": averages}
+    with resumable.start("metrics", config.data, config, device, **parts) as (run, saver, done):
+        check_length(config, schedule.total_steps, len(batches))
+        for step, batch in zip(run.progress(done + 1, steps), batches.forever()):
+            with device.autocast():
+                features = network(augmented(batch.images, config.shift, config.mirror))  # (B, D)
+                logits = network.logits(dropout(features))
+            index = batch.index.to(device.torch)
+            losses = cross_entropy(logits, {name: values[index] for name, values in answers.items()})  # (B,)
+            loss = losses.mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            averages.add({"cross_entropy_nats": losses})
+            if step % len(batches) == 0:
+                errors = error_rates(network, val, device)
+                report(run, step, step // len(batches), errors, averages.take(device))
+                saver.save_if_best(step, sum(errors.values()) / len(errors))
+            saver.save_if_due(step, loss)
+        saver.save(steps)
+        finish(config, run, network, (train, val, load_split(config, "test")))
+    return run.folder
+
+
+def load_split(config: Config, split: str) -> ImageSet:
+    """The images of one split."""
+    count = COUNTS.get(config.data, {}).get(split)
+    return data.load(config.data, split, count=count, data_dir=config.data_dir)
 
 
 def questions(config: Config, image_set: ImageSet) -> dict[str, tuple[str, ...]]:
@@ -128,63 +172,18 @@ def error_rates(network: Network, image_set: ImageSet, device: devices.Device) -
     return {name: count / len(image_set) for name, count in wrong.items()}
 
 
-def main(config: Config) -> Path:
-    check(config)
-    device = devices.start(config.device, precision=config.precision, seed=config.seed)
-    counts = COUNTS.get(config.data, {})
-    load = lambda split: data.load(config.data, split, count=counts.get(split), data_dir=config.data_dir)
-    train, val = load("train"), load("val")
-    network = device.prepare(build_network(config, train), channels_last=True)
-    answers = {
-        name: values.to(device.torch) for name, values in truth(questions(config, train), train).items()
-    }
-    batches = Batches(train, config.batch_size, device, drop_last=True, seed=config.seed)
-    optimizer = torch.optim.AdamW(network.parameters(), weight_decay=config.weight_decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, config.lr, total_steps=config.epochs * len(batches), pct_start=0.2
-    )
-    dropout, averages = nn.Dropout(config.dropout), runs.Averages()
-    with resumable.start(
-        "metrics",
-        config.data,
-        config,
-        device,
-        network=network,
-        optimizer=optimizer,
-        schedule=schedule,
-        batches=batches,
-        averages=averages,
-    ) as (run, saver, done):
-        if schedule.total_steps != config.epochs * len(batches):
-            epochs = schedule.total_steps // len(batches)
-            raise InputError(f"--epochs {config.epochs}: the schedule of this run is laid out for {epochs}")
-        stream = batches.forever()
-        for step in run.progress(done + 1, config.epochs * len(batches)):
-            batch = next(stream)
-            with device.autocast():
-                features = network(augmented(batch.images, config.shift, config.mirror))
-                logits = network.logits(dropout(features))
-            index = batch.index.to(device.torch)
-            losses = cross_entropy(logits, {name: values[index] for name, values in answers.items()})
-            loss = losses.mean()
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            averages.add({"cross_entropy_nats": losses})
-            if step % len(batches) == 0:
-                errors = error_rates(network, val, device)
-                numbers = {f"val/error_{name}": error for name, error in errors.items()}
-                numbers |= averages.take(device)
-                run.log(step, {"epoch": step // len(batches), **numbers})
-                run.say(
-                    f"epoch {step // len(batches)}: " + ", ".join(f"{k} {v:.4f}" for k, v in numbers.items())
-                )
-                saver.save_if_best(step, sum(errors.values()) / len(errors))
-            saver.save_if_due(step, loss)
-        saver.save(config.epochs * len(batches))
-        finish(config, run, network, (train, val, load("test")))
-    return run.folder
+def report(run: runs.Run, step: int, epoch: int, errors: dict[str, float], means: dict[str, float]) -> None:
+    """Log the error rates on the validation split and the means since the last epoch."""
+    numbers = {f"val/error_{name}": error for name, error in errors.items()} | means
+    run.log(step, {"epoch": epoch, **numbers})
+    run.say(f"epoch {epoch}: " + ", ".join(f"{name} {value:.4f}" for name, value in numbers.items()))
+
+
+def check_length(config: Config, scheduled: int, epoch_steps: int) -> None:
+    """InputError for a resumed run whose schedule was laid out for another number of epochs."""
+    if scheduled != config.epochs * epoch_steps:
+        epochs = scheduled // epoch_steps
+        raise InputError(f"--epochs {config.epochs}: the schedule of this run is laid out for {epochs}")
 
 
 def finish(config: Config, run: runs.Run, network: Network, sets: tuple[ImageSet, ...]) -> None:
@@ -230,17 +229,6 @@ def floors(extractor: Extractor, train: ImageSet, test: ImageSet) -> dict[str, f
         f"{name(N)}_train": extractors.frechet(extractor, train.images[:N], test.take(slice(0, N))),
         f"{name(half)}_halves": extractors.frechet(extractor, mixed[:half], mixed[half : 2 * half]),
     }
-
-
-def check(config: Config) -> None:
-    """InputError for numbers no run can have."""
-    for name in ("features", "epochs", "batch_size", "lr"):
-        if getattr(config, name) <= 0:
-            raise InputError(f"--{name.replace('_', '-')} {getattr(config, name)}: must be above 0")
-    if not (0 <= config.dropout < 1 and config.shift >= 0):
-        raise InputError(
-            f"--dropout {config.dropout} --shift {config.shift}: dropout in [0, 1), shift from 0"
-        )
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""Weights that come with the course, and the scripts that made them."""
