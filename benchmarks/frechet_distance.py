@@ -19,15 +19,15 @@ import numpy as np
 import torch
 
 import common  # noqa: F401  makes torchvision importable, which pytorch-fid needs
-from common import command_line
+from common import command_line, flags
 from common.metrics import frechet
 
 
 @dataclass(frozen=True)
-class Config:
-    dims: int = 2048
+class Config(flags.Flags):
+    dims: flags.Count = 2048
     """Dimensions of the features."""
-    rounds: int = 2
+    rounds: flags.Count = 2
     """Runs of each way, in turn."""
     cpu_time: bool = False
     """Count CPU seconds instead of wall time, for a machine with other work; set OMP_NUM_THREADS=1 then."""

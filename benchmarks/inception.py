@@ -21,19 +21,19 @@ import numpy as np
 import torch
 from PIL import Image
 
-from common import command_line
+from common import command_line, flags
 from common.metrics import fid, inception
 
 
 @dataclass(frozen=True)
-class Config:
-    images: int = 100
+class Config(flags.Flags):
+    images: flags.Count = 100
     """Images in each of the two folders."""
-    side: int = 64
+    side: flags.Pixels = 64
     """Their height and width."""
-    batch_size: int = 25
+    batch_size: flags.Count = 25
     """Images per pass."""
-    rounds: int = 3
+    rounds: flags.Count = 3
     """Runs of each way, in turn."""
     cpu_time: bool = False
     """Count CPU seconds instead of wall time, for a machine with other work; set OMP_NUM_THREADS=1 then."""

@@ -30,6 +30,9 @@ Pixels = Annotated[int, Interval(ge=1, le=4096)]
 Channels = Annotated[int, Interval(ge=1, le=65536)]
 """Width of a layer, dimensions of a latent vector."""
 Seed = Annotated[int, Interval(ge=0, lt=2**63)]
+Processes = Annotated[int, Interval(ge=0, le=1024)]
+"""Of this machine."""
+Number = Annotated[float, Interval(ge=-1e9, le=1e9)]
 Positive = Annotated[float, Interval(gt=0, le=1e9)]
 NonNegative = Annotated[float, Interval(ge=0, le=1e9)]
 Share = Annotated[float, Interval(ge=0, le=1)]

@@ -44,7 +44,7 @@ class Config(flags.Flags):
     """Threshold of the rule fraction-of-max, as a share of the largest score among known spills."""
     false_alarm_rate: Annotated[float, Interval(gt=0, lt=1)] = 0.05
     """Share of normal images that the rule quantile may flag."""
-    threshold: float | None = None
+    threshold: flags.NonNegative | None = None
     """A threshold of your own on the MSE, reported as the rule `manual`."""
     patch: Annotated[int, Interval(ge=1, le=64)] = 7
     """Side of the patch whose largest error is a score, in pixels at 64; scaled with the image."""

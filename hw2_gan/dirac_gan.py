@@ -35,7 +35,7 @@ class Config(flags.Flags):
     """Learning rate of both players."""
     steps: flags.Count = 400
     """Updates of each player."""
-    start: tuple[float, float] = (1.0, 1.0)
+    start: tuple[flags.Number, flags.Number] = (1.0, 1.0)
     """Values of theta and psi at first."""
     gamma: flags.NonNegative = 0.5
     """Weight of the R1 penalty, which adds gamma / 2 times the squared slope to the discriminator's loss."""

@@ -23,7 +23,7 @@ import tyro
 from torch import Tensor
 from tqdm import tqdm
 
-from common import command_line, devices
+from common import command_line, devices, flags
 from common.errors import InputError
 from common.metrics import frechet, inception, spread
 from common.metrics.frechet import Moments, Statistics
@@ -34,7 +34,7 @@ Extractor = Callable[[Tensor | Sequence[Tensor]], Tensor]
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(flags.Flags):
     a: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="A")]
     """Folder of images, .npz of statistics, or data set (NAME or NAME:SPLIT)."""
     b: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="B")]
@@ -43,29 +43,27 @@ class Config:
     """Inception's weight file; by default where torch.hub (and pytorch-fid) keep it."""
     download: bool = False
     """Fetch the weight file (96 MB) when it is not there; its SHA-256 is checked."""
-    batch_size: int = 50
+    batch_size: flags.Count = 50
     """Images per pass of the network."""
     dims: Literal[64, 192, 768, 2048] = 2048
     """Features: 64, 192 (first, second pool), 768 (before the auxiliary classifier), 2048 (FID)."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:N or mps."""
-    num_workers: int | None = None
+    num_workers: flags.Processes | None = None
     """Decoding threads; by default one per core, at most 8."""
     save_stats: bool = False
     """Write the statistics of A to the .npz file B instead of comparing."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16 is faster and moves the third digit: not for published numbers."""
-    folds: int = 1
+    folds: flags.Count = 1
     """Parts for the standard error; 10 is usual, 1 leaves it out."""
     grey: bool = False
     """Turn both sets grey first, to compare grey images with coloured ones."""
-    data_dir: Path | None = None
+    data_dir: flags.Folder | None = None
     """Where real data sets lie; default data/ of the repository."""
 
 
 def main(config: Config) -> None:
-    if config.batch_size < 1 or config.folds < 1 or (config.num_workers or 0) < 0:
-        raise InputError("--batch-size, --folds: must be 1 or more, and --num-workers 0 or more")
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
         if config.save_stats:

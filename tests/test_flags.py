@@ -1,0 +1,101 @@
+"""Every flag of every script has a range, and refuses what lies outside of it in one line."""
+
+import dataclasses
+import importlib
+import typing
+from pathlib import Path
+
+import pydantic
+import pytest
+
+from common import command_line, flags
+from common.errors import InputError
+
+ROOT = Path(__file__).resolve().parent.parent
+ROOMS = ("common", "hw1_bayes_and_autoencoders", "hw2_gan", "hw3_stylegan_sampling", "lab8_generative",
+         "pretrained", "benchmarks")  # fmt: skip
+
+
+def scripts() -> list[str]:
+    """Modules that hand a Config to the command line."""
+    files = [path for room in ROOMS for path in (ROOT / room).rglob("*.py")]
+    started = [path for path in files if "command_line.run(main, Config)" in path.read_text(encoding="utf-8")]
+    return sorted(path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".") for path in started)
+
+
+CONFIGS = {name: importlib.import_module(name).Config for name in scripts()}
+FIELDS = [(name, field.name) for name, config in CONFIGS.items() for field in dataclasses.fields(config)]
+
+
+def kinds(annotation) -> set[type]:
+    """The plain types that an annotation is made of."""
+    inner = [part for part in typing.get_args(annotation) if part is not ...]
+    if typing.get_origin(annotation) is typing.Literal:
+        return {typing.Literal}
+    if typing.get_origin(annotation) is typing.Annotated:
+        return kinds(inner[0])
+    return set().union(*map(kinds, inner)) if inner else {annotation}
+
+
+def refuses(config, name: str, value) -> bool:
+    """Whether this value of one field is out of range."""
+    annotation = typing.get_type_hints(config, include_extras=True)[name]
+    adapter = pydantic.TypeAdapter(annotation, config=flags.Flags.__pydantic_config__)
+    repeated = "tuple" in str(annotation)
+    length = len([part for part in typing.get_args(annotation) if part is not ...]) if repeated else 1
+    try:
+        adapter.validate_python((value,) * max(1, length) if repeated else value)
+    except pydantic.ValidationError:
+        return True
+    return False
+
+
+def test_the_scripts_of_every_room_are_found():
+    assert {name.split(".")[0] for name in CONFIGS} >= set(ROOMS) - {"pretrained"}
+    assert len(CONFIGS) > 20
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_config_refuses_what_is_no_number(name):
+    assert issubclass(CONFIGS[name], flags.Flags)
+
+
+@pytest.mark.parametrize("module, name", FIELDS)
+def test_every_number_has_a_range(module, name):
+    """A number without one takes 2^64 or infinity and ends in a traceback, or in nonsense."""
+    config = CONFIGS[module]
+    known = kinds(typing.get_type_hints(config, include_extras=True)[name])
+    if int in known:
+        assert refuses(config, name, 2**64), (
+            f"{module}: --{name} takes 2^64: give it a kind of common/flags.py"
+        )
+        assert refuses(config, name, -(2**64)), f"{module}: --{name} takes -2^64"
+    if float in known:
+        for value in (float("nan"), float("inf"), float("-inf"), 1e308, -1e308):
+            assert refuses(config, name, value), (
+                f"{module}: --{name} takes {value}: give it a kind of flags.py"
+            )
+
+
+@pytest.mark.parametrize("module, name", FIELDS)
+def test_every_flag_says_what_it_is_in_a_phrase_of_its_own(module, name, capsys):
+    """--help shows nothing else of it: "Of the latents." says nothing there."""
+    with pytest.raises(SystemExit):
+        command_line.parse(CONFIGS[module], ["--help"])
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert not any(f"{kind} Of " in text for kind in ("INT", "FLOAT", "STR", "PATH", "}"))
+
+
+@pytest.mark.parametrize(
+    "module",
+    [name for name, config in CONFIGS.items() if "data" in {f.name for f in dataclasses.fields(config)}],
+)
+def test_an_image_set_without_a_name_is_refused(module):
+    config = CONFIGS[module]
+    if str in kinds(typing.get_type_hints(config, include_extras=True)["data"]):
+        assert refuses(config, "data", " ")
+
+
+def test_a_value_that_is_no_number_is_refused_by_its_flag():
+    with pytest.raises(InputError, match=r"^--lr nan: must be a finite number"):
+        command_line.parse(CONFIGS["hw1_bayes_and_autoencoders.train_vae"], ["--lr", "nan"])
