@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import inspect
 import json
 import os
@@ -57,6 +58,10 @@ def run(
     except BrokenPipeError:  # the reader of a pipe went away: `script | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left has nowhere to go
         sys.exit(1)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        sys.exit(f"error: {str(error.filename)[:40]}...: the name is too long; give a shorter path")
     except (MemoryError, RuntimeError) as error:
         if not _out_of_memory(error):
             raise

@@ -246,7 +246,7 @@ def test_without_any_observation_all_colours_together_weigh_as_much_as_one(chann
 def test_samples_of_one_pixel_have_the_probabilities_of_the_root():
     """Every length of context falls back on the shorter one with a weight that matters."""
     train = torch.tensor([10, 10, 10, 200, 201], dtype=torch.uint8).view(5, 1, 1, 1)
-    model, count = PixelChain.fit(train, bits=4, alpha=0.02, beta=2.0), 100_000
+    model, count = PixelChain.fit(train, bits=4, alpha=0.02, beta=50.0), 100_000
     every = torch.arange(256, dtype=torch.uint8).view(256, 1, 1, 1)
     p = model.log2_probability(every).flatten().exp2()
     share = torch.bincount(model.sample(count, generator(6)).flatten().long(), minlength=256) / count

@@ -249,3 +249,10 @@ def test_seed_sets_every_generator():
         devices.start("cpu", seed=7)
         drawn.append((random.random(), np.random.rand(), torch.rand(1).item()))
     assert drawn[0] == drawn[1]
+
+
+def test_a_path_too_long_for_the_system_is_one_line():
+    with pytest.raises(SystemExit) as stop:
+        command_line.run(lambda config: None, Config, ["--data", "x" * 5000])
+    assert stop.value.code.startswith("error: xxxx")
+    assert stop.value.code.endswith("the name is too long; give a shorter path")
