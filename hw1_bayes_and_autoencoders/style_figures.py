@@ -79,9 +79,8 @@ def save_leave_one_out(
     axis.axhline(uniform, color="grey", linewidth=1, linestyle=":")
     axis.annotate("all styles equally likely", (alphas[0], uniform), fontsize=8, color="grey", va="bottom")
     best = int(left_out.argmax())
-    point, text = (alphas[best], left_out[best]), f"best: α = {alphas[best]:.2f}, {left_out[best]:.3f} nats"
-    axis.plot(*point, "o", color=figures.COLORS[1], markersize=5)
-    axis.annotate(text, point, xytext=(0, -20), textcoords="offset points", ha="center", fontsize=8)
+    text = f"best: α = {alphas[best]:.2f}, {left_out[best]:.3f} nats"
+    axis.plot(alphas[best], left_out[best], "o", color=figures.COLORS[1], markersize=6, label=text)
     if alpha > 0:
         axis.axvline(alpha, color=figures.COLORS[2], linewidth=1, label=f"--alpha {alpha:g}")
     axis.set(xlabel="pseudo-count α (maximum likelihood: α = 0)", ylabel="log-likelihood, nats per person")
