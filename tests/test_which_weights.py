@@ -151,7 +151,7 @@ FLAGS = {"size": 16, "latent": 3, "batch_size": 8, "epochs": 2, "device": "cpu"}
 
 @pytest.mark.parametrize("looser", [{"free_bits": 1000.0}, {"warmup_epochs": 1000.0}, {"beta": 0.001}])
 def test_where_the_kl_costs_nothing_it_grows(pictures, looser, tmp_path):
-    """More free nats than are ever spent, a warm-up longer than the run, a tiny beta: each reaches the loss."""
+    """More free nats than are ever spent, a warm-up longer than the run, a tiny beta."""
     kl = []
     for flags in ({}, looser):
         config = train_vae.Config(data=str(pictures), lr=0.01, outdir=tmp_path, **FLAGS, **flags)
