@@ -111,14 +111,8 @@ def measure(
     latents = {split: vae_measures.encode(model, x[split], sets[split].labels) for split in sets}
     row = {"model": description(trained), "seed": trained.seed, "run": str(run_dir)}
     row["pixels"] = "binarised" if trained.binarise else "real-valued"
-    row |= vae_measures.bounds(
-        model,
-        x["test"],
-        sets["test"].labels,
-        latents["test"],
-        config.importance_samples,
-        config.importance_images,
-    )
+    draws = {"samples": config.importance_samples, "images": config.importance_images}
+    row |= vae_measures.bounds(model, x["test"], sets["test"].labels, latents["test"], **draws)
     row["latent_dimensions"], row["parameters"] = trained.latent, parameters(model)
     row["training_minutes"] = runs.read_json(run_dir / "summary.json")["minutes"]
     if trained.likelihood != "bernoulli":
@@ -133,13 +127,15 @@ def measure(
     if extractor is not None:
         row |= vae_measures.distances(model, z, labels, latents["test"], sets["test"], extractor)
     if figures_dir is not None:
-        titles = {source: title_of(row, source) for source in z}
-        vae_figures.save_samples(figures_dir, model, z, labels, titles)
+        vae_figures.save_samples(
+            figures_dir, model, z, labels, {source: title_of(row, source) for source in z}
+        )
         title = f"{trained.model_name} on test images of {sets['test'].name}: MSE {row['eval/mse']:.4f}"
         vae_figures.save_walks(figures_dir, model, sets["test"], x["test"], latents["test"], title)
         if model.classes:
-            shown = torch.tensor(config.classes or range(model.classes))
-            vae_figures.save_classes(figures_dir / "classes.png", model, shown, sets["test"].class_names)
+            vae_figures.save_classes(
+                figures_dir / "classes.png", model, config.classes, sets["test"].class_names
+            )
     return row
 
 

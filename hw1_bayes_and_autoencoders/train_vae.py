@@ -101,7 +101,6 @@ def main(config: Config) -> Path:
     val_batches = Batches(val, 500, device.torch, shuffle=False)
     averages, dead = runs.Averages(), 0
     steps, warmup_steps = config.epochs * len(batches), config.warmup_epochs * len(batches)
-
     parts = {"model": model, "ema": ema, "optimizer": optimizer, "batches": batches, "averages": averages}
     with resumable.start("hw1", config.run_name, config, device, **parts) as (run, saver, done):
         for step, batch in zip(run.progress(done + 1, steps), batches.forever()):

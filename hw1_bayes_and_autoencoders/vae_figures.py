@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -124,15 +125,17 @@ def save_manifold(path: Path, model: vae.VAE, title: str, side: int = 20, label:
 
 
 def save_classes(
-    path: Path, model: vae.VAE, classes: Tensor, names: tuple[str, ...], columns: int = 12
+    path: Path, model: vae.VAE, classes: Sequence[int], names: tuple[str, ...], columns: int = 12
 ) -> None:
-    """One class a row; a column shares one z, so that what z leaves to the class and to the style shows."""
-    z = torch.randn(columns, model.latent).repeat(len(classes), 1)
+    """One class a row, all of them where `classes` is empty; a column shares one z, so that what z leaves to
+    the class and to the style shows."""
+    shown = torch.tensor(classes or range(model.classes))
+    z = torch.randn(columns, model.latent).repeat(len(shown), 1)  # (rows columns, D)
     figures.save_grid(
         path,
-        to_uint8(model.images(z, classes.repeat_interleave(columns))),
+        to_uint8(model.images(z, shown.repeat_interleave(columns))),
         columns,
-        row_titles=[names[label] for label in classes.tolist()],
+        row_titles=[names[label] for label in shown.tolist()],
         title="Each row a class, each column one latent vector",
     )
 

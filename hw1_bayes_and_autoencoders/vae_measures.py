@@ -47,10 +47,13 @@ def bounds(
     x: Tensor,
     labels: Tensor | None,
     latents: Latents,
-    importance_samples: int,
-    importance_images: int,
+    *,
+    samples: int,
+    images: int,
 ) -> dict[str, float]:
     """Bounds of -ln p(x) in nats per image, eqs. (vae.2), (vae.11), their parts, and the MSE of [0, 1].
+
+    The importance-weighted bound takes `samples` draws for each of the first `images` images.
 
     With real-valued pixels and a Bernoulli likelihood they are cross-entropies, not likelihoods of the
     pixels."""
@@ -59,8 +62,8 @@ def bounds(
     for rows in torch.arange(len(x)).split(CHUNK):
         reconstruction.append(model(x[rows], take(rows))["reconstruction"])
         squared.append(((model.reconstruct(x[rows], take(rows)) - x[rows]) / 2).square().mean((1, 2, 3)))
-    for rows in torch.arange(min(importance_images, len(x))).split(100):
-        bound.append(vae_bounds.importance_bound(model, x[rows], take(rows), importance_samples))
+    for rows in torch.arange(min(images, len(x))).split(100):
+        bound.append(vae_bounds.importance_bound(model, x[rows], take(rows), samples))
     reconstruction, bound = torch.cat(reconstruction), torch.cat(bound)  # (N,), (M,)
     kl = latent_space.kl_to_standard_normal(*latents)  # (N, D)
     lower = vae.elbo(-reconstruction, kl)  # (N,)
