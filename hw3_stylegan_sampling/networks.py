@@ -36,7 +36,7 @@ class Architecture:
     """Side of the images in pixels: a power of two from 8 on."""
     channels: tuple[int, ...] = (192, 192, 128, 64, 32)
     """Of the layers at 4x4, 8x8, 16x16 and so on up to --size."""
-    z_dim: int = 128
+    z_dim: int = 64
     """Numbers in the latent z."""
     w_dim: int = 128
     """Numbers in the latent w."""
@@ -44,9 +44,9 @@ class Architecture:
     """Classes that a label chooses from; 0: there are no labels."""
     options: tuple[int, ...] = ()
     """How many options each attribute has that the last numbers of z choose, one number for each."""
-    mapping_layers: int = 4
+    mapping_layers: int = 2
     """Layers of the mapping network."""
-    mapping_rate: float = 0.01
+    mapping_rate: float = 0.1
     """Learning rate of the mapping network, as a share of that of the rest."""
     mapping_width: int = 0
     """Numbers between its layers; 0: as many as in w."""
@@ -256,7 +256,7 @@ class Synthesis(nn.Module):
         self.layers = 2 * len(self.blocks)
         """L: the last block's image has a style of its own; the others share it with the next block."""
 
-    def forward(self, ws: Tensor, noise_mode: NoiseMode = "const") -> Tensor:
+    def forward(self, ws: Tensor, noise_mode: NoiseMode = "random") -> Tensor:
         x, image = self.const.expand(len(ws), -1, -1, -1), None
         ws = torch.cat([ws[:, :1], ws], 1)  # (B, L + 1, D): the first block has no first layer
         for k, block in enumerate(self.blocks):
@@ -296,7 +296,7 @@ class Generator(nn.Module):
         self.w_mean.copy_(self.mapping(z.to(self.w_mean.device)).mean(0))
 
     def forward(
-        self, z: Tensor, labels: Tensor | None = None, *, psi: float = 1.0, noise_mode: NoiseMode = "const"
+        self, z: Tensor, labels: Tensor | None = None, *, psi: float = 1.0, noise_mode: NoiseMode = "random"
     ) -> Tensor:
         return self.synthesis(self.styles(z, labels, psi=psi), noise_mode)
 

@@ -49,23 +49,27 @@ class Config(TrainingFlags):
     """Side of the images: a power of two from 8 on."""
     channels: tuple[Channels, ...] = (192, 192, 128, 64, 32)
     """Channels of both networks at 4x4, 8x8 and so on up to --size."""
-    z_dim: Channels = 128
+    z_dim: Channels = 64
     """Numbers in z, those that choose options not counted."""
     w_dim: Channels = 128
     """Numbers in w."""
-    mapping_layers: Count = 4
+    mapping_layers: Count = 2
     """Layers of the mapping network."""
+    mapping_rate: Positive = 0.1
+    """Learning rate of the mapping network, as a share of that of the rest; 0.01 in the papers."""
+    noise: bool = False
+    """Noise in every layer, for images with detail that nothing decides; drawn ones have none."""
     conditional: bool = True
     """Tell both networks the attributes, where the set has any."""
     steps: Count = 60_000
     """Updates of both networks."""
     batch_size: Count = 16
     """Images per update, over all processes."""
-    learning_rate: Positive = 2.5e-3
+    learning_rate: Positive = 1e-2
     """Adam's learning rate for both networks, constant until the cool-down."""
-    cooldown: Share = 0.2
+    cooldown: Share = 0.5
     """Last share of the steps, over which the learning rate falls to 0."""
-    r1_gamma: NonNegative = 0.1
+    r1_gamma: NonNegative = 1.0
     """Weight gamma / 2 of the R1 penalty."""
     r1_every: Count = 16
     """Steps between R1 penalties."""
@@ -254,6 +258,8 @@ def build(config: Config, options: tuple[int, ...]) -> tuple[Generator, Discrimi
         w_dim=config.w_dim,
         options=options,
         mapping_layers=config.mapping_layers,
+        mapping_rate=config.mapping_rate,
+        noise=config.noise,
     )
     return Generator(shape), Discriminator(config.channels, options=options)
 

@@ -158,7 +158,7 @@ def test_noise_modes():
     for block in generator.synthesis.blocks:
         nn.init.ones_(block.second.noise_strength)
     none, const, random = draw("none"), draw("const"), draw("random")
-    assert torch.equal(const, draw("const")) and torch.equal(const, generator.synthesis(ws))
+    assert torch.equal(const, draw("const"))
     assert not torch.equal(random, draw("random"))
     for one, other in itertools.combinations((none, const, random), 2):
         assert (one - other).abs().max() > 0.01

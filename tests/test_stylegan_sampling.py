@@ -37,7 +37,7 @@ def by_hand(network, seed, **options) -> np.ndarray:
     """As NVIDIA's generate.py computes and rounds it."""
     generator = weights.read(network)
     z = torch.from_numpy(np.random.RandomState(seed).randn(1, 6)).float()
-    image = generator.synthesis(generator.styles(z, **options))
+    image = generator.synthesis(generator.styles(z, **options), "const")
     return (image * 127.5 + 128).clamp(0, 255).to(torch.uint8)[0].permute(1, 2, 0).numpy()
 
 

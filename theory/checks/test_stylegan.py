@@ -15,7 +15,7 @@ from theory.checks.draws import Z, normal
 from theory.printed import printed
 from theory.tags import verifies
 
-SMALL = Architecture(size=8, channels=(6, 5), z_dim=6, w_dim=7, mapping_layers=2)
+SMALL = Architecture(size=8, channels=(6, 5), z_dim=6, w_dim=7, mapping_layers=2, mapping_rate=0.01)
 
 
 def generator(seed: int = 0) -> Generator:
