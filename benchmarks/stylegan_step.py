@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from common import command_line, devices
-from common.flags import Channels, Count, Flags
+from common.flags import Channels, Count, Flags, Pixels
 from hw3_stylegan_sampling.networks import GAIN, SLOPE, Architecture, Generator, StyledLayer, ToImage, blur
 
 
@@ -30,7 +30,7 @@ from hw3_stylegan_sampling.networks import GAIN, SLOPE, Architecture, Generator,
 class Config(Flags):
     """Flags of stylegan_step.py."""
 
-    size: int = 32
+    size: Pixels = 32
     """Side of the images."""
     channels: tuple[Channels, ...] = (256, 256, 128, 64)
     """Channels at 4x4, 8x8 and so on."""

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from common import choices, command_line, shapes
 from common.errors import InputError
+from common.flags import Channels, Count, CountOrZero, Flags, NonNegative, Pixels, Positive
 
 NoiseMode = Literal["const", "random", "none"]
 GAIN = math.sqrt(2)
@@ -29,34 +30,34 @@ SLOPE = 0.2
 
 
 @dataclass(frozen=True)
-class Architecture:
+class Architecture(Flags):
     """All that a generator's shape depends on; it is stored beside the weights."""
 
-    size: int = 64
+    size: Pixels = 64
     """Side of the images in pixels: a power of two from 8 on."""
-    channels: tuple[int, ...] = (192, 192, 128, 64, 32)
-    """Of the layers at 4x4, 8x8, 16x16 and so on up to --size."""
-    z_dim: int = 64
+    channels: tuple[Channels, ...] = (192, 192, 128, 64, 32)
+    """Channels of the layers at 4x4, 8x8, 16x16 and so on up to --size."""
+    z_dim: Channels = 64
     """Numbers in the latent z."""
-    w_dim: int = 128
+    w_dim: Channels = 128
     """Numbers in the latent w."""
-    classes: int = 0
+    classes: CountOrZero = 0
     """Classes that a label chooses from; 0: there are no labels."""
-    options: tuple[int, ...] = ()
+    options: tuple[Count, ...] = ()
     """How many options each attribute has that the last numbers of z choose, one number for each."""
-    mapping_layers: int = 2
+    mapping_layers: Count = 2
     """Layers of the mapping network."""
-    mapping_rate: float = 0.1
+    mapping_rate: Positive = 0.1
     """Learning rate of the mapping network, as a share of that of the rest."""
-    mapping_width: int = 0
+    mapping_width: CountOrZero = 0
     """Numbers between its layers; 0: as many as in w."""
-    embedding: int = 0
+    embedding: CountOrZero = 0
     """Numbers that the label becomes before it meets z; 0: as many as in w."""
-    image_channels: int = 3
+    image_channels: Channels = 3
     """3 for colours, 1 for grey."""
     noise: bool = True
     """Whether noise is added in every layer."""
-    clamp: float = 0
+    clamp: NonNegative = 0
     """Largest value of an activation, for generators trained in float16; 0: no limit."""
 
     @property

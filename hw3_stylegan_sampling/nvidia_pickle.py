@@ -25,6 +25,7 @@ from torch import Tensor
 
 from common import command_line
 from common.errors import InputError
+from common.flags import Flags
 from hw3_stylegan_sampling import weights
 from hw3_stylegan_sampling.networks import Architecture, Generator, taps
 
@@ -312,7 +313,7 @@ def read(path: Path) -> Generator:
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Flags):
     """Flags of nvidia_pickle.py."""
 
     network: Annotated[Path, tyro.conf.Positional]

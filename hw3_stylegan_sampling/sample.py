@@ -23,7 +23,7 @@ from torch import Tensor
 from common import command_line, devices, figures
 from common.data import to_uint8
 from common.errors import InputError
-from common.flags import Flags
+from common.flags import CountOrZero, Flags, Number
 from hw3_stylegan_sampling import models
 from hw3_stylegan_sampling.networks import Generator, NoiseMode
 
@@ -39,11 +39,11 @@ class Config(Flags):
     """A shipped generator's name, a run directory of train_stylegan.py, a .safetensors or a .pkl file."""
     seeds: str = "0-15"
     """Seeds of the latents, one image each: 0,1,4-6."""
-    trunc: float = 1.0
+    trunc: Number = 1.0
     """Psi of eq. (stylegan.14): 0 draws the image of the mean w, 1 images as they come."""
-    trunc_cutoff: int | None = None
+    trunc_cutoff: CountOrZero | None = None
     """Style layers that are truncated, the first ones; all of them if left out."""
-    class_index: Annotated[int | None, tyro.conf.arg(name="class")] = None
+    class_index: Annotated[CountOrZero | None, tyro.conf.arg(name="class")] = None
     """Class to draw, for generators with classes."""
     noise_mode: NoiseMode = "const"
     """Noise in the layers: the same maps for all images, new ones for each seed, or none."""

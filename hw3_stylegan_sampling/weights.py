@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from common import atomic, command_line
 from common.errors import InputError
 from hw3_stylegan_sampling.networks import Architecture, Generator
 
@@ -22,16 +22,8 @@ def save(path: Path, generator: Generator, source: str) -> None:
         "source": source,
     }
     tensors = {name: value.detach().contiguous() for name, value in generator.state_dict().items()}
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic.replacing(path, advice="free some space or name another file") as beside:
         save_file(tensors, beside, known)
-        beside.replace(path)
-    except (OSError, SafetensorError) as error:
-        beside.unlink(missing_ok=True)
-        raise InputError(
-            f"{path}: cannot be written ({error}); free some space or name another file"
-        ) from error
 
 
 def read(path: Path) -> Generator:
@@ -40,7 +32,7 @@ def read(path: Path) -> Generator:
         with safe_open(path, framework="pt") as file:
             known = json.loads((file.metadata() or {})["architecture"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
-        shape = Architecture(**{name: _tuple(value) for name, value in known.items()})
+        shape = command_line.checked(Architecture(**{name: _tuple(value) for name, value in known.items()}))
         return assembled(shape, tensors)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; name a generator's .safetensors or .pkl file") from None

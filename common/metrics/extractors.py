@@ -27,6 +27,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from common import atomic
 from common.data import ImageSet, to_model_range, to_uint8
 from common.errors import InputError
 from common.metrics.frechet import Moments, Statistics, distance
@@ -214,13 +215,8 @@ def write_extractor(path: Path, network: Network) -> None:
     """Fold the normalisation away and write float16 weights beside the architecture."""
     plain = network.folded()
     tensors = {name: tensor.half().cpu().contiguous() for name, tensor in plain.state_dict().items()}
-    beside = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic.replacing(path, advice="free some space or choose another place") as beside:
         save_file(tensors, beside, {"architecture": json.dumps(asdict(plain.architecture))})
-        beside.replace(path)
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"{path}: cannot be written ({error}); choose another place") from error
 
 
 def file_sha256(path: Path) -> str:
