@@ -22,8 +22,8 @@ PANELS = (
         ("train/discriminator_gradient_norm", "train/generator_gradient_norm"),
     ),
     ("Fréchet distance to validation images", "distance", ("val/raw_fd_", "val/ema_fd_")),
-    ("styles covered, of those of as many real images", "share", ("val/raw_coverage", "val/ema_coverage")),
-    ("diversity, of that of real images", "share", ("val/raw_diversity", "val/ema_diversity")),
+    ("styles covered (1: as many real images)", "share", ("val/raw_coverage", "val/ema_coverage")),
+    ("diversity (1: real images)", "share", ("val/raw_diversity", "val/ema_diversity")),
 )
 """Title, axis and names (or beginnings of names) of the curves in each panel."""
 
@@ -44,11 +44,15 @@ def save_training(folder: Path, lines: Sequence[dict], title: str) -> list[str]:
         axis.set_visible(False)
     for axis, (heading, label, names) in zip(axes.flat, panels):
         for name in names:
-            axis.plot(steps, [line[name] for line in lines], label=name.split("/")[1], linewidth=1.5)
+            dashes = "--" if name.startswith("val/ema") else "-"  # the other is seen where both are equal
+            values = [line[name] for line in lines]
+            axis.plot(steps, values, dashes, label=name.split("/")[1], linewidth=1.5, marker=".")
         _shade(axis, steps, alike)
         axis.set(title=heading, xlabel="step", ylabel=label)
         if label in ("norm", "distance"):
             axis.set_yscale("log")
+        if label == "share":
+            axis.set_ylim(0, max(1.05, axis.get_ylim()[1]))
         axis.legend(frameon=False, fontsize=8)
     alarm = f"; collapsed in {sum(alike)} of {len(lines)} epochs (shaded)" if any(alike) else "; no collapse"
     figure.suptitle(title + alarm)
