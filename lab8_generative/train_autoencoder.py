@@ -206,7 +206,10 @@ def report(config: Config, run: runs.Run, val: ImageSet) -> None:
         parameters=shapes.parameters(model),
         figures=["reconstructions.png", "loss.png"],
     )
-    run.say(f"best val/loss {best['val/loss']:.5g} at epoch {best['epoch']}; next: generate.py {run.folder}")
+    run.say(
+        f"best on held-out images: epoch {best['epoch']}, val/loss {best['val/loss']:.5g}, val/mse "
+        f"{best['val/mse']:.4f}; next: python lab8_generative/generate.py {run.folder}"
+    )
 
 
 def load_best(config: Config, run_dir: Path) -> networks.Autoencoder | networks.VAE:

@@ -176,7 +176,7 @@ def report(config: Config, run: runs.Run, monitor: Monitor, parameters: int) -> 
     )
     run.say(
         f"best {monitor.distance} {best[monitor.distance]:.1f} at step {best['step']}; "
-        f"next: generate.py {run.folder}"
+        f"next: python lab8_generative/generate.py {run.folder}"
     )
 
 
