@@ -165,3 +165,26 @@ def test_inversion_finds_the_image_of_a_known_latent():
     z, errors = invert(decoder, images, 2, steps=60, restarts=6, lr=0.1, generator=generator)
     away = pixel_error("mse", to_model_range(images), to_model_range(images).flip(0))
     assert z.shape == (2, 2) and (errors < 0.05 * away).all()
+
+
+def test_inversion_keeps_the_best_of_its_starts():
+    torch.manual_seed(0)
+    decoder = nn.Sequential(nn.Linear(2, 3 * 48 * 48), nn.Unflatten(1, (3, 48, 48)), nn.Tanh())
+    images = samples.decode(decoder, torch.tensor([[1.0, -0.5], [-0.7, 0.4]]))
+    flags = {"steps": 1, "restarts": 12, "lr": 1e-9}  # the starts themselves
+    z, _ = invert(decoder, images, 2, **flags, generator=torch.Generator().manual_seed(3))
+    starts = torch.randn(24, 2, generator=torch.Generator().manual_seed(3))
+    errors = Perceptual()(to_model_range(images).repeat_interleave(12, 0), decoder(starts)).view(2, 12)
+    assert (z - starts.view(2, 12, 2)[[0, 1], errors.argmin(1)]).abs().max() < 1e-6
+
+
+def test_inversion_pulls_latents_that_change_nothing_to_0():
+    class Grey(nn.Module):
+        def forward(self, z):
+            return torch.zeros(len(z), 3, 48, 48)
+
+    images = torch.full((1, 3, 48, 48), 128, dtype=torch.uint8)
+    flags = {"steps": 30, "restarts": 1, "lr": 0.05}
+    z, _ = invert(Grey(), images, 4, **flags, generator=torch.Generator().manual_seed(0))
+    start = torch.randn(1, 4, generator=torch.Generator().manual_seed(0))
+    assert (z.abs() < start.abs()).all()

@@ -119,6 +119,8 @@ def test_a_gan_keeps_and_loads_the_averaged_weights_of_its_best_measurement(tmp_
     assert not equal(loaded, {f"module.{name}": value for name, value in known[1]["generator"].items()})
     assert not equal(loaded, known[2]["ema"])
     assert all(equal(one, parts["generator"]) for one, parts in zip(raw, known, strict=True))
+    mean = known[1]["ema"]["module.2.running_mean"]  # statistics of batch normalisation are averaged too
+    assert not torch.equal(mean, known[1]["generator"]["2.running_mean"])
 
 
 def only_ema(measure_versions, raw: list):
@@ -137,6 +139,7 @@ def test_an_autoencoder_keeps_and_loads_its_best_epoch(tmp_path, monkeypatch):
     losses, states = iter([3.0, 1.0, 2.0]), []
 
     def validate(config, model, error_of, batches):
+        assert torch.equal(batches.images, creatures.draw_set("val", 48, 20).images)
         states.append({name: value.clone() for name, value in model.state_dict().items()})
         return {"val/loss": next(losses), "val/error": 0.1, "val/mse": 0.1}
 
@@ -200,7 +203,17 @@ def test_the_vae_s_kl_is_that_of_its_posterior_summed_over_latents():
     assert ae(x)[1].tolist() == [0, 0, 0] and torch.equal(ae.draw_latents(x), ae.encode(x))
 
 
+def mse_of_validation(loss: str) -> float:
+    """`val/mse` of an untrained autoencoder with seeded weights, whatever it is trained on."""
+    torch.manual_seed(0)
+    config = train_autoencoder.Config(**SMALL, loss=loss)
+    batches = train_autoencoder.Batches(creatures.draw_set("val", 48, 20), 8, shuffle=False)
+    error_of = train_autoencoder.reconstruction.error_of(loss)
+    return train_autoencoder.validate(config, train_autoencoder.build(config), error_of, batches)["val/mse"]
+
+
 def test_validation_measures_held_out_images_without_moving_anything(tmp_path):
+    assert mse_of_validation("l1") == pytest.approx(mse_of_validation("mse"), rel=1e-6)
     config = train_autoencoder.Config(**SMALL, model="vae", loss="mse")
     model = train_autoencoder.build(config)
     before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -212,6 +225,15 @@ def test_validation_measures_held_out_images_without_moving_anything(tmp_path):
     assert numbers["val/error"] == numbers["val/mse"] > 0 and numbers["val/kl_nats"] > 0
     nats = 3 * 48 * 48 / 2 * math.log(numbers["val/mse"]) + numbers["val/kl_nats"]
     assert numbers["val/loss"] == pytest.approx(nats, rel=1e-5)
+
+
+def test_the_discriminator_begins_with_weights_that_keep_the_signal():
+    torch.manual_seed(0)
+    for layer in networks.Discriminator(48, 16).layers:
+        if isinstance(layer, nn.Conv2d):
+            fan_in = layer.weight[0].numel()
+            wanted = math.sqrt(2 / (1 + 0.2**2) / fan_in)  # He et al. (2015) for a leak of 0.2
+            assert layer.weight.std().item() == pytest.approx(wanted, rel=0.1)
 
 
 # ---- the monitor
@@ -301,6 +323,7 @@ def test_neighbours_are_looked_for_among_the_training_images(vae_run, tmp_path, 
     held_out = find(trained.load(vae_run).images("test").images[:24], train).distance.median().item()
     assert summary["metrics"]["eval/nearest_training_image_of_held_out"] == held_out
     assert summary["metrics"]["eval/diversity_training_images"] == pytest.approx(1, abs=0.3)
+    assert summary["metrics"][summary["floor"]] > 1  # other images, not the same ones
 
 
 def test_truncation_0_draws_one_image_from_every_source(vae_run):
@@ -322,30 +345,42 @@ def test_the_mixture_is_fitted_to_training_latents_and_chosen_by_validation_ones
     trained.fit_latents(trained.load(vae_run), torch.Generator().manual_seed(0))
     ((train, val, sizes, _),) = asked
     assert (train.shape, val.shape) == ((64, 6), (20, 6))
+    model = trained.load(vae_run)
+    assert not torch.equal(train, model.latents(model.images("train").images))  # drawn, not the means
     assert sizes == [1, 2, 5, 10]  # a component for every 6 latents at most
 
 
 @pytest.mark.parametrize("way", ["linear", "spherical"])
 def test_a_walk_leads_from_the_first_image_to_the_second(vae_run, tmp_path, monkeypatch, way):
-    drawn = []
+    drawn, model = [], trained.load(vae_run)
     save = interpolate.save_figures
     monkeypatch.setattr(
         interpolate, "save_figures", lambda *arguments: drawn.append(arguments) or save(*arguments)
     )
+    wanted = model.images("test").images[[3, 9]]
+    z = torch.tensor([[-2.0, -1, 0, 1, 2, 3], [3, -1, 4, -1, 5, -9]]) * 20  # far from each other
+
+    def latents(self, images):
+        assert torch.equal(images, wanted)
+        return z
+
+    monkeypatch.setattr(trained.Trained, "latents", latents)
     config = interpolate.Config(vae_run, "3", "9", split="test", frames=20, way=way, outdir=tmp_path)
     folder = interpolate.main(config)
     ((_, pair, images, fade, _),) = drawn
-    model = trained.load(vae_run)
-    wanted = model.images("test").images[[3, 9]]
-    decoded = samples.decode(model.decoder, model.latents(wanted))
-    assert torch.equal(pair, wanted)
+    decoded = samples.decode(model.decoder, z).int()
+    assert torch.equal(pair, wanted) and (decoded[0] - decoded[1]).abs().max() > 20
     for frames in (images, fade):
         assert len(frames) == 11
-        assert (frames[[0, -1]].int() - decoded.int()).abs().max() <= 1  # rounding of slerp
+        assert (frames[[0, -1]].int() - decoded).abs().max() <= 1  # rounding of slerp
+    assert not torch.equal(images[5], fade[5])
     metrics = json.loads((folder / "summary.json").read_text())["metrics"]
     assert metrics["eval/detour"] == metrics[f"eval/{way}_detour"]
-    errors = (to_model_range(wanted) - to_model_range(decoded)).square().mean((1, 2, 3)) / 4
-    assert [metrics["eval/mse_first"], metrics["eval/mse_second"]] == pytest.approx(errors.tolist())
+    errors = ((wanted.double() - decoded) / 255).square().mean((1, 2, 3))
+    assert [metrics["eval/mse_first"], metrics["eval/mse_second"]] == pytest.approx(errors.tolist(), rel=1e-4)
+    mean = model.images("test").images.double().mean(0)
+    unknown = ((wanted - mean) / 255).square().mean().item()
+    assert metrics["eval/mse_of_mean_image"] == pytest.approx(unknown, rel=1e-4)
 
 
 def test_flags_of_a_run_reach_the_networks(vae_run):

@@ -1,11 +1,15 @@
 """What a download opens, follows and waits for; the rest is tested with a server in test_fetch_pokemon.py."""
 
+import socket
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from lab8_generative import polite_download
+from lab8_generative import daemon_threads, polite_download
 from lab8_generative.polite_download import BadAnswer
+from lab8_generative.timed_answers import AnswerTooSlow, Interrupted, TimedReader
 
 
 def test_nothing_is_waited_for_longer_than_asked(monkeypatch):
@@ -63,3 +67,58 @@ def test_hosts_are_told_apart():
     for url, to in [("https://a/b", "http://a/b"), ("http://a/b", "//c/b"), ("http://a/b", "http://[")]:
         with pytest.raises(BadAnswer, match="redirect"):
             same(url, to)
+
+
+# ---- one socket, one clock
+
+
+@pytest.fixture
+def sockets():
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.settimeout(60)
+        yield ours, theirs
+
+
+def test_nothing_until_the_deadline_is_a_timeout_and_something_without_end_is_too_slow(sockets):
+    ours, theirs = sockets
+    reader = TimedReader(ours, time.monotonic() + 0.2, threading.Event())
+    with pytest.raises(TimeoutError) as caught:
+        reader.readinto(bytearray(8))
+    assert not isinstance(caught.value, AnswerTooSlow)
+    reader = TimedReader(ours, time.monotonic() + 0.2, threading.Event())
+    theirs.send(b"a")
+    assert reader.readinto(bytearray(8)) == 1
+    with pytest.raises(AnswerTooSlow):
+        reader.readinto(bytearray(8))
+
+
+def test_a_pause_longer_than_the_timeout_ends_an_answer_before_its_deadline(sockets):
+    ours, theirs = sockets
+    ours.settimeout(0.2)
+    theirs.send(b"a")
+    reader = TimedReader(ours, time.monotonic() + 60, threading.Event())
+    assert reader.readinto(bytearray(8)) == 1
+    with pytest.raises(TimeoutError) as caught:
+        reader.readinto(bytearray(8))
+    assert not isinstance(caught.value, AnswerTooSlow)
+
+
+def test_a_reader_that_waits_looks_up_when_it_is_to_stop(sockets):
+    stopped = threading.Event()
+    threading.Timer(0.1, stopped.set).start()
+    with pytest.raises(Interrupted):
+        TimedReader(sockets[0], time.monotonic() + 60, stopped).readinto(bytearray(8))
+
+
+# ---- threads
+
+
+def test_all_items_are_worked_on_by_threads_that_python_does_not_wait_for():
+    seen = list(daemon_threads.unordered(lambda n: (n, threading.current_thread().daemon), range(50), 4))
+    assert sorted(seen) == [(n, True) for n in range(50)]
+
+
+def test_what_a_thread_raises_is_raised():
+    with pytest.raises(ZeroDivisionError):
+        list(daemon_threads.unordered(lambda n: 1 / n, [1, 0, 2], 2))
