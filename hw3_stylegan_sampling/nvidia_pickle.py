@@ -201,6 +201,8 @@ def read_networks(path: Path) -> dict[str, Any]:
         for place, (opcode, argument, _) in enumerate(pickletools.genops(content)):
             if "PUT" in opcode.name and argument > place:  # would be a table as long as the number says
                 raise Refused(f"a table of {argument} entries")
+            if opcode.name == "FRAME" and argument > len(content):
+                raise EOFError(f"{len(content)} bytes, of which one part should have {argument}")
         networks = _Networks(io.BytesIO(content)).load()
         if not isinstance(networks, dict) or not isinstance(networks.get("G_ema"), Module):
             raise Refused("no generator called G_ema")
