@@ -1,6 +1,7 @@
-"""Which bugs planted_bugs.py plants: operators of cosmic-ray, and the slips that training scripts are prone to.
+"""Which bugs planted_bugs.py plants: operators of cosmic-ray, and slips that training scripts are prone to.
 
-An operator says where in a syntax tree it can act (`mutation_positions`) and how it changes a node (`mutate`).
+An operator says where in a syntax tree it can act (`mutation_positions`) and how it changes a node
+(`mutate`).
 """
 
 from __future__ import annotations
@@ -20,20 +21,26 @@ from cosmic_ray.operators import (
 from cosmic_ray.operators.operator import Operator
 from parso.tree import NodeOrLeaf
 
-ARITHMETIC = ("Add_Sub", "Sub_Add", "Mul_Div", "Div_Mul", "FloorDiv_Mul", "Mod_Mul", "Pow_Mul", "BitOr_BitAnd")
-COMPARISON = ("Lt_LtE", "LtE_Lt", "Gt_GtE", "GtE_Gt", "Lt_Gt", "Gt_Lt", "Eq_NotEq", "NotEq_Eq", "Is_IsNot", "IsNot_Is")
+ARITHMETIC = (
+    "Add_Sub", "Sub_Add", "Mul_Div", "Div_Mul", "FloorDiv_Mul", "Mod_Mul", "Pow_Mul", "BitOr_BitAnd",
+)  # fmt: skip
+COMPARISON = (
+    "Lt_LtE", "LtE_Lt", "Gt_GtE", "GtE_Gt", "Lt_Gt", "Gt_Lt", "Eq_NotEq", "NotEq_Eq", "Is_IsNot", "IsNot_Is",
+)  # fmt: skip
 UNARY = ("Delete_USub", "Delete_Not", "Delete_Invert")
 WORDS = (
     ("best", "last"), ("ema", "model"), ("raw", "ema"), ("train", "val"), ("val", "test"), ("train", "test"),
-    ("real", "fake"), ("normal", "anomalous"), ("anomalies", "test"), ("height", "width"), ("rows", "columns"),
-    ("start", "end"), ("first", "last"), ("generator", "discriminator"),
+    ("real", "fake"), ("normal", "anomalous"), ("anomalies", "test"), ("height", "width"),
+    ("rows", "columns"), ("start", "end"), ("first", "last"), ("generator", "discriminator"),
 )  # fmt: skip
 METHODS = (
     ("mean", "sum"), ("min", "max"), ("argmin", "argmax"), ("clamp_min", "clamp_max"), ("amin", "amax"),
     ("var", "std"), ("sin", "cos"), ("zeros", "ones"), ("rand", "randn"), ("eval", "train"), ("log", "exp"),
 )  # fmt: skip
-DROPPED = {"detach", "abs", "sqrt", "rsqrt", "square", "exp", "log", "clamp", "clamp_min", "clamp_max", "tanh",
-           "sigmoid", "flip", "sorted", "augment", "binarised", "relu", "softplus", "softmax", "norm"}  # fmt: skip
+DROPPED = {
+    "detach", "abs", "sqrt", "rsqrt", "square", "exp", "log", "clamp", "clamp_min", "clamp_max", "tanh",
+    "sigmoid", "relu", "softplus", "softmax", "norm", "flip", "sorted", "augment", "binarised",
+}  # fmt: skip
 
 
 class Replacement(Operator):
@@ -125,7 +132,11 @@ class SwappedArguments(Replacement):
     """The first two positional arguments of a call in the other order."""
 
     def texts(self, node: NodeOrLeaf) -> Iterator[str]:
-        if is_call(node) and len(arguments := positional(node)) > 1 and code(arguments[0]) != code(arguments[1]):
+        if (
+            is_call(node)
+            and len(arguments := positional(node)) > 1
+            and code(arguments[0]) != code(arguments[1])
+        ):
             first, second = arguments[:2]
             rest = code(node)[len("(") :].removeprefix(code(first)).lstrip(", \n")
             yield f"({code(second)}, {code(first)}{rest[len(code(second)) :]}"

@@ -2,11 +2,11 @@
 
 pip install -r benchmarks/planted_bugs.txt
 python benchmarks/planted_bugs.py --sample 15                           # every file of planted_bugs.toml
-python benchmarks/planted_bugs.py --file common/adversarial.py hw1_bayes_and_autoencoders/train_vae.py
-python benchmarks/planted_bugs.py --again planted_bugs.json             # what survived, after a test was written
+python benchmarks/planted_bugs.py --file common/adversarial.py common/noise.py
+python benchmarks/planted_bugs.py --again planted_bugs.json             # what survived, once more
 
-planted_bugs.toml names the tests of each file, and the bugs that change nothing a test could see, each with the
-reason.  Bugs are planted in copies of the tree under the temporary folder; the working tree is only read.
+planted_bugs.toml names the tests of each file, and the bugs that change nothing a test could see, each with
+the reason.  Bugs are planted in copies of the tree under the temporary folder; the working tree is only read.
 Left alone: annotations, docstrings, messages, figures, defaults of flags.  Needs fork: Linux or macOS.
 """
 
@@ -16,26 +16,20 @@ import ast
 import difflib
 import fnmatch
 import json
-import multiprocessing
 import os
 import random
-import resource
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from multiprocessing import connection
 from pathlib import Path
 
-import pytest
-import torch  # noqa: F401  imported once: each bug is tried in a fork of this process
 import tyro
 from bug_operators import OPERATORS, code
+from bug_trials import Trial, copy_of_tree, plant
 from cosmic_ray.ast import ast_nodes, get_ast
 from cosmic_ray.mutating import mutate_code
 from parso.tree import NodeOrLeaf
@@ -46,14 +40,13 @@ else:
     import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parent.parent
-MESSAGES = {"print", "say", "warn", "InputError", "ValueError", "RuntimeError", "TypeError", "save_grid", "save_curves"}
+MESSAGES = {"print", "say", "warn", "InputError", "ValueError", "RuntimeError", "TypeError"}
+MESSAGES |= {"save_grid", "save_curves"}
 """Calls whose arguments are left alone."""
 FIGURES = ("save_figures", "save_*_figure", "draw_*", "*_name")
 """Functions that are left alone everywhere; planted_bugs.toml names more."""
-WORDING = {"device", "dtype", "title", "ylabel", "xlabel", "label", "row_titles", "column_titles", "description", "desc"}
+LEFT_ALONE = {"device", "dtype", "title", "label", "xlabel", "ylabel", "row_titles", "column_titles", "desc"}
 """Keyword arguments that are left alone."""
-MEMORY = 8 * 2**30
-"""Bytes a bug may allocate."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +96,9 @@ class Bug:
 def main(config: Config) -> int:
     held = tomllib.loads((ROOT / "benchmarks" / "planted_bugs.toml").read_text(encoding="utf-8"))
     survivors = survivors_of(config.again) if config.again else None
-    files = config.file or (tuple({file: 0 for file, *_ in survivors}) if config.again else tuple(held["tests"]))
+    files = config.file or (
+        tuple({file: 0 for file, *_ in survivors}) if config.again else tuple(held["tests"])
+    )
     bugs: list[Bug] = []
     for file in files:
         planted = [bug for bug in every_bug(file, held) if not config.line or bug.line in config.line]
@@ -113,7 +108,7 @@ def main(config: Config) -> int:
             planted = random.Random(f"{config.seed} {file}").sample(planted, min(config.sample, len(planted)))
         mark_equivalent(planted, held.get("equivalent", []))
         bugs += planted
-        try_all(planted, tests_of(file, held), config)
+        try_all(planted, held["tests"][file], config)
         config.out.write_text(json.dumps([written(bug) for bug in bugs], indent=1), encoding="utf-8")
         print(table_row(file, planted), flush=True)
     print(table_row("all", bugs))
@@ -144,31 +139,37 @@ def every_bug(file: str, held: dict) -> Iterator[Bug]:
 
 
 def is_left_alone(node: NodeOrLeaf, skipped: list[str]) -> bool:
-    """Whether a node belongs to an annotation, a message, an import, a flag or a function named in `skipped`."""
+    """Whether a node belongs to an annotation, message, import, flag, or a function named in `skipped`."""
     if node.type == "simple_stmt" and any(f"{name}(" in code(node).split("\n")[0] for name in MESSAGES):
         return True
     while (parent := node.parent) is not None:
-        if parent.type in {"import_name", "import_from", "raise_stmt", "decorator", "fstring", "assert_stmt"}:
-            return True
-        if parent.type in {"annassign", "tfpdef"} and node is parent.children[-1 if parent.type == "tfpdef" else 1]:
-            return True
-        if parent.type == "funcdef":
-            if node is parent.annotation or any(fnmatch.fnmatch(parent.name.value, name) for name in skipped):
-                return True
-        if parent.type == "expr_stmt" and (is_field(parent) or "Annotated[" in code(parent)[:60]):
-            return True
-        if parent.type == "if_stmt" and code(parent.children[1]).startswith("__name__"):
-            return True
-        if parent.type == "argument" and code(parent.children[0]) in WORDING:
-            return True
-        if parent.type in {"atom_expr", "power"} and node.type == "trailer":
-            called = node.get_previous_leaf()
-            if node.children[0].value == "(" and called.value in MESSAGES:
-                return True
-        if node.type == "string" and parent.type == "simple_stmt":
+        if is_left_alone_in(node, parent, skipped):
             return True
         node = parent
     return False
+
+
+def is_left_alone_in(node: NodeOrLeaf, parent: NodeOrLeaf, skipped: list[str]) -> bool:
+    """The same as far as the parent tells."""
+    match parent.type:
+        case "annassign":
+            return node is parent.children[1]
+        case "tfpdef":
+            return node is parent.children[-1]
+        case "funcdef":
+            named = any(fnmatch.fnmatch(parent.name.value, name) for name in skipped)
+            return named or node is parent.annotation
+        case "expr_stmt":
+            return is_field(parent) or "Annotated[" in code(parent)[:60]
+        case "atom_expr" | "power":
+            is_call = node.type == "trailer" and code(node)[0] == "("
+            return is_call and node.get_previous_leaf().value in MESSAGES
+    return (
+        parent.type in {"import_name", "import_from", "raise_stmt", "decorator", "fstring", "assert_stmt"}
+        or (parent.type == "if_stmt" and code(parent.children[1]).startswith("__name__"))
+        or (parent.type == "argument" and code(parent.children[0]) in LEFT_ALONE)
+        or (parent.type == "simple_stmt" and node.type == "string")  # a docstring
+    )
 
 
 def is_field(statement: NodeOrLeaf) -> bool:
@@ -200,10 +201,6 @@ def mark_equivalent(bugs: list[Bug], equivalent: list[dict]) -> None:
             bug.outcome, bug.by = "equivalent", reason
 
 
-def tests_of(file: str, held: dict) -> list[str]:
-    return held["tests"][file]
-
-
 def survivors_of(path: Path) -> dict[tuple[str, str, str], None]:
     """(file, was, now) of the survivors in a result of this script, in order."""
     bugs = json.loads(path.read_text(encoding="utf-8"))
@@ -219,8 +216,9 @@ def try_all(bugs: list[Bug], tests: list[str], config: Config) -> None:
     if not waiting:
         return
     with tempfile.TemporaryDirectory(prefix="planted_bugs_") as folder:
-        clean = copy_of_tree(Path(folder) / "clean")
-        red = Trial(clean, tests, config.timeout_s).result()
+        clean = copy_of_tree(ROOT, Path(folder) / "clean")
+        red = Trial(clean, tests, config.timeout_s, keep_bytecode=True).result()
+        shutil.rmtree(clean / "temporary")
         if red is not None:
             raise SystemExit(f"red before any bug is planted: {red}")
         running: list[tuple[Bug, Trial]] = []
@@ -229,8 +227,7 @@ def try_all(bugs: list[Bug], tests: list[str], config: Config) -> None:
                 bug = waiting.pop(0)
                 tree = Path(folder) / f"{bug.line}-{len(waiting)}"
                 shutil.copytree(clean, tree, copy_function=os.link, symlinks=True)
-                (tree / bug.file).unlink()  # the link only
-                (tree / bug.file).write_text(bug.source, encoding="utf-8")
+                plant(tree / bug.file, bug.source)
                 running.append((bug, Trial(tree, tests, config.timeout_s)))
             connection.wait([trial.process.sentinel for _, trial in running], timeout=1)
             for bug, trial in [each for each in running if each[1].is_over()]:
@@ -238,80 +235,6 @@ def try_all(bugs: list[Bug], tests: list[str], config: Config) -> None:
                 red = trial.result()
                 bug.outcome, bug.by, bug.seconds = ("killed" if red else "survived"), red or "", trial.seconds
                 shutil.rmtree(trial.tree, ignore_errors=True)
-
-
-def copy_of_tree(folder: Path) -> Path:
-    """The files of the working tree that git knows or would take, copied into a new folder."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT, check=True, capture_output=True,
-    )  # fmt: skip
-    for name in filter(None, listed.stdout.decode().split("\0")):
-        if (ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(ROOT / name, folder / name)
-    return folder
-
-
-class Trial:
-    """The tests of one copy of the tree, in a process group of their own."""
-
-    def __init__(self, tree: Path, tests: list[str], limit: float):
-        self.tree, self.started, self.limit = tree, time.monotonic(), limit
-        fork = multiprocessing.get_context("fork")
-        self.answer, end = fork.Pipe(duplex=False)
-        self.process = fork.Process(target=run_tests, args=(tree, tests, end))
-        self.process.start()
-        end.close()
-
-    def is_over(self) -> bool:
-        return not self.process.is_alive() or time.monotonic() - self.started > self.limit
-
-    def result(self) -> str | None:
-        """Name of the first red test; None where all are green."""
-        self.process.join(max(0, self.started + self.limit - time.monotonic()))
-        late = self.process.is_alive()
-        try:
-            os.killpg(self.process.pid, signal.SIGKILL)  # and what the tests started
-        except ProcessLookupError:
-            pass
-        self.process.join()
-        self.seconds = time.monotonic() - self.started
-        if late:
-            return "time limit"
-        return self.answer.recv() if self.answer.poll() else "process ended"
-
-
-class FirstRed:
-    """A plugin of pytest that keeps the name of the first test that failed."""
-
-    name: str | None = None
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if report.failed and self.name is None:
-            self.name = report.nodeid
-
-    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        if report.failed and self.name is None:
-            self.name = f"import of {report.nodeid}"
-
-
-def run_tests(tree: Path, tests: list[str], answer: connection.Connection) -> None:
-    """In a forked process: run the tests of `tree` up to the first red one and send its name."""
-    os.setsid()
-    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
-    os.chdir(tree)
-    sys.path[:] = [str(tree), *(place for place in sys.path if Path(place) != ROOT / "benchmarks")]
-    os.environ.update(PYTHONPATH=str(tree), PYTHONDONTWRITEBYTECODE="1", OMP_NUM_THREADS="1", TMPDIR=str(tree))
-    sys.dont_write_bytecode = True
-    tempfile.tempdir = None
-    with open(tree / "pytest.log", "w", encoding="utf-8") as log:
-        os.dup2(log.fileno(), 1)
-        os.dup2(log.fileno(), 2)
-    first = FirstRed()
-    flags = ["-x", "-q", "-n0", "-p", "no:cacheprovider", f"--basetemp={tree / 'pytest'}"]
-    status = pytest.main([*flags, *tests], plugins=[first])
-    answer.send(None if status == pytest.ExitCode.OK else first.name or f"pytest: {status!r}")
 
 
 # ---- the result

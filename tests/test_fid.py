@@ -118,6 +118,21 @@ def test_command_gives_pytorch_fids_number(weights, pytorch_fid, folders, first,
     assert found == pytest.approx(expected, rel=1e-4)
 
 
+def test_photographs_are_made_smaller_as_pytorch_fid_does_it(weights, pytorch_fid, tmp_path):
+    """310x420 pixels, more than the 299 the network reads: bilinear, without antialiasing.
+
+    Noise of single pixels, which antialiasing would smooth."""
+    random = np.random.default_rng(1)
+    for folder, contrast in (("x", 60), ("y", 90)):
+        (tmp_path / folder).mkdir()
+        for i in range(3):
+            noise = 128 + contrast * random.standard_normal((310, 420, 3))
+            Image.fromarray(noise.clip(0, 255).astype(np.uint8)).save(tmp_path / folder / f"{i}.png")
+    paths = [str(tmp_path / "x"), str(tmp_path / "y")]
+    expected = pytorch_fid.calculate_fid_given_paths(paths, 3, "cpu", 64, num_workers=0)
+    assert value_of(*paths, "--weights", weights, "--dims", 64) == pytest.approx(expected, rel=1e-4)
+
+
 def test_grey_folders_at_2048_dimensions(weights, pytorch_fid, folders):
     """Six images in 2048 dimensions: covariances of rank five, where sqrtm is good for four digits."""
     halves = folders / "grey halves"

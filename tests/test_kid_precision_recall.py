@@ -65,6 +65,19 @@ def test_kid_of_unequal_sets_is_reproducible_and_seeded():
     assert kernel_distance(x.float(), y.float()).value == pytest.approx(kernel_distance(x, y).value, rel=1e-5)
 
 
+def test_kid_is_the_mean_over_ten_subsets_with_its_standard_error():
+    """40 images: ten subsets of four, in an order drawn from the seed; the root of S - 1 in the deviation."""
+    x, y = normal(40, 3), normal(40, 3, seed=1) + 0.5
+    generator = torch.Generator().manual_seed(5)
+    x_order, y_order = (torch.randperm(40, generator=generator) for _ in range(2))
+    values = [mmd_by_loops(x[a], y[b]) for a, b in zip(x_order.split(4), y_order.split(4))]
+    mean = sum(values) / 10
+    deviation = math.sqrt(sum((value - mean) ** 2 for value in values) / (10 - 1))
+    found = kernel_distance(x, y, seed=5)
+    assert found.value == pytest.approx(mean, rel=1e-10)
+    assert found.standard_error == pytest.approx(deviation / math.sqrt(10), rel=1e-10)
+
+
 def brute_force(real, fake, k):
     distance = lambda a, b: math.dist(a.tolist(), b.tolist())
     radius = lambda points, i: sorted(distance(points[i], other) for other in points)[k]
