@@ -69,10 +69,10 @@ def code(node: NodeOrLeaf) -> str:
 
 
 class Double(Replacement):
-    """A number with a fraction, twice as large."""
+    """A number with a fraction, twice as large; not those that only keep a division from 0."""
 
     def texts(self, node: NodeOrLeaf) -> Iterator[str]:
-        if node.type == "number" and isinstance(value := eval(node.value), float):
+        if node.type == "number" and isinstance(value := eval(node.value), float) and value > 1e-5:
             yield repr(2 * value)
 
 
