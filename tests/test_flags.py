@@ -77,8 +77,8 @@ def test_every_number_has_a_range(module, name):
             )
 
 
-@pytest.mark.parametrize("module, name", FIELDS)
-def test_every_flag_says_what_it_is_in_a_phrase_of_its_own(module, name, capsys):
+@pytest.mark.parametrize("module", CONFIGS)
+def test_every_flag_says_what_it_is_in_a_phrase_of_its_own(module, capsys):
     """--help shows nothing else of it: "Of the latents." says nothing there."""
     with pytest.raises(SystemExit):
         command_line.parse(CONFIGS[module], ["--help"])
