@@ -160,14 +160,14 @@ def build_model(config: Config) -> autoencoders.Autoencoder:
 def load_best(config: Config, run_dir: Path) -> autoencoders.Autoencoder:
     """The model of a run at its lowest validation error, on the CPU, in evaluation mode."""
     model = build_model(config)
-    model.load_state_dict(checkpoints.read(run_dir / "checkpoints" / "best.pt")["parts"]["model"])
+    checkpoints.load_parts(run_dir / "checkpoints" / "best.pt", model=model)
     return model.eval()
 
 
 @torch.inference_mode()
 def report(config: Config, run: runs.Run, val: ImageSet) -> None:
     """Figures and summary.json of a finished run, from its best checkpoint."""
-    model, lines = load_best(config, run.folder), runs.read_metrics(run.folder)
+    model, lines = load_best(config, run.folder), runs.read_metrics(run.folder, "val/mse")
     shown = to_model_range(val.images[:8])
     rows = torch.cat([shown, model.reconstruct(shown), (shown - model.reconstruct(shown)).abs() * 2 - 1])
     figures.save_grid(

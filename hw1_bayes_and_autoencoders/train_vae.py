@@ -214,18 +214,18 @@ def load_best(config: Config, run_dir: Path, image_set: ImageSet) -> vae.VAE:
     """The model of a run at its lowest validation loss, on the CPU, in evaluation mode; with --ema its
     averaged weights."""
     model = build_model(config, image_set)
-    parts = checkpoints.read(run_dir / "checkpoints" / "best.pt")["parts"]
+    best = run_dir / "checkpoints" / "best.pt"
     if config.ema:
         ema = averaged_weights.averaged(model, config.ema, buffers=True)
-        ema.load_state_dict(parts["ema"])
+        checkpoints.load_parts(best, ema=ema)
         return ema.module.eval()
-    model.load_state_dict(parts["model"])
+    checkpoints.load_parts(best, model=model)
     return model.eval()
 
 
 def report(config: Config, run: runs.Run, val: ImageSet) -> None:
     """Figures and summary.json of a finished run, from its best checkpoint."""
-    model, lines = load_best(config, run.folder, val), runs.read_metrics(run.folder)
+    model, lines = load_best(config, run.folder, val), runs.read_metrics(run.folder, "val/loss_nats")
     best = min(lines, key=lambda line: line["val/loss_nats"])
     kl = torch.tensor(best["val/kl_per_dimension_nats"])
     numbers = {

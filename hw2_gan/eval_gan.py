@@ -187,15 +187,14 @@ def load_networks(
     """Generator and discriminator of a run, on the CPU, in evaluation mode."""
     generator = players.build_generator(trained).to(memory_format=torch.channels_last)
     discriminator = players.build_discriminator(trained).to(memory_format=torch.channels_last)
-    parts = checkpoints.read(run_dir / "checkpoints" / f"{checkpoint}.pt")["parts"]
-    discriminator.load_state_dict(parts["discriminator"])
+    path = run_dir / "checkpoints" / f"{checkpoint}.pt"
     if weights == "ema":
         ema = players.averaged(trained, generator)
-        ema.load_state_dict(parts["ema"])
+        checkpoints.load_parts(path, discriminator=discriminator, ema=ema)
         generator = ema.module  # a copy, which has the memory format too
         players.recompute_batch_statistics(generator)
     else:
-        generator.load_state_dict(parts["generator"])
+        checkpoints.load_parts(path, discriminator=discriminator, generator=generator)
     return generator.eval(), discriminator.eval()
 
 

@@ -16,9 +16,7 @@ class Monitor:
 
     def __init__(self, run: runs.Run, device: devices.Device, images: ImageSet, latent: int):
         self.run, self.device = run, device
-        started = device.is_main and (run.folder / "metrics.jsonl").is_file()
-        logged = runs.read_metrics(run.folder) if started else []
-        self.diversities = [line["val/raw_diversity"] for line in logged]
+        self.diversities = [line["val/raw_diversity"] for line in run.lines()] if device.is_main else []
         self.real = samples.reference_of(images, device.torch) if device.is_main else None
         self.z = samples.latents(len(images), latent, seed=1)
 
@@ -52,7 +50,7 @@ class Monitor:
         """Figures and summary.json of a finished run: its last epoch, and when it was collapsed."""
         if self.real is None:
             return
-        lines = runs.read_metrics(self.run.folder)
+        lines = runs.read_metrics(self.run.folder, "val/raw_diversity")
         alike = samples.collapsed([line["val/raw_diversity"] for line in lines])
         self.run.summary(
             {name: value for name, value in lines[-1].items() if name.startswith("val/")},

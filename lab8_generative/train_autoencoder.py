@@ -152,7 +152,7 @@ def save_reconstructions(run: runs.Run, model: torch.nn.Module, val: ImageSet, s
 
 def warn_of_overfitting(run: runs.Run, epoch: int) -> None:
     """One line when the validation loss was lowest PATIENCE epochs ago."""
-    lines = runs.read_metrics(run.folder)
+    lines = runs.read_metrics(run.folder, "val/loss")
     best, now = min(lines, key=lambda line: line["val/loss"]), lines[-1]
     if epoch - best["epoch"] == PATIENCE:
         run.say(
@@ -178,7 +178,7 @@ def report(config: Config, run: runs.Run, val: ImageSet) -> None:
     model = load_best(config, run.folder)
     shown = to_model_range(val.images[:10])
     rows = torch.cat([shown, model.decoder(model.encode(shown))])
-    lines = runs.read_metrics(run.folder)
+    lines = runs.read_metrics(run.folder, "val/loss")
     best = min(lines, key=lambda line: line["val/loss"])
     figures.save_grid(
         run.folder / "reconstructions.png",
@@ -215,7 +215,7 @@ def report(config: Config, run: runs.Run, val: ImageSet) -> None:
 def load_best(config: Config, run_dir: Path) -> networks.Autoencoder | networks.VAE:
     """The model of a run at its lowest validation loss, on the CPU, in evaluation mode."""
     model = build(config)
-    model.load_state_dict(checkpoints.read(run_dir / "checkpoints" / "best.pt")["parts"]["model"])
+    checkpoints.load_parts(run_dir / "checkpoints" / "best.pt", model=model)
     return model.eval()
 
 

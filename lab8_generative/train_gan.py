@@ -164,7 +164,7 @@ def load(config: Config) -> tuple[ImageSet, ImageSet]:
 
 def report(config: Config, run: runs.Run, monitor: Monitor, parameters: int) -> None:
     """Figures and summary.json of a finished run, from its best checkpoint."""
-    lines = runs.read_metrics(run.folder)
+    lines = runs.read_metrics(run.folder, monitor.distance)
     best = min(lines, key=lambda line: line[monitor.distance])
     run.summary(
         {name: value for name, value in best.items() if name.startswith("val/")},
@@ -212,7 +212,7 @@ def save_figures(config: Config, folder: Path, lines: list[dict], best: dict, mo
 def load_best(config: Config, run_dir: Path) -> nn.Sequential:
     """The averaged generator at its lowest validation distance, on the CPU, in evaluation mode."""
     ema = averaged_weights.averaged(build(config)[0], config.ema, buffers=True)
-    ema.load_state_dict(checkpoints.read(run_dir / "checkpoints" / "best.pt")["parts"]["ema"])
+    checkpoints.load_parts(run_dir / "checkpoints" / "best.pt", ema=ema)
     return ema.module.eval()
 
 

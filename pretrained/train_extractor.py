@@ -189,7 +189,7 @@ def check_length(config: Config, scheduled: int, epoch_steps: int) -> None:
 def finish(config: Config, run: runs.Run, network: Network, sets: tuple[ImageSet, ...]) -> None:
     """Weights, card and summary.json from the best epoch."""
     best = checkpoints.read(run.checkpoints_dir / "best.pt")
-    network.load_state_dict(best["parts"]["network"])
+    checkpoints.load_parts(run.checkpoints_dir / "best.pt", best, network=network)
     weights, card = run.folder / f"{config.data}.safetensors", run.folder / f"{config.data}.md"
     extractors.write_extractor(weights, network.cpu())
     extractor = extractors.read_extractor(weights)

@@ -346,3 +346,17 @@ def test_torchrun_trains_with_averaged_gradients_and_writes_once(tmp_path):
     largest = max((alone[name] - together[name]).abs().max() for name in alone)
     assert largest < 2e-4
     assert logged(one)[0]["train/mse"] == pytest.approx(logged(two)[0]["train/mse"], rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    "content", [{"parts": {"ema": {}}}, {"parts": {"model": nn.Linear(3, 2).state_dict()}}, [1]]
+)
+def test_evaluating_a_checkpoint_of_another_network_is_one_line(uninterrupted, tmp_path, content):
+    copy = shutil.copytree(run_dir(uninterrupted), tmp_path / "run")
+    torch.save(content, copy / "checkpoints" / "best.pt")
+    script = SCRIPT.with_name("eval_autoencoder.py")
+    done = subprocess.run(
+        [sys.executable, script, copy, "--outdir", tmp_path], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert f"error: {copy}/checkpoints/best.pt: " in done.stderr
