@@ -57,6 +57,12 @@ def _opaque(colour: str) -> str:
     return colour
 
 
+def _host(name: str) -> str:
+    if host_of(f"https://{name}") != name.lower():
+        raise ValueError("give the name of a host, such as raw.githubusercontent.com")
+    return name.lower()
+
+
 def _web_address(address: str) -> str:
     if host_of(address) is None:
         raise ValueError("give an http or https address")
@@ -81,7 +87,7 @@ class Config(Manners):
     """Colour behind transparent pixels: a name or #rrggbb."""
     base_url: Annotated[str, AfterValidator(_web_address)] = "https://pokeapi.co/api/v2"
     """The service, or a mirror of it."""
-    image_hosts: tuple[str, ...] = ("raw.githubusercontent.com",)
+    image_hosts: tuple[Annotated[str, AfterValidator(_host)], ...] = ("raw.githubusercontent.com",)
     """Hosts that pictures may come from, besides that of --base-url."""
 
     @property
@@ -196,7 +202,7 @@ def report(manifest: Manifest, odd: list[int], config: Config) -> None:
 
 def main(config: Config) -> None:
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # decode() refuses them itself
-    hosts = (host_of(config.base_url), *(host.lower() for host in config.image_hosts))
+    hosts = (host_of(config.base_url), *config.image_hosts)
     downloader = Downloader(config, config.cache, hosts)
     try:
         manifest = open_set(config)

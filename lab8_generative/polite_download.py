@@ -42,7 +42,7 @@ ASK_AGAIN = {408, 425, 429}
 """Client errors that pass by themselves; all server errors (5xx) may too."""
 
 
-Seconds = Annotated[float, Interval(gt=0, le=86_400)]
+Seconds = Annotated[float, Interval(ge=0.01, le=86_400)]
 SecondsOrZero = Annotated[float, Interval(ge=0, le=86_400)]
 
 
@@ -64,7 +64,7 @@ class Manners(Flags):
     """Time to connect, and between two pieces of an answer."""
     answer_seconds: Seconds = 120
     """Time for a whole answer, from its first header to its last byte."""
-    answer_megabytes: Annotated[float, Interval(gt=0, le=1000)] = 1
+    answer_megabytes: Annotated[float, Interval(ge=0.001, le=1000)] = 1
     """Longest answer; a longer one is not read to its end."""
     give_up_after: Count = 20
     """Addresses in a row that failed all their attempts, after which the run stops."""

@@ -383,6 +383,10 @@ def run(*arguments) -> str:
         ("--background", "#ff000080"),
         ("--base-url", "pokeapi.co"),
         ("--base-url", ""),
+        ("--image-hosts", ""),
+        ("--image-hosts", "/dev/null"),
+        ("--image-hosts", "https://a.b/c"),
+        ("--timeout-seconds", 1e-320),
     ],
 )
 def test_flags_that_cannot_be_used_are_named(flag, value, tmp_path):
