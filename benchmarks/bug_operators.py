@@ -68,6 +68,14 @@ def code(node: NodeOrLeaf) -> str:
     return node.get_code(include_prefix=False)
 
 
+class OneMoreOrLess(number_replacer.NumberReplacer):
+    """A number and one more or less; of large ones it would be a choice."""
+
+    def mutation_positions(self, node: NodeOrLeaf) -> Iterator[tuple]:
+        if node.type == "number" and abs(eval(node.value)) < 500:
+            yield from super().mutation_positions(node)
+
+
 class Double(Replacement):
     """A number with a fraction, twice as large; not those that only keep a division from 0."""
 
@@ -132,12 +140,10 @@ class SwappedArguments(Replacement):
     """The first two positional arguments of a call in the other order."""
 
     def texts(self, node: NodeOrLeaf) -> Iterator[str]:
-        if (
-            is_call(node)
-            and len(arguments := positional(node)) > 1
-            and code(arguments[0]) != code(arguments[1])
-        ):
-            first, second = arguments[:2]
+        if not is_call(node) or node.get_previous_leaf().value in {"min", "max", "hypot"}:
+            return
+        first, second = [*positional(node), None, None][:2]
+        if second is not None and code(first) != code(second):
             rest = code(node)[len("(") :].removeprefix(code(first)).lstrip(", \n")
             yield f"({code(second)}, {code(first)}{rest[len(code(second)) :]}"
 
@@ -218,7 +224,7 @@ OPERATORS: dict[str, list[Operator]] = {
         boolean_replacer.AddNot(),
     ],
     "sign": _of_cosmic_ray(unary_operator_replacement, "ReplaceUnaryOperator", UNARY),
-    "number": [number_replacer.NumberReplacer(), Double()],
+    "number": [OneMoreOrLess(), Double()],
     "loop": [zero_iteration_for_loop.ZeroIterationForLoop()],
     "word": [OtherWord()],
     "method": [OtherMethod()],

@@ -10,6 +10,7 @@ from torch import nn
 from common import data, runs
 from common.data import ImageSet
 from common.data.wells_layout import write_layout
+from common.errors import InputError
 from common.metrics import detection
 from hw1_bayes_and_autoencoders import anomaly_data, anomaly_scores, autoencoders, eval_autoencoder
 from hw1_bayes_and_autoencoders import train_autoencoder as training
@@ -66,6 +67,29 @@ def test_spots_are_the_anomalous_side_on_test_and_validation_images(evaluate):
     assert scored["bright"].validation_auc == 1
     assert summary["metrics"]["test/auc"] == summary["metrics"]["test/tpr"] == 1
     assert summary["metrics"]["test/tnr"] > 0.9
+
+
+def test_a_row_has_the_rates_of_its_threshold_and_the_table_shows_them(evaluate, tmp_path):
+    summary, scored = evaluate(grey_sets(spot=4))
+    for row in summary["rows"]:
+        own = scored[row["score"]]
+        on_test = detection.rates(*own.test_parts, row["threshold"])
+        assert [row["tpr"], row["tnr"]] == [on_test.tpr.item(), on_test.tnr.item()]
+        on_validation = detection.rates(own.val, own.anomalies, row["threshold"])
+        balanced = (on_validation.tpr + on_validation.tnr).item() / 2
+        assert row["validation_balanced"] == pytest.approx(balanced)
+    best = max(summary["rows"], key=lambda row: (row["validation_auc"], row["validation_balanced"]))
+    assert summary["best"] == {key: best[key] for key in ("arch", "score", "rule", "seeds")}
+    (table,) = tmp_path.rglob("table.md")
+    assert "| TPR | TNR | precision | ROC AUC |" in table.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("part", COUNTS)
+def test_a_part_without_images_is_named(evaluate, part):
+    sets = grey_sets(spot=12)
+    sets[part] = sets[part].take(slice(0, 0))
+    with pytest.raises(InputError, match=f"no images in the part {part}$"):
+        evaluate(sets)
 
 
 def test_the_bright_score_looks_for_what_is_brighter_than_its_reconstruction(evaluate):

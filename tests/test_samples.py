@@ -222,11 +222,11 @@ def test_an_average_remembers_what_its_decay_says(growing, decays):
 
 
 def test_statistics_are_averaged_only_where_asked():
-    for buffers in (False, True):
+    for flags in ({}, {"buffers": False}, {"buffers": True}):
         model = network()
-        average = averaged(model, 0.5, buffers=buffers)
+        average = averaged(model, 0.5, **flags)
         for _ in range(3):
             model(torch.randn(64, 5) + 2)
             average.update_parameters(model)
         as_the_last = torch.equal(average.module[1].running_mean, model[1].running_mean)
-        assert as_the_last != buffers
+        assert as_the_last != flags.get("buffers", False)

@@ -30,6 +30,11 @@ def test_rows_of_one_model_become_their_mean_with_the_sample_standard_deviation(
     assert a == {"model": "a", "seeds": 1, "loss": 7.0, "count": 5.0, "name": "other", "done": False}
 
 
+def test_two_seeds_have_a_spread():
+    (row,) = seeds.over_seeds(ROWS[2:], by=("model",))
+    assert (row["seeds"], row["loss"], row["count_sd"]) == (2, 4.0, pytest.approx(math.sqrt(2)))
+
+
 def test_rows_are_told_apart_by_all_the_names_given():
     rows = [{"model": m, "score": s, "seed": 0, "auc": 1.0} for m in "ab" for s in "xy"]
     merged = seeds.over_seeds(rows, by=("model", "score"))
