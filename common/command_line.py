@@ -17,7 +17,7 @@ import pydantic
 import torch
 import tyro
 
-from common import checkpoints, devices, runs
+from common import checkpoints, devices, flags, runs
 from common.errors import InputError
 
 Config = TypeVar("Config")
@@ -102,7 +102,12 @@ def checked(config: Config) -> Config:
         sound = _adapter(type(config)).validate_python(vars(config))
     except pydantic.ValidationError as error:
         raise InputError(_first_problem(error)) from None
-    paths = {name: path.expanduser() for name, path in vars(sound).items() if isinstance(path, Path)}
+    paths = {name: path for name, path in vars(sound).items() if isinstance(path, Path)}
+    try:
+        for name, path in paths.items():
+            paths[name] = flags.expanded(path)
+    except ValueError as error:
+        raise InputError(f"{flag(name)} {str(path)!r}: {error}") from None
     return dataclasses.replace(sound, **paths)
 
 

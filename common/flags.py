@@ -9,6 +9,7 @@ annotations) and names the flag that is out of its range.  Not-a-number and infi
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -44,13 +45,20 @@ def _set_or_folder(value: str) -> str:
     """A set's name as it is, a folder as an absolute path: a run can be resumed from anywhere."""
     if not value.strip():
         raise ValueError("name an image set or a folder of images")
-    folder = Path(value).expanduser()
+    folder = expanded(Path(value))
     return str(folder.absolute()) if value not in NAMES and folder.is_dir() else value
+
+
+def expanded(path: Path) -> Path:
+    """`~` is the home folder; that of a user who does not exist stays as it is written."""
+    if not str(path).strip():
+        raise ValueError("no name of a file or folder; give one, or . for this folder")
+    return Path(os.path.expanduser(path))
 
 
 Data = Annotated[str, AfterValidator(_set_or_folder)]
 """An image set by name, or a folder."""
-Folder = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
+Folder = Annotated[Path, AfterValidator(lambda path: expanded(path).absolute())]
 """A place that stays what it is when a run is resumed from another working folder."""
 
 

@@ -109,6 +109,13 @@ def test_folders_are_kept_absolute_and_the_home_folder_is_known(tmp_path, monkey
     assert command_line.parse(Config, ["--data", "digits"]).data == "digits"
 
 
+@pytest.mark.parametrize("flag", ["--outdir", "--data-dir", "--data"])
+def test_a_folder_without_a_name_is_refused_and_one_of_an_unknown_user_is_no_traceback(flag):
+    with pytest.raises(InputError, match=rf"^{flag} .*(no name of a file|name an image set)"):
+        command_line.parse(Config, [flag, " "])
+    command_line.parse(Config, [flag, "~nobody-of-that-name/x"])
+
+
 def test_help_shows_a_scripts_own_flags_first(capsys):
     with pytest.raises(SystemExit):
         command_line.parse(Config, ["--help"])

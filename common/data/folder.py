@@ -85,10 +85,15 @@ def _walk(folder: Path, above: tuple[str, ...], unread: Counter, trouble: list[s
         return
     for entry in found:
         path, ending = Path(folder, entry.name), os.path.splitext(entry.name)[1].lower()
-        if entry.is_dir():
+        try:
+            is_folder, is_file = entry.is_dir(), entry.is_file()
+        except OSError as error:  # a link into a folder that may not be looked into
+            trouble.append(f"{printable(entry.name)} ({error.strerror})")
+            continue
+        if is_folder:
             if not entry.is_symlink() or os.path.realpath(path) not in above:
                 yield from _walk(path, above, unread, trouble)
-        elif entry.is_file():
+        elif is_file:
             unread.update([ending] if ending in ENDINGS and ending not in readable_endings() else [])
             yield path
         elif entry.is_symlink():
