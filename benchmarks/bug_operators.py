@@ -72,7 +72,7 @@ class OneMoreOrLess(number_replacer.NumberReplacer):
     """A number and one more or less; of large ones it would be a choice."""
 
     def mutation_positions(self, node: NodeOrLeaf) -> Iterator[tuple]:
-        if node.type == "number" and abs(eval(node.value)) < 500:
+        if node.type == "number" and (abs(value := eval(node.value)) < 200 or value in (255, 256)):
             yield from super().mutation_positions(node)
 
 

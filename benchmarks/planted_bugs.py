@@ -45,6 +45,8 @@ MESSAGES |= {"save_grid", "save_curves"}
 """Calls whose arguments are left alone."""
 FIGURES = ("save_figures", "save_*_figure", "draw_*", "*_name")
 """Functions that are left alone everywhere; planted_bugs.toml names more."""
+NEVER = {"import_name", "import_from", "raise_stmt", "decorator", "fstring", "assert_stmt"}
+"""Parts of the syntax that are left alone."""
 LEFT_ALONE = {"device", "dtype", "title", "label", "xlabel", "ylabel", "row_titles", "column_titles", "desc"}
 """Keyword arguments that are left alone."""
 
@@ -165,7 +167,8 @@ def is_left_alone_in(node: NodeOrLeaf, parent: NodeOrLeaf, skipped: list[str]) -
             is_call = node.type == "trailer" and code(node)[0] == "("
             return is_call and node.get_previous_leaf().value in MESSAGES
     return (
-        parent.type in {"import_name", "import_from", "raise_stmt", "decorator", "fstring", "assert_stmt"}
+        parent.type in NEVER
+        or (parent.type == "parameters" and node.type == "operator")  # the * before keyword arguments
         or (parent.type == "if_stmt" and code(parent.children[1]).startswith("__name__"))
         or (parent.type == "argument" and code(parent.children[0]) in LEFT_ALONE)
         or (parent.type == "simple_stmt" and node.type == "string")  # a docstring

@@ -54,6 +54,13 @@ def test_one_batch_is_overfitted(arch):
     assert terms["mse"].mean().item() < 0.1 * first
 
 
+@pytest.mark.parametrize("color", [False, True])
+def test_colour_is_a_flag_of_the_script(color):
+    model = training.build_model(training.Config(color=color))
+    x = torch.rand(2, 3 if color else 1, 28, 28)
+    assert model.reconstruct(x).shape == x.shape
+
+
 def test_squared_error_is_in_grey_levels_of_0_to_1():
     black, white = -torch.ones(1, 3, 2, 2), torch.ones(1, 3, 2, 2)
     assert torch.equal(autoencoders.squared_error(black, white), torch.ones(1, 2, 2))

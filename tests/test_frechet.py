@@ -249,6 +249,30 @@ def test_jackknife_error_is_the_spread_over_repeats():
     assert estimates[0].count == (100, 400)
 
 
+def test_the_jackknife_of_a_mean_is_the_standard_error_of_a_mean():
+    """Of one row a group: s / sqrt(n); by hand, and of a metric that is not symmetric."""
+    x, y = torch.tensor([[1.0], [2.0], [6.0]]).double(), torch.zeros(3, 1).double()
+    found = spread.jackknife_of_groups(
+        lambda a, b: float(a.mean() - 2 * b.mean()), x.split(1), y.split(1), torch.cat
+    )
+    assert found == pytest.approx((3.0, (14 / 2) ** 0.5 / 3**0.5), rel=1e-12)
+    found = spread.jackknife_of_groups(
+        lambda a, b: float(a.mean() - 2 * b.mean()), y.split(1), x.split(1), torch.cat
+    )
+    assert found == pytest.approx((-6.0, 2 * (14 / 2) ** 0.5 / 3**0.5), rel=1e-12)
+
+
+def test_how_few_groups_and_rows_a_jackknife_takes():
+    metric, rows = lambda x, y: float(x.mean() - y.mean()), torch.arange(8.0)[:, None]
+    assert spread.jackknife(metric, rows[:4], rows[:5], groups=2).standard_error > 0
+    for first, second, groups in ((3, 4, 2), (4, 3, 2), (8, 8, 1)):
+        with pytest.raises(InputError, match=f"^{groups} groups need at least {2 * groups} images"):
+            spread.jackknife(metric, rows[:first], rows[:second], groups=groups)
+    for first, second in ((4, 2), (2, 4), (8, 8)):  # parts of two rows, of four, all rows in one part
+        with pytest.raises(ValueError, match="cannot pair"):
+            spread.jackknife_of_groups(metric, rows.split(first), rows.split(second), torch.cat)
+
+
 def test_jackknife_of_streamed_parts_equals_that_of_features():
     x, y = features(200, 8), features(100, 8, seed=1)
     by_features = spread.jackknife(frechet.frechet_distance_from_features, x, y, groups=5)

@@ -135,6 +135,11 @@ def test_too_few_or_broken_features():
         kernel_distance(normal(19, 2), normal(50, 2))
     with pytest.raises(InputError, match="at k = 3 need more than 3 images in each set, found 3 and 50"):
         precision_recall(normal(3, 2), normal(50, 2))
+    with pytest.raises(InputError, match="need more than 3 images in each set, found 50 and 3"):
+        precision_recall(normal(50, 2), normal(3, 2))
+    assert precision_recall(normal(4, 2), normal(4, 2, seed=1)).count == (4, 4)
+    with pytest.raises(InputError, match="KID needs at least 20 images in each set, found 50 and 19"):
+        kernel_distance(normal(50, 2), normal(19, 2))
     broken = normal(30, 2).index_fill(0, torch.tensor([4]), math.nan)
     for metric in (kernel_distance, precision_recall):
         with pytest.raises(InputError, match="features: NaN or infinite values"):

@@ -27,6 +27,11 @@ def test_a_copy_among_others_is_at_distance_0():
     assert found.distance[:, 0].tolist() == [0, 0] and found.distance[:, 1].min() > 0.1
 
 
+def test_one_is_found_where_no_number_is_given():
+    found = nearest(torch.tensor([[0.2], [2.6]]), [torch.arange(4.0)[:, None]])
+    assert found.row.tolist() == [[0], [3]]
+
+
 def test_of_equally_near_ones_the_first_is_named():
     known = torch.tensor([[1.0], [-1.0], [1.0]])
     assert nearest(torch.zeros(1, 1), known.split(1), count=3).row.tolist() == [[0, 1, 2]]

@@ -1,0 +1,96 @@
+"""What the loops of all training scripts share: each update follows the gradient of its own step, and what
+is validated are held-out images, all of them."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from small_gans import save_pets
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
+
+from common.data import creatures
+from common.data.wells_layout import write_layout
+from hw1_bayes_and_autoencoders import train_autoencoder, train_vae
+from hw2_gan import train_gan
+from hw3_stylegan_sampling import train_stylegan
+from lab8_generative import train_autoencoder as lab_autoencoder
+from lab8_generative import train_gan as lab_gan
+
+STEPS = 4
+SCRIPTS = {
+    "hw1 autoencoder": (train_autoencoder, {"data": "moulds", "batch_size": 8}),
+    "hw1 vae": (train_vae, {"data": "pets", "batch_size": 24, "size": 16}),
+    "hw2 gan": (train_gan, {"data": "pets", "batch_size": 24, "size": 32, "width": 0.125}),
+    "hw3 stylegan": (
+        train_stylegan,
+        {"data": "pets", "batch_size": 8, "size": 8, "channels": (8, 6), "steps": STEPS, "path_every": 2},
+    ),
+    "lab autoencoder": (lab_autoencoder, {"data": "creatures", "batch_size": 8, "width": 4}),
+    "lab gan": (lab_gan, {"data": "creatures", "batch_size": 8, "width": 4, "steps": STEPS}),
+}
+ONE_EPOCH = {"epochs": 1, "measure_images": 8, "latent": 4, "precision": "fp32", "device": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory) -> Path:
+    """Small sets: pictures with splits, and moulds."""
+    root = tmp_path_factory.mktemp("data")
+    save_pets(root / "pets")
+    write_layout(root / "moulds", {"train": 40, "proliv": 2, "test": 4})
+    return root
+
+
+@pytest.fixture
+def train(folders, tmp_path, monkeypatch):
+    """Run the named script for a few steps."""
+    monkeypatch.setattr(creatures, "DEFAULT_COUNTS", {"train": 64, "val": 20, "test": 20})
+
+    def run(name: str) -> None:
+        script, flags = SCRIPTS[name]
+        known = {field.name for field in fields(script.Config)}
+        flags = {key: value for key, value in ONE_EPOCH.items() if key in known} | flags
+        if (folders / flags["data"]).is_dir():
+            flags["data"] = str(folders / flags["data"])
+        script.main(script.Config(outdir=tmp_path, checkpoint_seconds=1e9, **flags))
+
+    return run
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_no_update_contains_the_gradient_of_an_earlier_one(name, train):
+    """After every update a million is left in the gradients, which the next one must not contain."""
+    largest: dict[int, list[float]] = {}
+
+    def gradients(optimizer):
+        return [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+
+    def note(optimizer, *_):
+        found = max(gradient.abs().max().item() for gradient in gradients(optimizer))
+        largest.setdefault(id(optimizer), []).append(found)
+
+    def leave_a_million(optimizer, *_):
+        for gradient in gradients(optimizer):
+            gradient.fill_(1e6)
+
+    hooks = register_optimizer_step_pre_hook(note), register_optimizer_step_post_hook(leave_a_million)
+    try:
+        train(name)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    assert len(largest) == (2 if "gan" in name else 1)
+    assert all(len(of_one) >= STEPS and 0 < max(of_one) < 1e5 for of_one in largest.values())
+
+
+@pytest.mark.parametrize("name", ["hw1 autoencoder", "hw1 vae", "lab autoencoder"])
+def test_training_images_are_shuffled_and_every_held_out_one_is_validated(name, train, monkeypatch):
+    script, made = SCRIPTS[name][0], []
+
+    class Noting(script.Batches):
+        def __init__(self, image_set, *arguments, shuffle=True, drop_last=False, **more):
+            made.append((image_set.split, shuffle, drop_last))
+            super().__init__(image_set, *arguments, shuffle=shuffle, drop_last=drop_last, **more)
+
+    monkeypatch.setattr(script, "Batches", Noting)
+    train(name)
+    assert made[:2] == [("train", True, True), ("val", False, False)]
