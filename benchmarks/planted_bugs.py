@@ -162,7 +162,11 @@ def is_left_alone_in(node: NodeOrLeaf, parent: NodeOrLeaf, skipped: list[str]) -
             named = any(fnmatch.fnmatch(parent.name.value, name) for name in skipped)
             return named or node is parent.annotation
         case "expr_stmt":
-            return is_field(parent) or "Annotated[" in code(parent)[:60]
+            return (
+                is_field(parent) or "Annotated[" in code(parent)[:60] or code(parent.children[0]) == "CHUNK"
+            )
+        case "param":
+            return parent.name.value == "chunk"  # how much is in memory at once changes no result
         case "atom_expr" | "power":
             is_call = node.type == "trailer" and code(node)[0] == "("
             return is_call and node.get_previous_leaf().value in MESSAGES

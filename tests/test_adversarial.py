@@ -257,6 +257,18 @@ def test_noise_on_all_images_fades_to_nothing():
 # ---- latents
 
 
+def test_latents_are_normal_and_shares_uniform():
+    noise = BatchNoise(20_000, devices.Device(torch.device("cpu")), seed=0)
+    normal, uniform = noise.normal(2), noise.uniform(2)
+    assert normal.shape == uniform.shape == (20_000, 2)
+    for drawn, moments in ((normal, (0, 1, 0, 3)), (uniform, (1 / 2, 1 / 3, 1 / 4, 1 / 5))):
+        found = [drawn.double().pow(k).mean().item() for k in (1, 2, 3, 4)]
+        assert found == pytest.approx(moments, abs=0.25)
+        assert found[:2] == pytest.approx(moments[:2], abs=0.03)
+    assert 0 <= uniform.min() < 0.01
+    assert 0.99 < uniform.max() < 1
+
+
 def test_processes_share_the_latents_and_images_of_one():
     place = lambda rank, of: devices.Device(torch.device("cpu"), "fp32", rank, of)
     whole, first, second = (BatchNoise(6, place(*where), seed=3) for where in ((0, 1), (0, 2), (1, 2)))

@@ -102,6 +102,9 @@ def test_the_bright_score_looks_for_what_is_brighter_than_its_reconstruction(eva
 def test_a_residual_is_the_image_minus_its_reconstruction():
     white = ImageSet(torch.full((1, 1, 4, 4), 255, dtype=torch.uint8), name="w", split="test", source="drawn")
     assert torch.equal(anomaly_scores.residuals(Grey(), white), torch.full((1, 1, 4, 4), 0.5))
+    light = Grey()
+    light.reconstruct = lambda x: torch.full_like(x, 0.5)
+    assert torch.equal(anomaly_scores.residuals(light, white), torch.full((1, 1, 4, 4), 0.25))
 
 
 def test_what_is_usual_at_a_pixel_is_measured_on_training_images(evaluate):
