@@ -151,7 +151,9 @@ def is_left_alone(node: NodeOrLeaf, skipped: list[str]) -> bool:
     return False
 
 
-def is_left_alone_in(node: NodeOrLeaf, parent: NodeOrLeaf, skipped: list[str]) -> bool:
+def is_left_alone_in(  # noqa: PLR0911  a line for each kind of parent
+    node: NodeOrLeaf, parent: NodeOrLeaf, skipped: list[str]
+) -> bool:
     """The same as far as the parent tells."""
     match parent.type:
         case "annassign":

@@ -28,7 +28,7 @@ def test_a_style_with_an_attribute_that_is_not_recognised_is_none():
 
 
 def test_shares_of_styles_by_hand(monkeypatch):
-    """An extractor that reads hair and glasses from the first two numbers of an image; 255 is not recognised."""
+    """An extractor that reads hair and glasses from two numbers of an image; 255 is not recognised."""
     monkeypatch.setattr(
         samples.extractors, "features_of", lambda images, _: images.flatten(1)[:, :2].double()
     )
