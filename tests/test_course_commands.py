@@ -69,6 +69,10 @@ def test_a_narrow_console_gets_everything_it_can_show(arguments, encoding):
 
 @pytest.mark.parametrize("arguments", [("--help",), ("run", "--list"), ("rnu", "кот")], ids=" ".join)
 def test_a_locale_without_letters(arguments):
+    known = {**os.environ, **LETTERLESS}
+    alone = subprocess.run([sys.executable, "-c", "pass"], env=known, capture_output=True, check=False)
+    if alone.returncode:  # its .pth file names a folder in letters that this locale cannot read
+        pytest.skip(f"Python itself does not start from {ROOT} in this locale")
     process = command(*arguments, encoding="", **LETTERLESS)
     assert "Traceback" not in process.stderr
     assert process.returncode == (2 if arguments[0] == "rnu" else 0)
