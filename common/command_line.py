@@ -164,7 +164,7 @@ def _no_more_interrupts() -> None:
 
 
 def _open_streams() -> None:
-    """A closed stdout or stderr swallows what is printed; letters its encoding lacks come as \\uXXXX."""
+    """A closed stdout or stderr swallows what is printed; a letter its encoding lacks becomes its code."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:

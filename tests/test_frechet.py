@@ -233,6 +233,21 @@ def test_expected_bias_is_what_two_samples_of_one_gaussian_show():
     assert abs(float(values.mean()) - expected) < 4 * error + 0.01 * expected
 
 
+@pytest.mark.parametrize("dimension", [1, 20])
+def test_the_expected_bias_of_rank_one(dimension):
+    """(1 / N + 1 / M) (5 / 4 + 1 / 4) v for the only eigenvalue v; rounding of the others costs nothing."""
+    direction = torch.linspace(1, 2, dimension, dtype=torch.float64)
+    expected = (1 / 100 + 1 / 50) * 1.5 * float(direction.square().sum())
+    found = frechet.expected_bias(torch.outer(direction, direction), 100, 50)
+    assert found == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("shape", [(3,), (3, 5), (3, 4, 1)])
+def test_features_of_another_shape_are_refused(shape):
+    with pytest.raises(ValueError, match=r"expected features \(B, 4\)"):
+        Statistics(4).update(torch.zeros(shape))
+
+
 def test_jackknife_error_is_the_spread_over_repeats():
     """For the mean, the jackknife is exact on average: the mean of its squares is the variance."""
     generator = torch.Generator().manual_seed(0)

@@ -180,6 +180,15 @@ def test_width_multiplies_channels_and_divides_parameters_by_its_square():
     assert stages(narrow) == [(256, 4, 4), (128, 8, 8), (64, 16, 16), (3, 32, 32)]
 
 
+def test_the_discriminators_width_multiplies_that_of_the_run():
+    wide = train_gan.Config(width=0.25, discriminator_width=2.0)
+    shapes = [
+        [tuple(parameter.shape) for parameter in players.build_discriminator(config).parameters()]
+        for config in (wide, train_gan.Config(width=0.5))
+    ]
+    assert shapes[0] == shapes[1]
+
+
 def test_spectral_norms_stay_at_most_one_while_training():
     config = train_gan.Config(size=32, width=0.125, discriminator_normalisation="spectral", loss="hinge")
     discriminator = players.build_discriminator(config)

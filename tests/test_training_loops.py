@@ -1,15 +1,19 @@
 """What the loops of all training scripts share: each update follows the gradient of its own step, and what
 is validated are held-out images, all of them."""
 
+import math
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import torch
 from small_gans import save_pets
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
-from common.data import creatures
+from common import command_line, runs
+from common.data import creatures, to_model_range
 from common.data.wells_layout import write_layout
+from common.latent_space import kl_to_standard_normal
 from hw1_bayes_and_autoencoders import train_autoencoder, train_vae
 from hw2_gan import train_gan
 from hw3_stylegan_sampling import train_stylegan
@@ -45,13 +49,13 @@ def train(folders, tmp_path, monkeypatch):
     """Run the named script for a few steps."""
     monkeypatch.setattr(creatures, "DEFAULT_COUNTS", {"train": 64, "val": 20, "test": 20})
 
-    def run(name: str) -> None:
-        script, flags = SCRIPTS[name]
+    def run(name: str, **more) -> Path:
+        script, flags = SCRIPTS[name][0], SCRIPTS[name][1] | more
         known = {field.name for field in fields(script.Config)}
         flags = {key: value for key, value in ONE_EPOCH.items() if key in known} | flags
         if (folders / flags["data"]).is_dir():
             flags["data"] = str(folders / flags["data"])
-        script.main(script.Config(outdir=tmp_path, checkpoint_seconds=1e9, **flags))
+        return script.main(script.Config(outdir=tmp_path, checkpoint_seconds=1e9, **flags))
 
     return run
 
@@ -80,6 +84,44 @@ def test_no_update_contains_the_gradient_of_an_earlier_one(name, train):
             hook.remove()
     assert len(largest) == (2 if "gan" in name else 1)
     assert all(len(of_one) >= STEPS and 0 < max(of_one) < 1e5 for of_one in largest.values())
+
+
+LOGGED = {
+    "hw1 autoencoder": {"train/mse", "val/mse"},
+    "hw1 vae": {"train/reconstruction_nats", "train/kl_nats", "val/loss_nats", "val/mse"},
+    "hw2 gan": {"train/discriminator_loss", "train/generator_loss", "train/d_real", "val/raw_diversity"},
+    "hw3 stylegan": {"train/discriminator_loss", "train/generator_loss", "train/d_real", "train/path_length"},
+    "lab autoencoder": {"train/loss", "train/error", "val/loss", "val/error"},
+    "lab gan": {"train/discriminator_loss", "train/generator_loss", "train/d_real", "val/raw_diversity"},
+}
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_losses_are_logged(name, train):
+    last = runs.read_metrics(train(name))[-1]
+    assert last.keys() >= LOGGED[name]
+    assert all(math.isfinite(last[key]) for key in LOGGED[name])
+
+
+def test_a_vae_logs_means_over_its_images(train):
+    """At a learning rate that moves nothing, what is logged is what the last weights measure."""
+    folder = train("hw1 vae", lr=1e-12, beta=3.0, free_bits=0.01)
+    config = command_line.config_from_run(train_vae.Config, folder)
+    (line,) = runs.read_metrics(folder)
+    sets = {split: train_vae.load_split(config, split) for split in ("train", "val")}
+    model = train_vae.load_best(config, folder, sets["val"])
+    for split, images in sets.items():
+        x = to_model_range(images.images)
+        with torch.inference_mode():
+            kl = kl_to_standard_normal(*model.encode(x)).mean(0)  # (D,)
+            nats = torch.stack([model(x)["reconstruction"] for _ in range(5)]).mean()
+            squared = ((model.reconstruct(x) - x) / 2).square().mean()
+        assert line[f"{split}/kl_nats"] == pytest.approx(kl.sum().item(), rel=1e-4)
+        assert line[f"{split}/reconstruction_nats"] == pytest.approx(nats.item(), rel=5e-3)
+    assert line["val/mse"] == pytest.approx(squared.item(), rel=1e-4)
+    assert line["val/kl_per_dimension_nats"] == pytest.approx(kl.tolist(), rel=1e-4)
+    loss = line["val/reconstruction_nats"] + 3 * kl.clamp_min(0.01).sum().item()
+    assert line["val/loss_nats"] == pytest.approx(loss, rel=1e-6)
 
 
 @pytest.mark.parametrize("name", ["hw1 autoencoder", "hw1 vae", "lab autoencoder"])

@@ -230,6 +230,18 @@ def test_the_mixtures_density_equals_torchs():
     assert (mixture.log_density(z) - expected).abs().max() < 1e-11
 
 
+def test_one_gaussian_is_smoothed_by_that_of_all_points_and_a_ridge():
+    """N points, one component: (N S + S N / (N - 1) + ridge) / (N + 1) + ridge for their covariance S."""
+    z = torch.randn(10, 2).double()
+    found = gaussian_mixture.fit(z, 1, ridge=0.3)
+    S, eye = torch.cov(z.T, correction=0), torch.eye(2).double()
+    expected = (10 * S + S * 10 / 9 + 0.3 * eye) / 11 + 0.3 * eye
+    assert (found.covariances[0] - expected).abs().max() < 1e-5
+    assert (found.means[0] - z.mean(0)).abs().max() < 1e-6
+    far = gaussian_mixture.fit(z + 1e6, 1, ridge=0.3)
+    assert (far.covariances - found.covariances).abs().max() < 1e-8
+
+
 def test_fitting_recovers_a_mixture_from_its_samples():
     truth = some_mixture()
     z, held_out = truth.sample(6000), truth.sample(2000)
