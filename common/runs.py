@@ -12,10 +12,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import platform
 import random
 import re
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -23,17 +21,14 @@ from pathlib import Path
 from typing import Any
 
 import filelock
-import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from common import atomic, figures, wandb_tracking
 from common.devices import Device
+from common.environment import device_name, environment
 from common.errors import InputError
 from common.tensorboard_tracking import TensorBoard
-
-ROOT = Path(__file__).resolve().parent.parent
-"""The repository."""
 
 
 class Run:
@@ -267,46 +262,6 @@ def _next_folder(parent: Path, name: str) -> Path:
 def _numbers(parent: Path) -> list[int]:
     """Of the runs in a folder."""
     return [int(found[1]) for path in parent.iterdir() if (found := re.match(r"(\d{4,})-", path.name))]
-
-
-def environment(device: Device) -> dict:
-    """What another person needs to repeat the run."""
-    git = lambda *words: subprocess.run(
-        ["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=False
-    ).stdout.strip()
-    try:
-        commit, dirty = (
-            git("rev-parse", "HEAD") or None,
-            bool(git("status", "--porcelain", "--untracked-files=no")),
-        )
-    except OSError:  # no git on this machine
-        commit, dirty = None, None
-    return {
-        "command": " ".join(["python", _script(), *sys.argv[1:]]),
-        "commit": commit,
-        "dirty": dirty,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "platform": platform.platform(),
-        "device": device_name(device),
-        "precision": device.precision,
-        "threads": torch.get_num_threads(),
-        "world_size": device.world_size,
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-    }
-
-
-def _script() -> str:
-    """The running script as a reader would start it: relative to the repository where it lies in there."""
-    path = Path(sys.argv[0]).absolute()
-    return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else path.name
-
-
-def device_name(device: Device) -> str:
-    """For people: the GPU's name, or the number of CPU threads."""
-    if device.torch.type == "cuda":
-        return torch.cuda.get_device_name(device.torch)
-    return f"{device.torch.type}, {torch.get_num_threads()} threads"
 
 
 def read_json(path: Path) -> dict:

@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from common.environment import ROOT
 from common.errors import InputError
-from common.runs import ROOT
 from hw3_stylegan_sampling import nvidia_pickle, weights
 from hw3_stylegan_sampling.networks import Generator
 
