@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import imageio.v3 as imageio
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 from PIL import GifImagePlugin, Image, ImageChops
 from torch import Tensor
+
+if TYPE_CHECKING:  # matplotlib is imported where a figure is drawn: it costs every start 25 MB and 0.2 s
+    from matplotlib.figure import Figure
 
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 """Okabe and Ito's palette: told apart by colour-blind readers too."""
@@ -104,6 +107,8 @@ def save_grid(
     longest = 7 * max((len(line) for line in (title or "").split("\n")), default=0)
     left, top, edge = left * scale, top * scale, 8 * scale
     total = (max(width + left + edge, longest * scale), height + top + edge)
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(total[0] / dpi, total[1] / dpi), dpi=dpi)
     axes = figure.add_axes((left / total[0], edge / total[1], width / total[0], height / total[1]))
     axes.imshow(_to_numpy(grid), cmap="gray", vmin=0, vmax=255, interpolation="nearest", aspect="auto")
@@ -128,6 +133,8 @@ def _tick_titles(axes, row_titles, rows, height, column_titles, columns, width) 
 def new_figure(width: float = 7, height: float = 4, **subplots) -> tuple[Figure, object]:
     """A figure of `width` x `height` inches and its axes (`subplots` as matplotlib's Figure.subplots takes
     them)."""
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
     axes = figure.subplots(**subplots)
     for one in np.ravel(axes):

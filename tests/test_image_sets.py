@@ -304,10 +304,17 @@ def test_cached_set_equals_the_drawn_one_and_damage_is_repaired(tmp_path, capsys
     again = data.load("digits", "val", count=20, data_dir=tmp_path)
     assert torch.equal(drawn.images, again.images) and torch.equal(drawn.labels, again.labels)
     assert drawn.class_names == again.class_names and drawn.attributes.keys() == again.attributes.keys()
+    assert drawn.identity == again.identity
     (path,) = (tmp_path / "drawn").iterdir()
     path.write_bytes(path.read_bytes()[:1000])
     assert torch.equal(data.load("digits", "val", count=20, data_dir=tmp_path).images, drawn.images)
     assert "damaged" in capsys.readouterr().err
+
+
+def test_a_run_that_drew_its_set_goes_on_with_the_set_read_back(tmp_path):
+    drawn, again = (data.load("avatars", "val", size=16, count=6, data_dir=tmp_path) for _ in range(2))
+    assert list(drawn.attributes) != list(again.attributes)  # a file has them in alphabetical order
+    assert drawn.identity == again.identity
 
 
 def test_cache_keeps_captions_and_file_names(tmp_path):

@@ -106,7 +106,7 @@ class ImageSet:
             known["images"] = self.images[::step]
         names = unicodedata.normalize("NFC", "\0".join(self.file_names))
         digest.update(names.encode("utf-8", "surrogatepass"))
-        for name, values in known.items():
+        for name, values in sorted(known.items()):  # a set read back has its attributes in another order
             if values is not None:
                 digest.update(name.encode())
                 digest.update(values.contiguous().numpy())
