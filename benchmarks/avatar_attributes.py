@@ -15,14 +15,14 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
-
 from common.command_line import run
 from common.data import avatars
 from common.data.batches import Batches
 from common.data.image_set import ImageSet, to_model_range
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 ATTRIBUTES = (*avatars.STYLE_OPTIONS, "expression")
 

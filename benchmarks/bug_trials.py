@@ -18,15 +18,14 @@ import time
 from multiprocessing import connection
 from pathlib import Path
 
+from common import torchvision_operators  # noqa: F401
+
 import matplotlib.pyplot  # noqa: F401
 import pytest
 import scipy.stats  # noqa: F401
 import sklearn.metrics  # noqa: F401
 import sympy  # noqa: F401
 import torch.utils.tensorboard  # noqa: F401
-
-import common  # noqa: F401  makes torchvision importable
-
 import torchvision  # noqa: F401
 
 MEMORY = 8 * 2**30

@@ -13,10 +13,10 @@ import statistics
 import time
 from dataclasses import dataclass
 
-import torch
-
 from common.command_line import run
 from common.data import avatars
+
+import torch
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,15 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from common import (
+    command_line,
+    flags,
+    torchvision_operators,  # noqa: F401  pytorch-fid needs it
+)
+from common.metrics import frechet
+
 import numpy as np
 import torch
-
-import common  # noqa: F401  makes torchvision importable, which pytorch-fid needs
-from common import command_line, flags
-from common.metrics import frechet
 
 
 @dataclass(frozen=True)

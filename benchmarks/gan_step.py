@@ -22,13 +22,14 @@ from pathlib import Path
 from typing import Literal
 from unittest import mock
 
+from common import data, devices, runs
+from common.command_line import run
+from common.data import ImageSet
+
 import torch
 import torch.nn.functional as F
 from torch.utils.data import DataLoader, Dataset
 
-from common import data, devices, runs
-from common.command_line import run
-from common.data import ImageSet
 from hw2_gan import gan_data, train_gan
 from hw2_gan.players import build_discriminator, build_generator
 
@@ -55,7 +56,9 @@ class Decoded(Dataset):
     """One image at a time, scaled by itself, as ImageFolder and transforms hand them out."""
 
     def __init__(self, images: ImageSet):
-        from torchvision import transforms  # after common: see common/__init__.py
+        from common import torchvision_operators  # noqa: F401
+
+        from torchvision import transforms
 
         self.images = [transforms.functional.to_pil_image(image) for image in images.images]
         self.transform = transforms.Compose(

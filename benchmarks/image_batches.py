@@ -14,12 +14,14 @@ import tempfile
 import time
 from pathlib import Path
 
-import torch
-from torch.utils.data import DataLoader
-
-from common import data
+from common import (
+    data,
+    torchvision_operators,  # noqa: F401
+)
 from common.data import Batches, ImageSet
 
+import torch
+from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
 ROUNDS = 5

@@ -17,12 +17,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from common import command_line, flags
+from common.metrics import fid, inception
+
 import numpy as np
 import torch
 from PIL import Image
-
-from common import command_line, flags
-from common.metrics import fid, inception
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,13 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from unittest import mock
 
+from common import command_line, devices
+from common.flags import Channels, Count, Flags, Pixels
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from common import command_line, devices
-from common.flags import Channels, Count, Flags, Pixels
 from hw3_stylegan_sampling.networks import GAIN, SLOPE, Architecture, Generator, StyledLayer, ToImage, blur
 
 

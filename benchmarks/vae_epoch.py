@@ -16,14 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from common import data, latent_space, runs
+from common.command_line import run
+from common.data import Batches, ImageSet
+
 import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from common import data, latent_space, runs
-from common.command_line import run
-from common.data import Batches, ImageSet
 from hw1_bayes_and_autoencoders import vae
 
 
@@ -50,7 +51,9 @@ class PILImages(Dataset):
     """One image at a time, by way of PIL and ToTensor, as torchvision's MNIST hands them out."""
 
     def __init__(self, image_set: ImageSet):
-        from torchvision import transforms  # after common: see common/__init__.py
+        from common import torchvision_operators  # noqa: F401
+
+        from torchvision import transforms
 
         self.images, self.labels = image_set.images[:, 0].numpy(), image_set.labels.tolist()
         self.transform = transforms.ToTensor()

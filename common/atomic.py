@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from safetensors import SafetensorError
-
 from common.errors import InputError
+
+from safetensors import SafetensorError
 
 PARTIAL = ".partial"
 

@@ -11,13 +11,13 @@ import zipfile
 from pathlib import Path
 from typing import Any, Protocol
 
+from common import atomic
+from common.devices import Device
+from common.errors import InputError, Stopped
+
 import numpy as np
 import torch
 from torch import Tensor
-
-from common import atomic
-from common.devices import Device
-from common.errors import InputError
 
 
 class Stateful(Protocol):
@@ -30,14 +30,6 @@ class Stateful(Protocol):
 
 class UnfitCheckpoint(InputError):
     """A checkpoint that is damaged, or of another content than is asked of it."""
-
-
-class Stopped(Exception):
-    """SIGINT or SIGTERM came and the checkpoint is on disk."""
-
-    def __init__(self, signal_number: int, message: str):
-        super().__init__(message)
-        self.signal_number = signal_number
 
 
 class Checkpoints:

@@ -1,4 +1,6 @@
-"""From a frozen dataclass to a command line, and from a user's mistake to one clear line."""
+"""From a frozen dataclass to a command line, and from a user's mistake to one clear line.
+
+Nothing here imports torch before it is needed: the scripts that do without it start in 0.3 seconds."""
 
 from __future__ import annotations
 
@@ -13,12 +15,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-import pydantic
-import torch
-import tyro
+from common import flags
+from common.errors import InputError, Stopped
 
-from common import checkpoints, devices, flags, runs
-from common.errors import InputError
+import pydantic
+import tyro
 
 Config = TypeVar("Config")
 
@@ -44,11 +45,11 @@ def run(
     _open_streams()
     try:
         main(parse(config_class, arguments, _description(main.__globals__.get("__doc__") or "")))
-        devices.leave()
+        _leave_other_processes()
         sys.stdout.flush()
     except InputError as error:
         sys.exit(f"error: {error}")
-    except checkpoints.Stopped as stop:  # SIGINT or SIGTERM, after the checkpoint was written
+    except Stopped as stop:  # SIGINT or SIGTERM, after the checkpoint was written
         _no_more_interrupts()
         print(stop, file=sys.stderr)
         sys.exit(128 + stop.signal_number)
@@ -118,6 +119,8 @@ def flag(name: str) -> str:
 
 def config_from_run(config_class: type[Config], run_dir: Path) -> Config:
     """The configuration a run was started with, from its config.json."""
+    from common import runs
+
     values = runs.read_json(Path(run_dir) / "config.json")
     names = {field.name for field in dataclasses.fields(config_class)}
     unknown, missing = values.keys() - names, names - values.keys()
@@ -158,6 +161,13 @@ def _description(module_docstring: str) -> str:
     return "\n\n".join(text for text in paragraphs if not text.startswith(("python ", "torchrun ")))
 
 
+def _leave_other_processes() -> None:
+    if "RANK" in os.environ:  # of torchrun
+        from common import devices
+
+        devices.leave()
+
+
 def _no_more_interrupts() -> None:
     """Ctrl-C once more while Python ends: it does end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -174,7 +184,5 @@ def _open_streams() -> None:
 
 
 def _out_of_memory(error: Exception) -> bool:
-    text = str(error).lower()
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(
-        sign in text for sign in ("not enough memory", "can't allocate memory", "storage size calculation")
-    )
+    signs = ("out of memory", "not enough memory", "can't allocate memory", "storage size calculation")
+    return isinstance(error, MemoryError) or any(sign in str(error).lower() for sign in signs)

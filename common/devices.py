@@ -9,12 +9,12 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
+from common.errors import InputError
+
 import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-
-from common.errors import InputError
 
 
 @dataclass(frozen=True)

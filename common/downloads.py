@@ -15,12 +15,12 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from common import atomic
+from common.errors import InputError
+
 import filelock
 import requests
 from tqdm import tqdm
-
-from common import atomic
-from common.errors import InputError
 
 ALGORITHMS = {32: hashlib.md5, 64: hashlib.sha256}
 """By the hexadecimal digits of a published digest."""

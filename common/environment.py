@@ -8,9 +8,9 @@ import sys
 import time
 from pathlib import Path
 
-import torch
-
 from common.devices import Device
+
+import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 """The repository."""

@@ -1,4 +1,4 @@
-"""The one exception for a user's mistake, whose text is the single line the user reads, and the warning."""
+"""What ends a script early: a user's mistake in one line, and a signal; and the warning."""
 
 import functools
 import sys
@@ -12,3 +12,11 @@ class InputError(Exception):
 def warn(text: str) -> None:
     """`warning: TEXT` on stderr, the same text once a process however often it is found."""
     print(f"warning: {text}", file=sys.stderr)
+
+
+class Stopped(Exception):
+    """SIGINT or SIGTERM came and the checkpoint is on disk."""
+
+    def __init__(self, signal_number: int, message: str):
+        super().__init__(message)
+        self.signal_number = signal_number

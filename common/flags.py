@@ -17,8 +17,6 @@ from typing import Annotated, Literal
 from annotated_types import Interval
 from pydantic import AfterValidator, ConfigDict
 
-from common.data import NAMES
-
 Count = Annotated[int, Interval(ge=1, le=10**9)]
 """How many: at least one."""
 Several = Annotated[int, Interval(ge=2, le=10**9)]
@@ -43,6 +41,8 @@ Decay = Annotated[float, Interval(ge=0, lt=1)]
 
 def _set_or_folder(value: str) -> str:
     """A set's name as it is, a folder as an absolute path: a run can be resumed from anywhere."""
+    from common.data import NAMES  # brings torch, which not every script needs
+
     if not value.strip():
         raise ValueError("name an image set or a folder of images")
     folder = expanded(Path(value))

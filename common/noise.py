@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from common.devices import Device
+
 import torch
 from torch import Tensor
-
-from common.devices import Device
 
 
 class BatchNoise:

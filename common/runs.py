@@ -20,15 +20,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import filelock
-from torch import Tensor
-from tqdm import tqdm
-
 from common import atomic, figures, wandb_tracking
 from common.devices import Device
 from common.environment import device_name, environment
 from common.errors import InputError
 from common.tensorboard_tracking import TensorBoard
+
+import filelock
+from torch import Tensor
+from tqdm import tqdm
 
 
 class Run:

@@ -12,14 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-import torch
-import torch.nn.functional as F
-
 from common import data
 from common.data import ImageSet
 from common.data.image_set import to_grey
 from common.data.wells_layout import read_layout
 from common.errors import InputError
+
+import torch
+import torch.nn.functional as F
 
 Part = Literal["train", "val", "anomalies", "test"]
 

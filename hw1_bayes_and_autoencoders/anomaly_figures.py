@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
 from common import figures
 from common.data import ImageSet, to_model_range, to_uint8
 from common.metrics import detection
+
+import torch
+from torch import Tensor
+
 from hw1_bayes_and_autoencoders.autoencoders import Autoencoder, MemoryAutoencoder, squared_error
 
 

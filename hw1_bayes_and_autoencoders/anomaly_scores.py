@@ -5,11 +5,12 @@ Residual means image minus reconstruction, in grey levels of [0, 1]; eqs. (ae.1)
 
 from __future__ import annotations
 
+from common.data import Batches, ImageSet
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from common.data import Batches, ImageSet
 from hw1_bayes_and_autoencoders.autoencoders import Autoencoder
 
 SCORES = ("mse", "weighted", "patch", "weighted-patch", "bright", "weighted-bright")

@@ -10,11 +10,11 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Literal
 
+from common.latent_space import kl_to_standard_normal, reparameterise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-from common.latent_space import kl_to_standard_normal, reparameterise
 
 Arch = Literal["linear2", "linear5", "conv", "vae", "memory"]
 

@@ -24,12 +24,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
+from common import command_line, data, devices, figures, flags, runs
+from common.errors import InputError
+
 import torch
 from annotated_types import Interval
 from torch import Tensor
 
-from common import command_line, data, devices, figures, flags, runs
-from common.errors import InputError
 from hw1_bayes_and_autoencoders import pixel_figures
 from hw1_bayes_and_autoencoders.pixel_chain import PixelChain
 from hw1_bayes_and_autoencoders.pixel_models import PixelTables, bits_per_pixel, neighbour_difference

@@ -23,13 +23,14 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Annotated
 
+from common import command_line, devices, flags, runs
+from common.data import avatars
+from common.errors import InputError
+
 import torch
 from annotated_types import Interval
 from torch import Tensor
 
-from common import command_line, devices, flags, runs
-from common.data import avatars
-from common.errors import InputError
 from hw1_bayes_and_autoencoders import style_figures
 from hw1_bayes_and_autoencoders.style_counts import Attribute, read_counts
 

@@ -17,15 +17,16 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
+from common import command_line, devices, flags, runs, seeds, text_table
+from common.errors import InputError
+from common.metrics import detection
+from common.text_table import Column
+
 import torch
 import tyro
 from annotated_types import Interval
 from torch import Tensor
 
-from common import command_line, devices, flags, runs, seeds, text_table
-from common.errors import InputError
-from common.metrics import detection
-from common.text_table import Column
 from hw1_bayes_and_autoencoders import anomaly_figures, anomaly_scores
 from hw1_bayes_and_autoencoders import train_autoencoder as training
 

@@ -18,16 +18,17 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
-import torch
-import tyro
-from annotated_types import Interval
-
 from common import command_line, devices, flags, runs, seeds, text_table
 from common.data import ImageSet, to_model_range
 from common.errors import InputError
 from common.metrics import extractors
 from common.shapes import parameters
 from common.text_table import Column
+
+import torch
+import tyro
+from annotated_types import Interval
+
 from hw1_bayes_and_autoencoders import train_vae as training
 from hw1_bayes_and_autoencoders import vae, vae_bounds, vae_figures, vae_measures
 

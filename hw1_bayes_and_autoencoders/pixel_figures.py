@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from common import figures
+
 import torch
 from torch import Tensor
-
-from common import figures
 
 SPLITS = {"train": "training images", "val": "held-out images"}
 

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
+from common import figures
+
 import torch
 from torch import Tensor
 
-from common import figures
 from hw1_bayes_and_autoencoders.style_counts import Attribute
 
 Theta = Sequence[Sequence[Fraction]]

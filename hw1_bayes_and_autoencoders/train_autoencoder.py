@@ -20,13 +20,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import torch
-from annotated_types import Interval
-
 from common import checkpoints, command_line, devices, figures, flags, resumable, runs
 from common.data import Batches, ImageSet, to_model_range, to_uint8
 from common.errors import InputError
 from common.shapes import parameters
+
+import torch
+from annotated_types import Interval
+
 from hw1_bayes_and_autoencoders import anomaly_data, autoencoders
 
 

@@ -22,15 +22,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-import torch
-from annotated_types import Interval
-from torch import Tensor
-
 from common import averaged_weights, checkpoints, command_line, data, devices, figures, flags, resumable, runs
 from common.data import Batches, ImageSet, to_model_range, to_uint8
 from common.errors import InputError
 from common.schedules import half_cosine
 from common.shapes import parameters
+
+import torch
+from annotated_types import Interval
+from torch import Tensor
+
 from hw1_bayes_and_autoencoders import vae, vae_networks
 
 DEAD_NATS = 0.01

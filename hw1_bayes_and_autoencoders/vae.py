@@ -14,12 +14,13 @@ from __future__ import annotations
 import math
 from typing import Literal
 
+from common.errors import InputError
+from common.latent_space import kl_to_standard_normal, reparameterise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from common.errors import InputError
-from common.latent_space import kl_to_standard_normal, reparameterise
 from hw1_bayes_and_autoencoders import vae_networks
 
 Likelihood = Literal["bernoulli", "gaussian", "gaussian-learned", "gaussian-optimal"]

@@ -8,10 +8,11 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from common.latent_space import kl_to_standard_normal, reparameterise
+
 import torch
 from torch import Tensor
 
-from common.latent_space import kl_to_standard_normal, reparameterise
 from hw1_bayes_and_autoencoders.vae import VAE
 
 

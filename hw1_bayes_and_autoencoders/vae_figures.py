@@ -6,11 +6,12 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
+from common import figures, latent_space
+from common.data import ImageSet, to_model_range, to_uint8
+
 import torch
 from torch import Tensor
 
-from common import figures, latent_space
-from common.data import ImageSet, to_model_range, to_uint8
 from hw1_bayes_and_autoencoders import vae
 from hw1_bayes_and_autoencoders.train_vae import DEAD_NATS
 

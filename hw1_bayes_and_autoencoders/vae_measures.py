@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-from torch import Tensor
-
 from common import gaussian_mixture, latent_space, seeds
 from common.data import ImageSet, to_uint8
 from common.errors import InputError
 from common.metrics import extractors
+
+import torch
+from torch import Tensor
+
 from hw1_bayes_and_autoencoders import vae, vae_bounds
 from hw1_bayes_and_autoencoders.train_vae import DEAD_NATS
 

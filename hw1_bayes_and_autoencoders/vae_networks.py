@@ -9,11 +9,11 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Literal
 
+from common.errors import InputError
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-from common.errors import InputError
 
 Arch = Literal["mlp", "conv", "residual"]
 HIDDEN = 400

@@ -24,11 +24,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
-from annotated_types import Len
-
 from common import command_line, devices, flags, runs, seeds, text_table
 from common.errors import InputError
 from common.metrics import samples
+
+from annotated_types import Len
+
 from hw2_gan import eval_gan, gan_data, gan_figures, hypotheses, networks
 from hw2_gan import train_gan as training
 from hw2_gan.gan_flags import check as check_training

@@ -17,11 +17,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from common import adversarial, command_line, devices, figures, flags, runs
+
 import numpy as np
 import torch
 from torch import Tensor
-
-from common import adversarial, command_line, devices, figures, flags, runs
 
 WINDOW = 2.2
 """The phase portraits show theta and psi between minus and plus this."""

@@ -13,14 +13,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
+from common import checkpoints, command_line, devices, figures, flags, latent_space, runs
+from common.data import ImageSet, to_model_range, to_uint8
+from common.metrics import attributes, kernel, nearest, precision_recall, samples
+
 import torch
 import tyro
 from annotated_types import Interval
 from torch import Tensor, nn
 
-from common import checkpoints, command_line, devices, figures, flags, latent_space, runs
-from common.data import ImageSet, to_model_range, to_uint8
-from common.metrics import attributes, kernel, nearest, precision_recall, samples
 from hw2_gan import gan_data, gan_figures, players
 from hw2_gan import train_gan as training
 from hw2_gan.gan_flags import CONDITIONS

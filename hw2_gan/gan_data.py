@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
-
 from common import data
 from common.data import ImageSet
 from common.errors import InputError
+
+import torch
+from torch import Tensor
+
 from hw2_gan.gan_flags import CONDITIONS, Config
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from common import figures
+from common.metrics.samples import COLLAPSED, collapsed
+
 import numpy as np
 import torch
 from matplotlib import ticker
 from torch import Tensor
-
-from common import figures
-from common.metrics.samples import COLLAPSED, collapsed
 
 PANELS = (
     ("losses", "loss", ("train/discriminator_loss", "train/generator_loss")),

@@ -8,6 +8,7 @@ from typing import Literal
 from common import command_line, flags
 from common.data import avatars, creatures
 from common.errors import InputError
+
 from hw2_gan import hypotheses, networks
 
 CONDITIONS = {"avatars": avatars.CHOICES, "creatures": creatures.OPTIONS}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from common import devices, runs
 from common.data import ImageSet
 from common.metrics import samples
+
 from hw2_gan import gan_figures, players
 
 SHOWN = 64

@@ -11,15 +11,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
-from torch.nn.utils.parametrizations import spectral_norm
-
 from common import command_line, flags
 from common.errors import InputError
 from common.layers import MinibatchDeviation
 from common.shapes import shape_table
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
 
 Size = Literal[32, 64, 128]
 """Sides of images that the networks draw and judge."""

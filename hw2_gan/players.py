@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from common import averaged_weights, devices, schedules
+
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.optim import swa_utils
 
-from common import averaged_weights, devices, schedules
 from hw2_gan import networks
 from hw2_gan.gan_flags import Config
 

@@ -16,13 +16,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import torch
-from torch import Tensor, nn
-
 from common import adversarial, augmentation, command_line, devices, resumable, runs, shapes
 from common.data import Batches
 from common.devices import Device
 from common.noise import BatchNoise
+
+import torch
+from torch import Tensor, nn
+
 from hw2_gan import gan_data
 from hw2_gan.gan_flags import Config, check
 from hw2_gan.monitor import Monitor

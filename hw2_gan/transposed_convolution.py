@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+from common import command_line, devices, figures, flags, runs
+from common.errors import InputError
+
 import torch
 import torch.nn.functional as F
 from annotated_types import Interval
 from torch import Tensor
-
-from common import command_line, devices, figures, flags, runs
-from common.errors import InputError
 
 Few = Annotated[int, Interval(ge=1, le=64)]
 FewOrNone = Annotated[int, Interval(ge=0, le=64)]

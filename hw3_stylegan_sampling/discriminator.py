@@ -8,11 +8,12 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 
+from common.layers import MinibatchDeviation
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from common.layers import MinibatchDeviation
 from hw3_stylegan_sampling.networks import GAIN, SLOPE, Linear, blur
 
 

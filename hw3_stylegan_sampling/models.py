@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from common.environment import ROOT
+from common.errors import InputError
+
 import torch
 from torch import Tensor
 
-from common.environment import ROOT
-from common.errors import InputError
 from hw3_stylegan_sampling import nvidia_pickle, weights
 from hw3_stylegan_sampling.networks import Generator
 

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
-
 from common import choices, command_line, shapes
 from common.errors import InputError
 from common.flags import Channels, Count, CountOrZero, Flags, NonNegative, Pixels, Positive
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 NoiseMode = Literal["const", "random", "none"]
 GAIN = math.sqrt(2)

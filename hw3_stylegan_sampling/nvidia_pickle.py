@@ -19,13 +19,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
+from common import command_line
+from common.errors import InputError
+from common.flags import Flags
+
 import torch
 import tyro
 from torch import Tensor
 
-from common import command_line
-from common.errors import InputError
-from common.flags import Flags
 from hw3_stylegan_sampling import weights
 from hw3_stylegan_sampling.networks import Architecture, Generator, taps
 

@@ -15,15 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+from common import command_line, devices, figures
+from common.data import to_uint8
+from common.errors import InputError
+from common.flags import CountOrZero, Flags, Number
+
 import numpy as np
 import torch
 import tyro
 from torch import Tensor
 
-from common import command_line, devices, figures
-from common.data import to_uint8
-from common.errors import InputError
-from common.flags import CountOrZero, Flags, Number
 from hw3_stylegan_sampling import models
 from hw3_stylegan_sampling.networks import Generator, NoiseMode
 

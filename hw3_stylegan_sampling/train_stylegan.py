@@ -18,9 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import torch
-from torch import Tensor, nn
-
 from common import adversarial, augmentation, choices, command_line, data, devices, resumable, runs, shapes
 from common.averaged_weights import averaged
 from common.data import Batches, ImageSet, avatars, creatures
@@ -29,6 +26,10 @@ from common.flags import Channels, Count, Data, NonNegative, Pixels, Positive, S
 from common.metrics import samples
 from common.noise import BatchNoise
 from common.schedules import half_cosine
+
+import torch
+from torch import Tensor, nn
+
 from hw3_stylegan_sampling import weights
 from hw3_stylegan_sampling.discriminator import Discriminator
 from hw3_stylegan_sampling.networks import Architecture, Generator

@@ -6,12 +6,13 @@ import dataclasses
 import json
 from pathlib import Path
 
+from common import atomic, command_line
+from common.errors import InputError
+
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from common import atomic, command_line
-from common.errors import InputError
 from hw3_stylegan_sampling.networks import Architecture, Generator
 
 

@@ -25,14 +25,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
+from common import command_line
+from common.errors import InputError
+from common.flags import Folder
+
 from annotated_types import Interval
 from PIL import Image, ImageColor
 from pydantic import AfterValidator
 from tqdm import tqdm
 
-from common import command_line
-from common.errors import InputError
-from common.flags import Folder
 from lab8_generative import daemon_threads
 from lab8_generative.manifest import Manifest, Row
 from lab8_generative.pokeapi import MOST, Entry, list_pokemon, sprite_address

@@ -19,16 +19,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-import torch
-import tyro
-from annotated_types import Interval
-from torch import Tensor
-
 from common import command_line, devices, figures, flags, latent_space, runs
 from common.errors import InputError
 from common.metrics import samples
 from common.metrics.nearest import nearest, pixels
 from common.metrics.spread import Estimate
+
+import torch
+import tyro
+from annotated_types import Interval
+from torch import Tensor
+
 from lab8_generative import trained
 from lab8_generative.monitor import reference
 

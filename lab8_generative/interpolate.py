@@ -17,6 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
+from common import command_line, devices, figures, flags, latent_space, runs
+from common.data import ImageSet, to_model_range
+from common.errors import InputError
+from common.metrics import samples
+from common.metrics.perceptual import pixel_error
+
 import numpy as np
 import torch
 import tyro
@@ -25,11 +31,6 @@ from PIL import Image
 from pydantic import AfterValidator
 from torch import Tensor
 
-from common import command_line, devices, figures, flags, latent_space, runs
-from common.data import ImageSet, to_model_range
-from common.errors import InputError
-from common.metrics import samples
-from common.metrics.perceptual import pixel_error
 from lab8_generative import lab_images, trained
 from lab8_generative.invert import invert
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
-
 from common.data import to_model_range
 from common.metrics.perceptual import Perceptual, pixel_error
+
+import torch
+from torch import Tensor, nn
 
 
 def invert(

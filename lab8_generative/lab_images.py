@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from common import data
 from common.data import ImageSet
 from common.errors import InputError
+
+import torch
 
 ENOUGH = 1000
 """Images the lab asks for."""

@@ -9,12 +9,12 @@ on those sprites; it says less than on creatures, and nothing beside published F
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
-
 from common import devices, runs
 from common.data import to_model_range
 from common.metrics import extractors, samples
+
+import torch
+from torch import Tensor, nn
 
 OVER_FITTED = 0.5
 """Share of the way from training to generated images at which held-out images raise the alarm."""

@@ -13,12 +13,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
+from common import command_line, flags, latent_space, shapes
+
 import torch
 from annotated_types import Interval
 from pydantic import AfterValidator
 from torch import Tensor, nn
-
-from common import command_line, flags, latent_space, shapes
 
 SIZES = (48, 64)
 """Sides of images in pixels: 16 times the 3 or 4 of the smallest feature map."""

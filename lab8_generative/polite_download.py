@@ -24,13 +24,14 @@ from pathlib import Path
 from typing import Annotated, TypeVar
 from urllib.parse import urljoin
 
+from common.errors import InputError
+from common.flags import Count, Flags
+
 import requests
 import urllib3
 from annotated_types import Interval
 from urllib3.util import Retry, parse_url
 
-from common.errors import InputError
-from common.flags import Count, Flags
 from lab8_generative.timed_answers import Adapter, AnswerTooSlow, Interrupted
 
 Checked = TypeVar("Checked")

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Literal
 
+from common.metrics.perceptual import Perceptual, pixel_error
+
 import torch
 from torch import Tensor
-
-from common.metrics.perceptual import Perceptual, pixel_error
 
 Loss = Literal["l1", "mse", "perceptual"]
 

@@ -19,11 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-import torch
-
 from common import checkpoints, command_line, devices, figures, flags, resumable, runs, shapes
 from common.data import Batches, ImageSet, to_model_range, to_uint8
 from common.metrics.perceptual import pixel_error
+
+import torch
+
 from lab8_generative import lab_images, networks, reconstruction
 
 PATIENCE = 10

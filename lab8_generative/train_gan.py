@@ -19,9 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import torch
-from torch import nn
-
 from common import (
     adversarial,
     averaged_weights,
@@ -37,6 +34,10 @@ from common import (
 from common.augmentation import augment
 from common.data import Batches, ImageSet
 from common.metrics import samples
+
+import torch
+from torch import nn
+
 from lab8_generative import lab_images, networks
 from lab8_generative.monitor import Monitor
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from torch import Tensor, nn
-
 from common import command_line, gaussian_mixture, runs
 from common.data import ImageSet, to_model_range
 from common.errors import InputError
 from common.metrics import samples
+
+import torch
+from torch import Tensor, nn
+
 from lab8_generative import lab_images, train_autoencoder, train_gan
 
 COMPONENTS = (1, 2, 5, 10, 20)

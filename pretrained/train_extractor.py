@@ -18,15 +18,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
-
 from common import checkpoints, command_line, data, devices, flags, resumable, runs
 from common.data import Batches, ImageSet, avatars
 from common.errors import InputError
 from common.metrics import extractors
 from common.metrics.extractors import Architecture, Extractor, Network
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
 from pretrained import extractor_card
 
 LAYERS = {

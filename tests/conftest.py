@@ -10,9 +10,9 @@ os.environ.setdefault(
     "OMP_NUM_THREADS", "1"
 )  # the workers of pytest-xdist share the cores; child processes too
 
-import torch
+from common import torchvision_operators  # noqa: F401
 
-import common  # noqa: F401  makes torchvision importable
+import torch
 
 torch.set_num_threads(1)
 # a shell starts its background jobs deaf to Ctrl-C, and what they start inherits that: tests send it

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from common import checkpoints, figures
 from common.data import creatures
+
 from hw2_gan import train_gan
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "hw2_gan"

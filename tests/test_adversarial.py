@@ -4,14 +4,15 @@ import dataclasses
 import math
 from collections.abc import Callable
 
+from common import adversarial, augmentation, devices
+from common.data import Batches, ImageSet
+from common.noise import BatchNoise
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from common import adversarial, augmentation, devices
-from common.data import Batches, ImageSet
-from common.noise import BatchNoise
 from hw2_gan import players, train_gan
 
 LN2 = math.log(2)

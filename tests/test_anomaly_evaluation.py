@@ -3,15 +3,16 @@
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
-import torch
-from torch import nn
-
 from common import data, runs
 from common.data import ImageSet
 from common.data.wells_layout import write_layout
 from common.errors import InputError
 from common.metrics import detection
+
+import pytest
+import torch
+from torch import nn
+
 from hw1_bayes_and_autoencoders import anomaly_data, anomaly_scores, autoencoders, eval_autoencoder
 from hw1_bayes_and_autoencoders import train_autoencoder as training
 

@@ -6,12 +6,13 @@ import sys
 from pathlib import Path
 from typing import get_args
 
-import pytest
-import torch
-
 from common import runs
 from common.data.wells_layout import write_layout
 from common.errors import InputError
+
+import pytest
+import torch
+
 from hw1_bayes_and_autoencoders import anomaly_data, anomaly_scores, autoencoders, eval_vae
 from hw1_bayes_and_autoencoders import eval_autoencoder as evaluation
 from hw1_bayes_and_autoencoders import train_autoencoder as training

@@ -2,12 +2,12 @@
 
 import itertools
 
+from common.data import avatars
+from common.errors import InputError
+
 import pytest
 import torch
 from torch.nn import functional as F
-
-from common.data import avatars
-from common.errors import InputError
 
 SEEN = 24
 """Grey levels by which a pixel has to change in some channel to count as changed."""

@@ -8,11 +8,12 @@ from collections import Counter
 from dataclasses import replace
 from fractions import Fraction
 
+from common import figures
+from common.data import avatars
+
 import pytest
 import torch
 
-from common import figures
-from common.data import avatars
 from hw1_bayes_and_autoencoders import bayes_pixels
 from hw1_bayes_and_autoencoders.pixel_chain import ABOVE, LEFT, NEW, PixelChain, toss
 from hw1_bayes_and_autoencoders.pixel_models import (

@@ -6,10 +6,11 @@ import subprocess
 import sys
 from fractions import Fraction
 
+from common.errors import InputError
+
 import pytest
 import torch
 
-from common.errors import InputError
 from hw1_bayes_and_autoencoders import bayes_styles
 from hw1_bayes_and_autoencoders.bayes_styles import STYLE_COUNTS, StyleModel
 from hw1_bayes_and_autoencoders.style_counts import Attribute, read_counts

@@ -5,16 +5,15 @@ import os
 import zipfile
 from pathlib import Path
 
-import numpy as np
-import pytest
-import torch
-from PIL import Image
-
 from common import data
 from common.data import celeba, decoded
 from common.data.celeba import load_celeba
 from common.errors import InputError
 
+import numpy as np
+import pytest
+import torch
+from PIL import Image
 from torchvision import datasets
 
 COUNT = 40

@@ -12,14 +12,14 @@ import sys
 import time
 from pathlib import Path
 
+from common import checkpoints, devices
+from common.errors import InputError
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from torch import nn
-
-from common import checkpoints, devices
-from common.errors import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = ROOT / "hw1_bayes_and_autoencoders" / "train_autoencoder.py"

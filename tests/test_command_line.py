@@ -8,11 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-import torch
-
 from common import command_line, devices, flags, runs
 from common.errors import InputError
+
+import pytest
+import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 CPU = devices.Device(torch.device("cpu"))

@@ -4,13 +4,14 @@ import dataclasses
 import json
 from pathlib import Path
 
-import pytest
-import torch
-
 from common import checkpoints, data
 from common.data import avatars, to_model_range
 from common.errors import InputError
 from common.metrics import attributes, extractors
+
+import pytest
+import torch
+
 from hw2_gan import compare_hypotheses, eval_gan, gan_data, networks, players, train_gan
 
 SMALL = {"size": 32, "width": 0.125, "epochs": 1, "batch_size": 8, "measure_images": 8, "device": "cpu"}

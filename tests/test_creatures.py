@@ -1,13 +1,13 @@
 """Drawn creatures: deterministic, apart between splits, mirrored, every option visible, exact in any size."""
 
+from common.data import creature_parts, creatures
+from common.data.creature_parts import GRID, OPTIONS
+from common.errors import InputError
+
 import numpy as np
 import pytest
 import torch
 from scipy import ndimage
-
-from common.data import creature_parts, creatures
-from common.data.creature_parts import GRID, OPTIONS
-from common.errors import InputError
 
 
 @pytest.fixture(scope="module")

@@ -9,12 +9,12 @@ import sys
 import time
 from pathlib import Path
 
+from common.data import decoded
+from common.errors import InputError
+
 import pytest
 import torch
 from PIL import Image
-
-from common.data import decoded
-from common.errors import InputError
 
 COUNT, SIDE, ROW = 24, 8, 3 * 8 * 8
 NAMES = [f"{number:02d}.png" for number in range(COUNT)]

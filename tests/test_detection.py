@@ -2,12 +2,12 @@
 
 import math
 
+from common.errors import InputError
+from common.metrics import detection
+
 import pytest
 import torch
 from sklearn import metrics as sklearn_metrics
-
-from common.errors import InputError
-from common.metrics import detection
 
 
 def scores(n0: int, n1: int, shift: float, seed: int = 0, ties: bool = False):

@@ -2,13 +2,13 @@
 
 import gzip
 
+from common.data import digits
+from common.errors import InputError
+
 import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
-
-from common.data import digits
-from common.errors import InputError
 
 
 @pytest.fixture(scope="module")

@@ -8,12 +8,11 @@ import time
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-import pytest
-
 from common import data, downloads
 from common.downloads import fetch, wrong_environment
 from common.errors import InputError
 
+import pytest
 from torchvision import datasets
 
 CONTENT = b"weights " * 5000

@@ -6,17 +6,18 @@ import shlex
 from dataclasses import replace
 from pathlib import Path
 
+from common import checkpoints, command_line, data, runs
+from common.data import avatars, creatures, digits, to_model_range
+from common.errors import InputError, Stopped
+from common.metrics import extractors
+from common.metrics.attributes import validity
+from common.metrics.frechet import frechet_distance_from_features
+
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch.nn import functional as F
 
-from common import checkpoints, command_line, data, runs
-from common.data import avatars, creatures, digits, to_model_range
-from common.errors import InputError
-from common.metrics import extractors
-from common.metrics.attributes import validity
-from common.metrics.frechet import frechet_distance_from_features
 from pretrained import extractor_card, train_extractor
 from pretrained.train_extractor import Config
 
@@ -299,7 +300,7 @@ def test_an_interrupted_run_ends_with_the_same_weights(short_run, monkeypatch):
     config, whole = short_run
     with monkeypatch.context() as patch:
         patch.setattr(checkpoints.Checkpoints, "save_if_due", stop_at_step_8)
-        with pytest.raises(checkpoints.Stopped):
+        with pytest.raises(Stopped):
             train_extractor.main(config)
     resumed = whole.with_name("0002-digits")
     with pytest.raises(InputError, match="laid out for 2"):
@@ -315,7 +316,7 @@ def stop_at_step_8(saver, step, loss):
     """As if SIGTERM came during step 8."""
     if step == 8:
         saver.save(step)
-        raise checkpoints.Stopped(15, "stopped")
+        raise Stopped(15, "stopped")
 
 
 def test_wilson_interval_holds_the_shares_within_z_standard_errors():

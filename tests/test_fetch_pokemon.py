@@ -11,12 +11,13 @@ import threading
 import time
 from pathlib import Path
 
+from common import command_line, data
+from common.errors import InputError
+
 import pytest
 from PIL import Image
 from pokemon_server import ARTWORK_PATHS, ENDLESS, FAULTS, HARMLESS, LASTING, PokemonServer
 
-from common import command_line, data
-from common.errors import InputError
 from lab8_generative import fetch_pokemon, pokeapi, sprite_pictures
 from lab8_generative.fetch_pokemon import Config
 
@@ -464,7 +465,7 @@ def test_ctrl_c_ends_it_at_once_whatever_the_server_holds_back(config, fault, wh
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from Linux's /proc")
-def test_a_server_that_wants_the_memory_gets_300_megabytes_at_8_connections(config):
+def test_a_server_that_wants_the_memory_gets_150_megabytes_at_8_connections(config):
     faults = ("a million values", "zip bomb", "gigabyte", "pixel bomb", "picture of 1024 pixels")
     with PokemonServer(count=60) as server:
         for number in server.details:
@@ -479,7 +480,7 @@ def test_a_server_that_wants_the_memory_gets_300_megabytes_at_8_connections(conf
         "details: JSON of far too many values",
         None,
     }
-    assert int(errors.splitlines()[-1]) < 300 * 1024
+    assert int(errors.splitlines()[-1]) < 150 * 1024
 
 
 def test_a_list_of_millions_is_read_to_a_limit(config, monkeypatch):

@@ -5,17 +5,17 @@ import io
 import subprocess
 import sys
 
+from common import data, downloads
+from common.command_line import run
+from common.errors import InputError
+from common.metrics import fid, images, inception
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from pytorch_fid import fid_score
 from pytorch_fid import inception as published
-
-from common import data, downloads
-from common.command_line import run
-from common.errors import InputError
-from common.metrics import fid, images, inception
 
 DIMS = inception.DIMS
 

@@ -1,11 +1,11 @@
 """Figures as files: what a GIF holds, and titles that can be read beside large images."""
 
+from common import figures
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-
-from common import figures
 
 
 @pytest.mark.parametrize("channels", [1, 3])

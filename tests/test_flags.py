@@ -5,11 +5,11 @@ import importlib
 import typing
 from pathlib import Path
 
-import pydantic
-import pytest
-
 from common import command_line, flags
 from common.errors import InputError
+
+import pydantic
+import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("common", "hw1_bayes_and_autoencoders", "hw2_gan", "hw3_stylegan_sampling", "lab8_generative",

@@ -5,17 +5,17 @@ import struct
 import unicodedata
 from dataclasses import replace
 
-import numpy as np
-import pytest
-import torch
-from PIL import Image
-
 from common import data
 from common.data import decoding, folder
 from common.data.folder import list_images, load_folder, read_few, split_of_name
 from common.data.image_set import DIGESTED, ImageSet
 from common.errors import InputError
 from common.metrics.images import FolderImages
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
 
 
 def make(root, names, size=8):

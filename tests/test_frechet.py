@@ -2,15 +2,15 @@
 
 import warnings
 
+from common.errors import InputError
+from common.metrics import frechet, spread
+from common.metrics.frechet import Moments, Statistics
+
 import mpmath
 import numpy as np
 import pytest
 import torch
 from pytorch_fid import fid_score
-
-from common.errors import InputError
-from common.metrics import frechet, spread
-from common.metrics.frechet import Moments, Statistics
 
 
 def features(count, dimension, seed=0, scale=1.0):

@@ -2,14 +2,15 @@
 
 import json
 
-import pytest
-import torch
-from small_gans import EVERYTHING, config, logged, parts
-
 from common import checkpoints, command_line, data, devices, figures, runs
 from common.data import avatars
 from common.errors import InputError
 from common.metrics import samples
+
+import pytest
+import torch
+from small_gans import EVERYTHING, config, logged, parts
+
 from hw2_gan import eval_gan, gan_data, networks, players, train_gan
 from hw2_gan.monitor import Monitor
 

@@ -2,15 +2,16 @@
 
 from typing import get_args
 
+from common import command_line
+from common.errors import InputError
+from common.layers import MinibatchDeviation
+from common.shapes import parameters
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from common import command_line
-from common.errors import InputError
-from common.layers import MinibatchDeviation
-from common.shapes import parameters
 from hw2_gan import networks, players, train_gan
 
 

@@ -5,9 +5,10 @@ import shlex
 from fnmatch import fnmatch
 from pathlib import Path
 
+from common import command_line
+
 import pytest
 
-from common import command_line
 from hw2_gan import compare_hypotheses, dirac_gan, eval_gan, networks, train_gan, transposed_convolution
 from hw2_gan.gan_flags import check
 

@@ -7,17 +7,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+from common import checkpoints, command_line, devices, figures
+from common.data import Batches
+from common.errors import InputError
+from common.metrics import samples
+from common.shapes import parameters
+
 import imageio.v3 as imageio
 import pytest
 import torch
 import torch.distributed as dist
 from small_gans import COUNTS, EVERYTHING, SCRIPTS, config, logged, parts, save_pets, words
 
-from common import checkpoints, command_line, devices, figures
-from common.data import Batches
-from common.errors import InputError
-from common.metrics import samples
-from common.shapes import parameters
 from hw2_gan import eval_gan, gan_data, networks, players, train_gan
 
 

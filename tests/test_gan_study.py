@@ -8,12 +8,13 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
-import pytest
-from small_gans import SCRIPTS, logged, save_pets, words
-
 from common import command_line
 from common.errors import InputError
 from common.metrics import samples
+
+import pytest
+from small_gans import SCRIPTS, logged, save_pets, words
+
 from hw2_gan import compare_hypotheses, eval_gan, gan_data, gan_figures, train_gan
 
 

@@ -5,13 +5,14 @@ import subprocess
 import sys
 from dataclasses import replace
 
+from common import command_line
+from common.errors import InputError
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
-from common import command_line
-from common.errors import InputError
 from hw2_gan import dirac_gan, transposed_convolution
 
 CONFIG = dirac_gan.Config()

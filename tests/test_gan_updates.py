@@ -6,13 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+from common import adversarial, devices
+from common.data import Batches, ImageSet
+from common.noise import BatchNoise
+
 import pytest
 import torch
 import torch.nn.functional as F
 
-from common import adversarial, devices
-from common.data import Batches, ImageSet
-from common.noise import BatchNoise
 from hw2_gan import networks, players, train_gan
 
 CPU = devices.Device(torch.device("cpu"))

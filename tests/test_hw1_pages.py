@@ -5,9 +5,10 @@ import shlex
 from fnmatch import fnmatch
 from pathlib import Path
 
+from common import command_line
+
 import pytest
 
-from common import command_line
 from hw1_bayes_and_autoencoders import (
     bayes_pixels,
     bayes_styles,

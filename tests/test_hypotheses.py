@@ -4,10 +4,11 @@ import dataclasses
 import re
 from pathlib import Path
 
-import pytest
-
 from common import command_line
 from common.errors import InputError
+
+import pytest
+
 from course.pages import experiments
 from hw2_gan import hypotheses, train_gan
 

@@ -5,11 +5,6 @@ import itertools
 import os
 import struct
 
-import numpy as np
-import pytest
-import torch
-from PIL import Image
-
 from common import data
 from common.data import Batches, ImageSet, cache, to_model_range, to_uint8
 from common.data.folder import load_folder, split_of_name
@@ -17,6 +12,11 @@ from common.data.image_set import to_grey
 from common.data.real import load_idx_set, read_idx
 from common.devices import Device
 from common.errors import InputError
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
 
 
 def numbered(count: int, size: int = 2) -> ImageSet:

@@ -2,14 +2,14 @@
 
 import math
 
-import pytest
-import torch
-
 from common.errors import InputError
 from common.metrics import attributes
 from common.metrics.kernel import kernel_distance, squared_mmd
 from common.metrics.precision_recall import covered, precision_recall, squared_radii
 from common.metrics.spread import jackknife
+
+import pytest
+import torch
 
 
 def normal(*shape, seed=0):

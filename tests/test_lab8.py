@@ -8,14 +8,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+from common import checkpoints, command_line, runs
+from common.data import creatures
+from common.errors import InputError, Stopped
+from common.metrics import samples
+
 import imageio.v3 as imageio
 import pytest
 import torch
 
-from common import checkpoints, command_line, runs
-from common.data import creatures
-from common.errors import InputError
-from common.metrics import samples
 from lab8_generative import (
     generate,
     interpolate,
@@ -109,7 +110,7 @@ def stopping_at(step: int):
     def save_if_due(saver, now, loss):
         if now == step:
             saver.save(now)
-            raise checkpoints.Stopped(15, "stopped")
+            raise Stopped(15, "stopped")
 
     return save_if_due
 
@@ -121,7 +122,7 @@ def test_stopped_and_resumed_it_ends_with_the_same_bits(kind, request, sprites, 
     config = command_line.config_from_run(script.Config, whole)
     with monkeypatch.context() as patch:
         patch.setattr(checkpoints.Checkpoints, "save_if_due", stopping_at(4))
-        with pytest.raises(checkpoints.Stopped):
+        with pytest.raises(Stopped):
             script.main(type(config)(**{**vars(config), "outdir": tmp_path}))
     (run_dir,) = (tmp_path / "lab8").iterdir()
     script.main(type(config)(**{**vars(config), "outdir": tmp_path, "resume": run_dir}))

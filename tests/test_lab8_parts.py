@@ -2,15 +2,16 @@
 
 import math
 
-import pytest
-import torch
-from torch import nn
-
 from common.data import ImageSet, creatures, to_model_range
 from common.errors import InputError
 from common.latent_space import truncated
 from common.metrics import samples
 from common.metrics.perceptual import Perceptual, pixel_error
+
+import pytest
+import torch
+from torch import nn
+
 from lab8_generative import generate, interpolate, lab_images, networks, reconstruction
 from lab8_generative.invert import invert
 

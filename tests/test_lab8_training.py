@@ -4,15 +4,16 @@ import json
 import math
 from pathlib import Path
 
-import pytest
-import torch
-from torch import nn
-
 from common import checkpoints, command_line, runs
 from common.data import creatures, to_model_range
 from common.devices import Device
 from common.latent_space import kl_to_standard_normal
 from common.metrics import samples
+
+import pytest
+import torch
+from torch import nn
+
 from lab8_generative import generate, interpolate, monitor, networks, train_autoencoder, train_gan, trained
 
 CPU = Device(torch.device("cpu"))

@@ -1,10 +1,10 @@
 """The nearest training images, in parts and all at once; errors of pictures."""
 
-import pytest
-import torch
-
 from common.metrics.nearest import nearest, pixels
 from common.metrics.perceptual import Perceptual, pixel_error
+
+import pytest
+import torch
 
 
 @pytest.mark.parametrize("parts", [1, 7, 30])

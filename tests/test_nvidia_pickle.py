@@ -12,10 +12,11 @@ import sys
 import types
 from itertools import pairwise
 
+from common.errors import InputError
+
 import pytest
 import torch
 
-from common.errors import InputError
 from hw3_stylegan_sampling import nvidia_pickle, weights
 from hw3_stylegan_sampling.networks import Architecture, Generator, taps
 

@@ -9,14 +9,13 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from common import devices, figures, runs, torchvision_operators
+from common.errors import InputError
+
 import imageio.v3 as imageio
 import pytest
 import torch
 from PIL import Image
-
-import common
-from common import devices, figures, runs
-from common.errors import InputError
 
 CPU = devices.Device(torch.device("cpu"))
 
@@ -45,12 +44,14 @@ class Config:
 
 def test_torchvision_imports_beside_this_torch():
     """The declared operators have the schemas torchvision's own code describes."""
-    code = "import common, torchvision.transforms, torchvision.datasets, torchvision.utils"
+    code = (
+        "import common.torchvision_operators, torchvision.transforms, torchvision.datasets, torchvision.utils"
+    )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
     for name in ("nms", "qnms"):
         schema = str(getattr(torch.ops.torchvision, name).default._schema)
         assert schema == f"torchvision::{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-    common._declare_torchvision_operators()  # a second call finds them declared
+    torchvision_operators._declare()  # a second call finds them declared
 
 
 def test_run_directories_are_numbered_and_never_reused(tmp_path):

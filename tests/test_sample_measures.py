@@ -4,10 +4,10 @@ import itertools
 import math
 import types
 
+from common.metrics import samples
+
 import pytest
 import torch
-
-from common.metrics import samples
 
 
 def test_every_combination_of_options_is_a_style_of_its_own():

@@ -4,13 +4,13 @@ import copy
 import dataclasses
 import math
 
-import pytest
-import torch
-from torch import nn
-
 from common.averaged_weights import averaged, recompute_batch_statistics
 from common.data import avatars
 from common.metrics import extractors, nearest, samples
+
+import pytest
+import torch
+from torch import nn
 
 
 @pytest.fixture(scope="module")

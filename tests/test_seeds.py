@@ -2,10 +2,10 @@
 
 import math
 
-import pytest
-
 from common import seeds
 from common.errors import InputError
+
+import pytest
 
 ROWS = [
     {"model": "b", "seed": 0, "loss": 1.0, "count": 2, "name": "first", "done": True},

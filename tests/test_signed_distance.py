@@ -2,11 +2,11 @@
 
 import math
 
-import pytest
-import torch
-
 from common.data import signed_distance as sd
 from common.data.canvas import Canvas
+
+import pytest
+import torch
 
 EXACT = 2e-6  # float32 on lengths of about one
 

@@ -2,10 +2,11 @@
 
 import os
 
+from common.errors import InputError
+
 import pytest
 import torch
 
-from common.errors import InputError
 from hw3_stylegan_sampling import models, nvidia_pickle, weights
 from hw3_stylegan_sampling.networks import Architecture, Generator
 

@@ -2,13 +2,14 @@
 
 import itertools
 
+from common.errors import InputError
+
 import pytest
 import torch
 import torch.nn.functional as F
 from scipy.signal import upfirdn
 from torch import Tensor, nn
 
-from common.errors import InputError
 from hw3_stylegan_sampling import networks
 from hw3_stylegan_sampling.discriminator import Convolution, Discriminator, ResidualBlock
 from hw3_stylegan_sampling.networks import Architecture, Generator, Linear, StyledLayer

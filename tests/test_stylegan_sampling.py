@@ -1,11 +1,12 @@
 """sample.py: NVIDIA's seeds, truncation, classes, noise, and mistakes in one line."""
 
+from common import command_line
+
 import imageio.v3 as imageio
 import numpy as np
 import pytest
 import torch
 
-from common import command_line
 from hw3_stylegan_sampling import sample, weights
 from hw3_stylegan_sampling.networks import Architecture, Generator
 

@@ -9,14 +9,15 @@ import sys
 from itertools import pairwise
 from pathlib import Path
 
-import pytest
-import torch
-from torch import nn
-
 from common import adversarial, checkpoints, command_line, devices, figures
 from common.data import creatures
 from common.errors import InputError
 from common.noise import BatchNoise
+
+import pytest
+import torch
+from torch import nn
+
 from hw3_stylegan_sampling import models, train_stylegan
 from hw3_stylegan_sampling.discriminator import Discriminator
 from hw3_stylegan_sampling.networks import Architecture, Generator

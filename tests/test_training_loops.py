@@ -5,15 +5,16 @@ import math
 from dataclasses import fields
 from pathlib import Path
 
+from common import command_line, runs
+from common.data import creatures, to_model_range
+from common.data.wells_layout import write_layout
+from common.latent_space import kl_to_standard_normal
+
 import pytest
 import torch
 from small_gans import save_pets
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
-from common import command_line, runs
-from common.data import creatures, to_model_range
-from common.data.wells_layout import write_layout
-from common.latent_space import kl_to_standard_normal
 from hw1_bayes_and_autoencoders import train_autoencoder, train_vae
 from hw2_gan import train_gan
 from hw3_stylegan_sampling import train_stylegan

@@ -6,6 +6,10 @@ import types
 from itertools import pairwise
 from typing import get_args
 
+from common import command_line, figures, gaussian_mixture, latent_space
+from common.data import digits
+from common.errors import InputError
+
 import pytest
 import torch
 from torch import nn
@@ -18,9 +22,6 @@ from torch.distributions import (
     kl_divergence,
 )
 
-from common import command_line, figures, gaussian_mixture, latent_space
-from common.data import digits
-from common.errors import InputError
 from hw1_bayes_and_autoencoders import train_vae, vae, vae_bounds, vae_measures
 
 

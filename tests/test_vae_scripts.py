@@ -7,11 +7,11 @@ import sys
 import time
 from pathlib import Path
 
+from common import checkpoints
+
 import imageio.v3 as imageio
 import pytest
 import torch
-
-from common import checkpoints
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "hw1_bayes_and_autoencoders"
 FLAGS = ["--batch-size", "500", "--device", "cpu", "--checkpoint-seconds", "0"]

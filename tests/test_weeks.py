@@ -2,10 +2,11 @@
 
 import importlib
 
+from common.command_line import parse
+
 import pytest
 from course_copy import ROOT
 
-from common.command_line import parse
 from course.weeks import SCRIPTS
 from course.weeks.run import chosen
 

@@ -1,11 +1,11 @@
 """Drawn moulds: deterministic, apart between splits, and a spill is all that a spill changes."""
 
+from common.data import wells
+from common.data.wells_picture import COLUMNS, PITCH, ROWS, draw, project
+
 import pytest
 import torch
 import torch.nn.functional as F
-
-from common.data import wells
-from common.data.wells_picture import COLUMNS, PITCH, ROWS, draw, project
 
 
 def rows(scenes, count):

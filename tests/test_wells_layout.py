@@ -3,13 +3,13 @@
 import shutil
 import unicodedata
 
-import pytest
-import torch
-from PIL import Image
-
 from common.data import wells
 from common.data.wells_layout import is_held_out, read_annotation, read_layout, write_layout
 from common.errors import InputError
+
+import pytest
+import torch
+from PIL import Image
 
 COUNTS = {"train": 24, "proliv": 3, "test": 6}
 

@@ -4,11 +4,12 @@ averaged where that is asked for."""
 import copy
 import math
 
+from common import checkpoints, figures, runs
+from common.data import digits
+
 import pytest
 import torch
 
-from common import checkpoints, figures, runs
-from common.data import digits
 from hw1_bayes_and_autoencoders import eval_autoencoder, eval_vae, train_autoencoder, train_vae, vae
 
 LOSSES = (3.0, 1.0, 2.0)

@@ -5,9 +5,6 @@ Lengths as in avatar_face: half widths of the picture, y downwards; colours sRGB
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
-
 from common.data.avatar_face import WHITE, Face, contrast, shade, tint
 from common.data.canvas import Canvas
 from common.data.signed_distance import (
@@ -22,6 +19,9 @@ from common.data.signed_distance import (
     segment,
     smooth_union,
 )
+
+import torch
+from torch import Tensor
 
 SHOULDER_Y = 0.63
 V_CUT = polygon([(-0.2, 0.4), (0.2, 0.4), (0.19, 0.56), (0.0, 0.87), (-0.19, 0.56)])

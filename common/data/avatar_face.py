@@ -10,9 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-import torch
-from torch import Tensor
-
 from common.data.canvas import Canvas
 from common.data.signed_distance import (
     Point,
@@ -27,6 +24,9 @@ from common.data.signed_distance import (
     smooth_union,
     union,
 )
+
+import torch
+from torch import Tensor
 
 EXPRESSIONS = ("neutral", "smile", "surprise", "sadness", "anger")
 NECK = (0.0, 0.45)

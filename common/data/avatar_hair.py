@@ -8,9 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-import torch
-from torch import Tensor
-
 from common.data.avatar_face import Face, shade, tint
 from common.data.canvas import Canvas
 from common.data.signed_distance import (
@@ -25,6 +22,9 @@ from common.data.signed_distance import (
     smooth_union,
     union,
 )
+
+import torch
+from torch import Tensor
 
 LINE = 0.022
 """Width of the outline."""

@@ -17,9 +17,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-import torch
-from torch import Tensor
-
 from common.data import avatar_clothes, avatar_face, avatar_hair
 from common.data.avatar_face import EXPRESSIONS, NECK, Face
 from common.data.canvas import Canvas
@@ -27,6 +24,9 @@ from common.data.chunks import draw_in_chunks
 from common.data.image_set import ImageSet
 from common.data.signed_distance import circle
 from common.errors import InputError
+
+import torch
+from torch import Tensor
 
 VERSION = 1
 DEFAULT_SIZE = 64

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import torch
-from torch import Tensor
-
 from common.data.image_set import ImageSet, to_model_range
 from common.devices import Device
 from common.errors import InputError
+
+import torch
+from torch import Tensor
 
 
 class Batch(NamedTuple):

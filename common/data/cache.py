@@ -6,13 +6,13 @@ import json
 import sys
 from pathlib import Path
 
+from common import atomic
+from common.data.image_set import ImageSet
+
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
-
-from common import atomic
-from common.data.image_set import ImageSet
 
 
 def save(path: Path, image_set: ImageSet) -> None:

@@ -15,10 +15,10 @@ from __future__ import annotations
 import math
 from copy import copy
 
+from common.data.signed_distance import Box, Number, Shape, around, column, grow, span, turned
+
 import torch
 from torch import Tensor
-
-from common.data.signed_distance import Box, Number, Shape, around, column, grow, span, turned
 
 
 class Canvas:

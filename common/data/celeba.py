@@ -25,17 +25,17 @@ import sys
 import zipfile
 from pathlib import Path
 
-import filelock
-import numpy as np
-import torch
-from torch import Tensor
-from tqdm import tqdm
-
 from common.data.decoded import decode_once
 from common.data.decoding import report
 from common.data.image_set import ImageSet
 from common.downloads import fault, web_page
 from common.errors import InputError
+
+import filelock
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
 
 VERSION = 1
 """Raise when the preprocessing changes, so that old caches are not used."""
@@ -210,6 +210,8 @@ def unpack(archive: Path) -> Path:
 
     Goes on where it was killed; the folder gets its name when all of it is there.
     """
+    from common import torchvision_operators  # noqa: F401
+
     from torchvision.datasets import CelebA
 
     target, part = archive.with_name(FOLDER), archive.with_name(f".{FOLDER}.part")
@@ -260,6 +262,8 @@ def _extract(file: zipfile.ZipFile, archive: Path, folder: Path) -> None:
 def _download(data_dir: Path) -> Path:
     """Let torchvision fetch what is needed into `data_dir`/celeba; a file gets its name when its MD5 is
     right."""
+    from common import torchvision_operators  # noqa: F401
+
     from torchvision.datasets import CelebA, utils
 
     root = data_dir / "celeba"

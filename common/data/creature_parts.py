@@ -10,10 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
-from torch import Tensor
-from torch.nn.functional import pad
-
 from common.data.signed_distance import (
     Shape,
     bezier,
@@ -26,6 +22,10 @@ from common.data.signed_distance import (
     smooth_union,
     union,
 )
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
 
 GRID = 32
 PAPER, RIM, BODY, ACCENT, PALE, WHITE, BLACK, MOUTH, TONGUE = 0, 1, 2, 5, 8, 11, 12, 13, 14

@@ -8,16 +8,16 @@ left, spots and gaze are not.  1,200 of them take 1.3 s of one core.
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
-from torch.nn.functional import avg_pool2d
-
 from common.data import creature_parts as parts
 from common.data.chunks import draw_in_chunks
 from common.data.creature_parts import GRID, OPTIONS, Frame, Sprite
 from common.data.image_set import ImageSet
 from common.data.signed_distance import Number, Shape, circle, column, ellipse, polygon, rounded_box, union
 from common.errors import InputError
+
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
 VERSION = 1
 DEFAULT_SIZE = 64

@@ -23,14 +23,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from common.data.decoding import read_images
+from common.errors import InputError
+
 import filelock
 import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
-
-from common.data.decoding import read_images
-from common.errors import InputError
 
 CHUNK = 1000
 """Files decoded between two lines of the journal: what a kill can lose."""

@@ -17,14 +17,14 @@ from __future__ import annotations
 import math
 from functools import cache
 
+from common.data.chunks import draw_in_chunks
+from common.data.image_set import ImageSet
+from common.errors import InputError
+
 import numpy as np
 import torch
 from scipy.interpolate import CubicSpline
 from torch import Tensor
-
-from common.data.chunks import draw_in_chunks
-from common.data.image_set import ImageSet
-from common.errors import InputError
 
 VERSION = 1
 DEFAULT_SIZE = 28

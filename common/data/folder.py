@@ -11,10 +11,6 @@ from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
-import torch
-from PIL import Image
-from torch import Tensor
-
 from common.data.decoding import (
     ENDINGS,
     LYING,
@@ -26,6 +22,10 @@ from common.data.decoding import (
 )
 from common.data.image_set import ImageSet
 from common.errors import InputError, warn
+
+import torch
+from PIL import Image
+from torch import Tensor
 
 SPLIT_NAMES = {
     "train": ("train", "training"),

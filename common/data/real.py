@@ -6,13 +6,13 @@ import gzip
 import zlib
 from pathlib import Path
 
-import numpy as np
-import torch
-from torch import Tensor
-
 from common import downloads
 from common.data.image_set import ImageSet
 from common.errors import InputError
+
+import numpy as np
+import torch
+from torch import Tensor
 
 CLASS_NAMES = {
     "mnist": tuple("0123456789"),
@@ -120,6 +120,8 @@ def _file(folder: Path, stem: str) -> Path:
 
 def _download(name: str, data_dir: Path) -> Path:
     """The four files from torchvision's mirrors, with the MD5 that it lists."""
+    from common import torchvision_operators  # noqa: F401
+
     from torchvision import datasets
 
     published = getattr(datasets, TORCHVISION_CLASSES[name])

@@ -15,13 +15,13 @@ from __future__ import annotations
 import math
 from concurrent.futures import ThreadPoolExecutor
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
-
 from common.data.chunks import chunk_generator
 from common.data.image_set import ImageSet
 from common.data.wells_picture import COLUMNS, OCTAVES, PITCH, ROWS, Scenes, draw, project
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 DEFAULT_SIZE = 64
 DEFAULT_COUNTS = {"train": 3000, "val": 500, "proliv": 150, "test": 1000}

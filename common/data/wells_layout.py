@@ -17,14 +17,14 @@ import unicodedata
 from collections import Counter
 from pathlib import Path
 
-import torch
-from PIL import Image
-
 from common.data import wells
 from common.data.decoding import printable, read_images, report
 from common.data.folder import list_images, relative_name
 from common.data.image_set import ImageSet
 from common.errors import InputError
+
+import torch
+from PIL import Image
 
 LAYOUT_COUNTS = {"train": 3500, "proliv": 300, "test": 1000}
 """Files of each folder that `write_layout` draws unless told otherwise."""

@@ -5,10 +5,10 @@ images by a classifier that may abstain: int64 (N,) for each attribute, -1 where
 
 from __future__ import annotations
 
+from common.errors import InputError
+
 import torch
 from torch import Tensor
-
-from common.errors import InputError
 
 
 def validity(predicted: dict[str, Tensor]) -> float:

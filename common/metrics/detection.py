@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from common.errors import InputError
+
 import torch
 from torch import Tensor
-
-from common.errors import InputError
 
 
 class Rates(NamedTuple):

@@ -21,16 +21,16 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from common import atomic
+from common.data import ImageSet, to_model_range, to_uint8
+from common.errors import InputError
+from common.metrics.frechet import Moments, Statistics, distance
+
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-
-from common import atomic
-from common.data import ImageSet, to_model_range, to_uint8
-from common.errors import InputError
-from common.metrics.frechet import Moments, Statistics, distance
 
 NAMES = ("digits", "mnist", "fashion-mnist", "avatars", "creatures")
 """Data sets that have an extractor of their own."""

@@ -19,15 +19,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-import tyro
-from torch import Tensor
-from tqdm import tqdm
-
 from common import command_line, devices, flags
 from common.errors import InputError
 from common.metrics import frechet, inception, spread
 from common.metrics.frechet import Moments, Statistics
 from common.metrics.images import Images, open_images
+
+import tyro
+from torch import Tensor
+from tqdm import tqdm
 
 Extractor = Callable[[Tensor | Sequence[Tensor]], Tensor]
 """uint8 images (B, C, H, W) -> features (B, D)."""

@@ -20,12 +20,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.errors import InputError
+
 import numpy as np
 import torch
 from scipy.linalg import lapack
 from torch import Tensor
-
-from common.errors import InputError
 
 
 @dataclass(frozen=True)

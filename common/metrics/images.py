@@ -9,16 +9,16 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
-import torch
-from PIL import Image
-from torch import Tensor
-
 from common import data
 from common.data.decoding import DEEP_GREY, reason, to_rgb, words_for
 from common.data.folder import list_images
 from common.data.image_set import require_images, to_grey
 from common.errors import InputError, warn
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
 
 PROBED = 64
 """Images looked at to tell whether a set is grey."""

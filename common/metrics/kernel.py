@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import math
 
-import torch
-from torch import Tensor
-
 from common.errors import InputError
 from common.metrics.spread import Estimate
+
+import torch
+from torch import Tensor
 
 
 def squared_mmd(x: Tensor, y: Tensor) -> Tensor:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Literal
 
+from common.metrics import extractors
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-from common.metrics import extractors
 
 TAPS = (3, 7)
 """Layers of the network whose activations are compared: after the second and the fourth ReLU."""

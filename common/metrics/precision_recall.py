@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from common.errors import InputError
+
 import torch
 from torch import Tensor
-
-from common.errors import InputError
 
 ROUNDING = 1e-9
 """Relative slack of squared distances, so that points on a ball's edge are inside."""

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
-
 from common.data import ImageSet, to_uint8
 from common.errors import InputError
 from common.metrics import extractors, spread
 from common.metrics.frechet import frechet_distance_from_features
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 CHUNK = 250
 """Images that go through a network at once."""

@@ -11,10 +11,10 @@ import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
 
+from common.errors import InputError
+
 import torch
 from torch import Tensor
-
-from common.errors import InputError
 
 Part = TypeVar("Part")
 

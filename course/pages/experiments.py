@@ -4,6 +4,7 @@ conclusion), in two languages, from measured rows."""
 from collections.abc import Sequence
 
 from common import seeds
+
 from course.pages.tables import number, percent
 from hw2_gan import hypotheses
 

@@ -6,12 +6,13 @@ Monte Carlo results are compared by z = (estimate - closed form) / standard erro
 
 import math
 
+from common.metrics import frechet
+from common.metrics.frechet import Statistics
+
 import pytest
 import torch
 from scipy import optimize
 
-from common.metrics import frechet
-from common.metrics.frechet import Statistics
 from theory.checks.draws import Z
 from theory.printed import printed
 from theory.tags import verifies

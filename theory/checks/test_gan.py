@@ -7,13 +7,14 @@ common/adversarial.py.
 import itertools
 from collections.abc import Callable
 
+from common import adversarial
+
 import numpy as np
 import pytest
 import torch
 from scipy import integrate, optimize, stats
 from torch import Tensor
 
-from common import adversarial
 from theory.checks.draws import normal
 from theory.checks.finite_games import (
     LN2,

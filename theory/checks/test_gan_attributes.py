@@ -3,10 +3,11 @@
 Finite worlds of pairs in float64, against hw2_gan/networks.py.
 """
 
+from common import adversarial
+
 import pytest
 import torch
 
-from common import adversarial
 from hw2_gan import networks
 from theory.checks.draws import normal
 from theory.checks.finite_games import assert_minimum, distribution, expected

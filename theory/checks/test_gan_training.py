@@ -3,15 +3,16 @@
 import math
 from collections.abc import Callable
 
+from common import adversarial, augmentation
+from common.averaged_weights import averaged
+from common.metrics import samples
+
 import numpy as np
 import pytest
 import torch
 from scipy import integrate, stats
 from torch import Tensor, nn
 
-from common import adversarial, augmentation
-from common.averaged_weights import averaged
-from common.metrics import samples
 from hw2_gan import dirac_gan
 from theory.checks.draws import normal
 from theory.checks.finite_games import LN2, WORLDS, assert_minimum, distribution, expected

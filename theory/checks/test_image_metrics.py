@@ -6,14 +6,15 @@ Monte Carlo results are compared by z = (estimate - closed form) / standard erro
 
 import math
 
+from common.metrics import attributes
+from common.metrics.kernel import kernel_distance, squared_mmd
+from common.metrics.precision_recall import covered, precision_recall, squared_radii
+
 import numpy as np
 import pytest
 import torch
 from scipy import stats
 
-from common.metrics import attributes
-from common.metrics.kernel import kernel_distance, squared_mmd
-from common.metrics.precision_recall import covered, precision_recall, squared_radii
 from theory.checks.draws import Z
 from theory.printed import printed
 from theory.tags import verifies

@@ -7,14 +7,15 @@ Monte Carlo results are compared by z = (estimate - closed form) / standard erro
 import math
 from fractions import Fraction
 
+from common.errors import InputError
+from common.metrics import detection
+
 import numpy as np
 import pytest
 import torch
 from scipy import stats
 from sklearn import metrics as sklearn_metrics
 
-from common.errors import InputError
-from common.metrics import detection
 from theory.checks.draws import Z
 from theory.printed import printed
 from theory.tags import verifies

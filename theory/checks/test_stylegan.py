@@ -2,13 +2,14 @@
 
 import math
 
+from common import adversarial, devices
+from common.averaged_weights import averaged
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from common import adversarial, devices
-from common.averaged_weights import averaged
 from hw3_stylegan_sampling import discriminator, networks, train_stylegan
 from hw3_stylegan_sampling.networks import Architecture, Generator
 from theory.checks.draws import Z, normal

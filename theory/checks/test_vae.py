@@ -7,6 +7,8 @@ the posterior are known.  Monte Carlo by z-scores, |z| < 4.5, with fixed seeds.
 import itertools
 import math
 
+from common import latent_space
+
 import pytest
 import sympy
 import torch
@@ -14,7 +16,6 @@ from scipy import stats
 from torch import Tensor, nn
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
-from common import latent_space
 from hw1_bayes_and_autoencoders import autoencoders, vae, vae_bounds
 from theory.checks.draws import Z, normal, z_score
 from theory.printed import printed

@@ -6,6 +6,8 @@ by z-scores, |z| < 4.5, with fixed seeds.
 
 import math
 
+from common import gaussian_mixture, latent_space
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -13,7 +15,6 @@ from scipy import stats
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
-from common import gaussian_mixture, latent_space
 from hw1_bayes_and_autoencoders import vae, vae_bounds
 from theory.checks.draws import Z, normal, z_score
 from theory.printed import printed

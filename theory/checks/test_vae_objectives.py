@@ -2,13 +2,14 @@
 
 import math
 
+from common import latent_space
+
 import pytest
 import torch
 from scipy import integrate
 from torch import Tensor
 from torch.distributions import ContinuousBernoulli, Normal
 
-from common import latent_space
 from hw1_bayes_and_autoencoders import vae
 from theory.checks.draws import Z, normal, z_score
 from theory.printed import printed
