@@ -18,13 +18,17 @@ def reparameterise(
     z is N(mu, sigma^2), and gradients reach mu and sigma through it, eq. (vae.5): d/d mu E f(z) = E f'(z) and
     d/d sigma E f(z) = E f'(z) noise.
     """
+    # task hw1.d: a draw through which gradients flow
     noise = torch.randn_like(mu) if noise is None else noise
     return mu + (log_variance / 2).exp() * noise
+    # end task
 
 
 def kl_to_standard_normal(mu: Tensor, log_variance: Tensor) -> Tensor:  # (B, D), (B, D) -> (B, D)
     """KL(N(mu, exp(log_variance)) || N(0, 1)) of each dimension in nats, eq. (vae.6)."""
+    # task hw1.d: the KL divergence of every dimension
     return 0.5 * (mu.square() + log_variance.exp() - 1 - log_variance)
+    # end task
 
 
 def truncated(latents: Tensor, psi: float, mean: Tensor | None = None) -> Tensor:  # (N, D), (D,) -> (N, D)
@@ -43,8 +47,10 @@ def slerp(start: Tensor, end: Tensor, share: float | Tensor) -> Tensor:  # (...,
     A straight line between two latents passes closer to 0 than all but rare samples of N(0, I) lie.  Parallel
     vectors are interpolated linearly.
     """
+    # task lab8.c: along the great arc
     cosine = F.cosine_similarity(start, end, dim=-1).clamp(-1, 1)[..., None]
     angle = cosine.acos()
     sine = angle.sin()
     arc = (((1 - share) * angle).sin() * start + (share * angle).sin() * end) / sine.clamp_min(1e-12)
     return torch.where(sine < 1e-4, torch.lerp(start, end, torch.as_tensor(share).to(start)), arc)
+    # end task

@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = {  # name: (module with main(arguments) -> exit status, what it does)
     "run": ("course.weeks.run", "run the homework scripts and print a table of the numbers they measured"),
     "results": ("course.pages.results", "keep what a run measured and write the tables of the pages from it"),
+    "tasks": ("course.tasks", "list what a student writes: tasks, points, and where they stand in the code"),
     "test": ("course.run_tests", "run the tests; more arguments go to pytest: test tests/test_x.py -x"),
 }
 NEED_NO_PACKAGES = {("run", "--list"), ("run", "--help"), ("run", "-h")}

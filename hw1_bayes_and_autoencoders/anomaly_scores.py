@@ -38,12 +38,14 @@ def usual_error(normal: Tensor, window: int = 5, floor: float = 1e-4) -> Tensor:
 
 def score(name: str, residual: Tensor, usual: Tensor, patch: int) -> Tensor:  # (N, C, H, W), (H, W) -> (N,)
     """One of SCORES for each image; `patch` is a side in pixels."""
+    # task hw1.c: from the residual of every pixel to one number an image
     if name.startswith("weighted"):
         residual = residual / usual.sqrt()  # in standard deviations, eq. (ae.4)
     if name.endswith("bright"):
         return brightest_patch(residual.mean(1), patch)
     error = residual.square().mean(1)
     return largest_patch(error, patch) if name.endswith("patch") else error.mean((1, 2))
+    # end task
 
 
 def largest_patch(maps: Tensor, patch: int) -> Tensor:  # (N, H, W) -> (N,)

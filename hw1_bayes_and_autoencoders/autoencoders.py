@@ -24,7 +24,9 @@ def squared_error(x: Tensor, reconstruction: Tensor) -> Tensor:  # (B, C, H, W) 
 
     Minus the log-likelihood of Gaussian pixels up to scale and a constant, eq. (ae.3).
     """
+    # task hw1.c: the reconstruction error of every pixel
     return ((x - reconstruction) / 2).square().mean(1)
+    # end task
 
 
 class Autoencoder(nn.Module):
@@ -52,7 +54,9 @@ class Autoencoder(nn.Module):
         The network reads `corrupted`, which is `x` or, for a denoising autoencoder, an `x` painted over; its
         output is compared with `x`.
         """
+        # task hw1.c: what is minimised: which image is read, which is to be given
         return {"mse": squared_error(x, self.reconstruct(corrupted)).mean((1, 2))}
+        # end task
 
 
 class VariationalAutoencoder(Autoencoder):
@@ -220,11 +224,13 @@ def build(
 def _dense(widths: list[int], shape: tuple[int, int, int]) -> tuple[nn.Module, nn.Module]:
     """Linear layers with ReLU between them; nothing after the latent, tanh after the pixels."""
 
+    # task hw1.c: the encoder and the decoder of linear layers
     def chain(sizes: list[int]) -> list[nn.Module]:
         return [layer for a, b in pairwise(sizes) for layer in (nn.Linear(a, b), nn.ReLU())][:-1]
 
     encoder = nn.Sequential(nn.Flatten(), *chain(widths))
     return encoder, nn.Sequential(*chain(widths[::-1]), nn.Tanh(), nn.Unflatten(1, shape))
+    # end task
 
 
 def _downsampling(channels: int, widths: tuple[int, ...]) -> list[nn.Module]:

@@ -84,7 +84,9 @@ def main(config: Config) -> None:
 
 def maximum_likelihood(counts: Sequence[int]) -> tuple[Fraction, ...]:
     """theta_j = n_j / N, eq. (bayes.3)."""
+    # task hw1.a: the shares of what was counted
     return tuple(Fraction(n, sum(counts)) for n in counts)
+    # end task
 
 
 def additive_smoothing(counts: Sequence[int], alpha: float | Fraction = 1) -> tuple[Fraction, ...]:
@@ -95,8 +97,10 @@ def additive_smoothing(counts: Sequence[int], alpha: float | Fraction = 1) -> tu
     if not 0 <= alpha < math.inf:
         raise InputError(f"--alpha {alpha}: a pseudo-count is 0 (maximum likelihood) or more, and finite")
     alpha = Fraction(str(alpha))
+    # task hw1.a: shares with pseudo-counts
     denominator = sum(counts) + alpha * len(counts)
     return tuple((n + alpha) / denominator for n in counts)
+    # end task
 
 
 # ---- the model
@@ -133,12 +137,14 @@ class StyleModel:
 
     def sample(self, count: int, generator: torch.Generator) -> Styles:
         """`count` independent styles with their probabilities."""
+        # task hw1.a: an option of every attribute, and the probability of the whole style
         options = {
             attribute.name: torch.multinomial(_floats(theta), count, replacement=True, generator=generator)
             for attribute, theta in zip(self.attributes, self.theta)
         }
         rows = zip(*(column.tolist() for column in options.values()))
         return Styles(options, self.log_probability(options), tuple(map(self.probability, rows)))
+        # end task
 
     def generate(self, generator: torch.Generator) -> Iterator[tuple[dict[str, str], Fraction]]:
         """Styles without end, each {attribute: option} with its exact probability."""
@@ -153,11 +159,15 @@ class StyleModel:
 
     def probability(self, options: Sequence[int]) -> Fraction:
         """Exact P(style) of one option index per attribute: the product, eq. (bayes.1)."""
+        # task hw1.a: the probability of a style
         return math.prod((theta[j] for theta, j in zip(self.theta, options)), start=Fraction(1))
+        # end task
 
     def log_probability(self, options: dict[str, Tensor]) -> Tensor:  # {attribute: (N,)} -> (N,)
         """ln P(style) in nats as a sum over attributes, eq. (bayes.6); -inf for an impossible style."""
+        # task hw1.a: the logarithm of that probability, as a sum
         return sum(_floats(theta).log()[options[a.name]] for a, theta in zip(self.attributes, self.theta))
+        # end task
 
     def total_probability(self) -> Fraction:
         """Sum of P over all styles, eq. (bayes.6): one by one up to a million styles, then as product of

@@ -33,7 +33,9 @@ def unpack(code: Tensor, channels: int) -> Tensor:  # int64 (N, H, W) -> uint8 (
 def bits_per_pixel(log2_p: Tensor) -> Tensor:  # (N, H, W) -> (N,)
     """-log2 p(x) / (H W) from the log2 probability of every pixel, eq. (bayes.13); inf where one is
     impossible."""
+    # task hw1.b: the unit in which models are compared
     return -log2_p.mean((1, 2))
+    # end task
 
 
 def neighbour_difference(images: Tensor) -> float:
@@ -75,16 +77,19 @@ class PixelTables:
 
     def log2_probability(self, images: Tensor) -> Tensor:  # (M, C, H, W) -> float64 (M, H, W)
         """log2 of the probability of every pixel, -inf where it is 0."""
+        # task hw1.b: count what agrees, smooth, take the logarithm
         seen, asked = self.features(self.images), self.features(images)
         n = torch.zeros(asked.shape, dtype=torch.float64)
         for image in seen:
             n += asked == image
         theta = (n + self.alpha) / (len(seen) + self.alpha * self.options)
         return theta.log2().sum(1)
+        # end task
 
     def sample(self, count: int, generator: torch.Generator) -> Tensor:  # -> uint8 (B, C, H, W)
         """Toss the coin of eq. (bayes.9) for every feature: the value of a random training image, or any
         value."""
+        # task hw1.b: a value of every feature, from the data or from all levels
         seen = self.features(self.images)
         shape = (count, *seen.shape[1:])
         image = torch.randint(len(seen), shape, generator=generator)
@@ -93,6 +98,7 @@ class PixelTables:
             anything = torch.randint(self.options, shape, generator=generator).to(value.dtype)
             value = torch.where(torch.rand(shape, generator=generator) < self.weight_of_data, value, anything)
         return unpack(value[:, 0], self.images.shape[1]) if self.joint else value
+        # end task
 
     def neighbour_difference(self) -> float:
         """Expected (x_k - x_l)^2 of horizontal neighbours, eq. (bayes.10): covariances lost, means and

@@ -35,14 +35,18 @@ def bernoulli_log_likelihood(pixels: Tensor, logits: Tensor) -> Tensor:  # (B, C
 
     A log-likelihood for pixels 0 and 1.  For grey levels between them it is a cross-entropy: its expected
     value over images whose pixels are drawn with those grey levels as probabilities."""
+    # task hw1.d: the log-likelihood of grey levels
     return -F.binary_cross_entropy_with_logits(logits, pixels, reduction="none").flatten(1).sum(1)
+    # end task
 
 
 def gaussian_log_likelihood(pixels: Tensor, mean: Tensor, variance: Tensor | float) -> Tensor:  # -> (B,)
     """ln N(x; mean, variance I), eq. (vae.8), for pixels in [0, 1] (a density: it may be above 0)."""
+    # task hw1.d: the log-likelihood of Gaussian pixels
     variance = torch.as_tensor(variance, dtype=mean.dtype, device=mean.device)
     squared = (pixels - mean).square().flatten(1).sum(1)
     return -0.5 * (squared / variance + pixels[0].numel() * (2 * math.pi * variance).log())
+    # end task
 
 
 def optimal_variance(pixels: Tensor, mean: Tensor) -> Tensor:  # (B, C, H, W) twice -> ()
@@ -66,7 +70,9 @@ def objective(terms: dict[str, Tensor], beta: float = 1.0, floor: float = 0.0) -
 
     `floor` > 0 counts each dimension's KL as at least that many nats, `free_bits`.
     """
+    # task hw1.d: what is minimised, with beta
     return terms["reconstruction"].mean() + beta * free_bits(terms["kl"], floor)
+    # end task
 
 
 def free_bits(kl: Tensor, floor: float) -> Tensor:  # (B, D) -> ()
@@ -129,9 +135,11 @@ class VAE(nn.Module):
 
     def condition(self, labels: Tensor | None, count: int) -> Tensor:
         """One-hot classes (B, K); (B, 0) for a model without classes."""
+        # task hw1.d: how a class enters encoder and decoder
         if self.classes == 0:
             return self.one_hot.new_zeros(count, 0)
         return self.one_hot[labels]
+        # end task
 
     def log_likelihood(self, x: Tensor, decoded: Tensor) -> Tensor:  # (B, C, H, W) twice -> (B,)
         """ln p(x | z) in nats, eqs. (vae.7), (vae.8)."""
@@ -147,6 +155,7 @@ class VAE(nn.Module):
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:
         """Terms of the negative ELBO from one draw of z: `reconstruction` (B,) and `kl` (B, D), in nats."""
+        # task hw1.d: encode, draw, decode, and the two terms
         mu, log_variance = self.encode(x, labels)  # (B, D) each
         z = reparameterise(mu, log_variance)  # (B, D), eq. (vae.4)
         decoded = self.decode(z, labels)  # (B, C, H, W)
@@ -154,6 +163,7 @@ class VAE(nn.Module):
             "reconstruction": -self.log_likelihood(x, decoded),  # (B,), eq. (vae.7) or (vae.8)
             "kl": kl_to_standard_normal(mu, log_variance),  # (B, D), eq. (vae.6)
         }
+        # end task
 
 
 def check_labels(labels: Tensor | None, classes: int, where: str) -> None:

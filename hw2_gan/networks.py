@@ -35,9 +35,11 @@ def upsample(channels: int, kind: Upsampling) -> nn.Module:
     """(B, C, H, W) -> (B, C, 2 H, 2 W).
 
     A 4x4 kernel with stride 2 covers every position equally often, eqs. (gan.18)-(gan.20)."""
+    # task hw2.b: twice the sides
     if kind == "transposed":
         return nn.ConvTranspose2d(channels, channels, 4, stride=2, padding=1)
     return nn.Upsample(scale_factor=2, mode="nearest")
+    # end task
 
 
 def activated(
@@ -102,6 +104,7 @@ class CSPupBlock(nn.Module):
         half, odd = divmod(in_channels, 2)
         if odd:
             raise ValueError(f"in_channels {in_channels}: the block halves them; use an even number")
+        # task hw2.a: the two halves
         self.left = upsample(half, upsampling)
         self.right = Layers(
             nn.Conv2d(half, half, 1),
@@ -111,11 +114,14 @@ class CSPupBlock(nn.Module):
             *activated(half, normalisation, activation, latent),
             nn.Conv2d(half, half, 3, padding=1),
         )
+        # end task
 
     def forward(self, x: Tensor, z: Tensor | None = None) -> Tensor:
         """`z`: for modulated normalisation."""
+        # task hw2.a: split, work on each half, add
         left, right = x.chunk(2, dim=1)  # (B, C / 2, H, W) each
         return self.left(left) + self.right(right, z)  # (B, C / 2, 2 H, 2 W)
+        # end task
 
 
 class CSPupGenerator(nn.Module):
@@ -145,6 +151,7 @@ class CSPupGenerator(nn.Module):
         blocks = size.bit_length() - 4  # 128 -> 4, 64 -> 3, 32 -> 2
         channels = check_width(1024, width, halvings=blocks + 1)
         self.latent, self.output = latent, output
+        # task hw2.b: from z to 4x4, the blocks, the last layer
         self.start = Layers(
             nn.ConvTranspose2d(latent, channels, 4), *activated(channels, normalisation, activation, latent)
         )
@@ -161,13 +168,16 @@ class CSPupGenerator(nn.Module):
             )
         else:
             self.end = Layers(nn.ConvTranspose2d(last, 3, 4, stride=2, padding=1))
+        # end task
 
     def forward(self, z: Tensor) -> Tensor:
+        # task hw2.b: z through all of it
         x = z[:, :, None, None]  # (B, D, 1, 1)
         x = self.start(x, z)  # (B, 1024 width, 4, 4)
         x = self.blocks(x, z)  # half the channels and twice the sides by each block, up to S / 2
         x = self.end(x, z)  # (B, 3, S, S)
         return to_images(x, self.output)
+        # end task
 
 
 class DCGANGenerator(nn.Module):

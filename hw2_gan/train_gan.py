@@ -41,6 +41,7 @@ def updates(
         share_done = step / last_step
         set_learning_rates(config, players, share_done)
 
+        # task hw2.c: one step of the discriminator, one of the generator
         # ---- discriminator
         discriminator.requires_grad_(True)
         for last in [False] * (config.discriminator_steps - 1) + [True]:  # several where WGAN-GP asks for it
@@ -70,6 +71,7 @@ def updates(
         g_loss.mean().backward()
         for_generator.step()
         ema.update_parameters(generator)  # eq. (gan.16)
+        # end task
         yield step, measured(config, players, d_loss, g_loss, real_logits, fake_logits)
 
 
@@ -129,14 +131,18 @@ def discriminator_loss(config: Config, real: Tensor, fake: Tensor) -> Tensor:  #
 
 def targets(like: Tensor, label: tuple[float, float]) -> Tensor | float:
     """Cross-entropy targets for logits (B,), uniform between the two ends of `label`, eq. (gan.13)."""
+    # task hw2.d: smoothed labels
     return label[0] + (label[1] - label[0]) * torch.rand_like(like) if label[0] < label[1] else label[0]
+    # end task
 
 
 def augmented(config: Config, images: Tensor, share_done: float) -> Tensor:
     """What D sees of images (B, 3, S, S): with noise, eq. (gan.14), and augmented, eq. (gan.15)."""
+    # task hw2.d: what D sees: noise that fades, and augmentation
     if config.instance_noise:
         images = images + config.instance_noise * (1 - share_done) * torch.randn_like(images)
     return augmentation.augment(images, config.augment)
+    # end task
 
 
 def penalties(
@@ -146,12 +152,14 @@ def penalties(
     total = 0.0
     if step % config.penalty_every:
         return total
+    # task hw2.d: penalties with their weights, every so many steps
     logits = lambda images: discriminator(images, labels)
     if config.r1_gamma:
         total = config.r1_gamma / 2 * adversarial.r1_penalty(logits, real).mean()
     if config.gradient_penalty:
         total = total + config.gradient_penalty * adversarial.gradient_penalty(logits, real, fake).mean()
     return config.penalty_every * total
+    # end task
 
 
 # ---- what is logged, and how long a run is

@@ -121,15 +121,19 @@ def main(config: Config) -> Path:
 
 def there_and_back(positions: Tensor) -> Tensor:  # (K, ...) -> (2 K - 2, ...)
     """A loop: forth, and back without showing an end twice."""
+    # task lab8.c: a loop
     return torch.cat([positions, positions[1:-1].flip(0)])
+    # end task
 
 
 def walk(start: Tensor, end: Tensor, count: int, way: str) -> Tensor:  # (D,), (D,) -> (count, D)
     """Latents from start to end at equal shares of the way, both ends included."""
+    # task lab8.c: latents from one end to the other
     shares = torch.linspace(0, 1, count)[:, None]
     if way == "spherical":
         return latent_space.slerp(start.expand(count, -1), end.expand(count, -1), shares)
     return torch.lerp(start.expand(count, -1), end.expand(count, -1), shares)
+    # end task
 
 
 def cross_fade(

@@ -37,6 +37,7 @@ BatchSize = Annotated[int, Interval(ge=2, le=10**6)]
 
 def way_down(size: int, width: int, outputs: int, *, normalised: bool) -> nn.Sequential:
     """Images (B, 3, S, S) -> (B, outputs): four convolutions that halve the side, and a dense layer."""
+    # task lab8.a: convolutions that halve the side
     norm = nn.BatchNorm2d if normalised else (lambda channels: nn.Identity())
     side = size // 16
     return nn.Sequential(
@@ -54,6 +55,7 @@ def way_down(size: int, width: int, outputs: int, *, normalised: bool) -> nn.Seq
         nn.Flatten(),
         nn.Linear(8 * width * side * side, outputs),
     )
+    # end task
 
 
 def way_up(size: int, width: int, latent: int) -> nn.Sequential:
@@ -62,6 +64,7 @@ def way_up(size: int, width: int, latent: int) -> nn.Sequential:
     A dense layer and four transposed convolutions that double the side, eqs. (gan.18), (gan.19); 4 is a
     multiple of the stride 2, so that no checkerboard is built in, eq. (gan.20).
     """
+    # task lab8.b: transposed convolutions that double the side
     side = size // 16
     return nn.Sequential(
         nn.Linear(latent, 8 * width * side * side),
@@ -80,6 +83,7 @@ def way_up(size: int, width: int, latent: int) -> nn.Sequential:
         nn.ConvTranspose2d(width, 3, 4, stride=2, padding=1),  # (B, 3, S, S)
         nn.Tanh(),
     )
+    # end task
 
 
 class Autoencoder(nn.Module):
@@ -92,7 +96,9 @@ class Autoencoder(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Reconstructions (B, 3, S, S), and a KL (B,) of 0: nothing holds the latents near a prior."""
+        # task lab8.a: through the bottleneck and back
         return self.decoder(self.encoder(images)).float(), images.new_zeros(len(images))
+        # end task
 
     def encode(self, images: Tensor) -> Tensor:  # (B, 3, S, S) -> (B, D)
         """The latent vector of each image."""

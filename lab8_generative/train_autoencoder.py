@@ -68,9 +68,11 @@ class Config(flags.TrainingFlags):
 
 def losses_of(config: Config, errors: torch.Tensor, kl: torch.Tensor) -> torch.Tensor:  # (B,), (B,) -> (B,)
     """What is minimised: errors for the autoencoder, eq. (ae.3), nats for the VAE, eq. (vae.9)."""
+    # task lab8.a: what is minimised
     if config.model == "ae":
         return errors
     return reconstruction.nats(config.loss, errors, 3 * config.size**2) + config.beta * kl
+    # end task
 
 
 def main(config: Config) -> Path:

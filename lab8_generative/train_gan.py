@@ -105,6 +105,7 @@ def main(config: Config) -> Path:
             with device.autocast():
                 fake = generator(z).float()  # (B, 3, S, S)
 
+            # task lab8.b: one step of the discriminator, one of the generator
             # ---- discriminator
             discriminator.requires_grad_(True)
             real_seen = augment(real, config.augment)  # eq. (gan.15)
@@ -129,6 +130,7 @@ def main(config: Config) -> Path:
             g_losses.mean().backward()
             generator_adam.step()
             ema.update_parameters(generator)
+            # end task
 
             averages.add(
                 {

@@ -32,12 +32,14 @@ def rates(normal: Tensor, anomalous: Tensor, threshold: float) -> Rates:  # (N0,
 
 
 def _rates(false_alarms: Tensor, hits: Tensor) -> Rates:  # (..., N0), (..., N1) counts -> (...,)
+    # task hw1.c: true-positive rate, true-negative rate and precision
     flagged_normal, flagged_anomalous = false_alarms.sum(-1), hits.sum(-1)
     return Rates(
         flagged_anomalous / hits.shape[-1],
         1 - flagged_normal / false_alarms.shape[-1],
         flagged_anomalous / (flagged_anomalous + flagged_normal),
     )
+    # end task
 
 
 # ---- thresholds, from validation scores only
@@ -46,7 +48,9 @@ def _rates(false_alarms: Tensor, hits: Tensor) -> Rates:  # (..., N0), (..., N1)
 def threshold_fraction_of_max(anomalous: Tensor, fraction: float = 0.56) -> float:
     """`fraction` of the largest score among known anomalies, eq. (metrics.2): the class-room rule."""
     _require(anomalous, "anomalous validation images")
+    # task hw1.c: the class-room rule
     return fraction * anomalous.max().item()
+    # end task
 
 
 def threshold_quantile(normal: Tensor, false_alarm_rate: float = 0.05) -> float:
