@@ -9,6 +9,8 @@ files, and in common/ where an equation that a student must write lives there.  
 region
 
     raise NotImplementedError("hw2.a: the two halves of a CSPup block")
+
+and in a file of data a comment.
 """
 
 from __future__ import annotations
@@ -29,6 +31,8 @@ else:
     import tomli as tomllib
 
 LIST = Path("course/tasks.toml")
+KINDS = (".py", ".toml")
+"""Of files that may hold tasks."""
 BEGIN = re.compile(r"[ ]*# task (?P<task>[a-z]+\d\.[a-z]): (?P<what>\S.*)")
 END = re.compile(r"[ ]*# end task")
 LIKE_A_MARK = re.compile(r"\s*#+\s*(end\s+)?task\b(?!s)", re.IGNORECASE)
@@ -106,8 +110,8 @@ def regions(text: str, path: str) -> list[Region]:
 
 
 def cut(text: str, path: str, homework: str) -> str:
-    """The text without the marks; a NotImplementedError that names the task stands for each region of
-    `homework`, and the regions of other homeworks stay solved.  Raises TaskError."""
+    """The text without the marks; each region of `homework` gives way to a NotImplementedError that names the
+    task, in data to a comment; the regions of other homeworks stay solved.  Raises TaskError."""
     lines = text.splitlines(keepends=True)
     for region in reversed(regions(text, path)):
         if region.homework != homework:
@@ -115,6 +119,9 @@ def cut(text: str, path: str, homework: str) -> str:
             continue
         mark = lines[region.first - 1]
         indent = mark[: len(mark) - len(mark.lstrip())]
+        if not path.endswith(".py"):
+            lines[region.first - 1 : region.last] = [f"{indent}# {region.task}: {region.what}\n"]
+            continue
         message = f"{region.task}: {region.what}".replace("\\", "\\\\").replace('"', '\\"')
         lines[region.first - 1 : region.last] = [f'{indent}raise NotImplementedError("{message}")\n']
     return "".join(lines)
@@ -145,7 +152,7 @@ def with_regions(tasks: dict[str, Task], files: Iterable[tuple[str, str]]) -> li
 def homework_files(root: Path) -> list[tuple[str, str]]:
     """(path relative to `root`, text) of every file that may hold a task."""
     folders = [root / "common", *sorted(root.glob("hw*_*")), *sorted(root.glob("lab*_*"))]
-    paths = [path for folder in folders for path in sorted(folder.rglob("*.py"))]
+    paths = [path for folder in folders for kind in KINDS for path in sorted(folder.rglob(f"*{kind}"))]
     return [(path.relative_to(root).as_posix(), path.read_text(encoding="utf-8")) for path in paths]
 
 

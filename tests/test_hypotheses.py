@@ -9,7 +9,7 @@ from common.errors import InputError
 
 import pytest
 
-from course.pages import experiments
+from course.pages import hw2_experiments
 from hw2_gan import hypotheses, train_gan
 
 KNOWN = hypotheses.read()
@@ -214,7 +214,9 @@ def row(name: str, distance: float, spread: float = 1.0, seeds: int = 3, collaps
 
 def section(models: list[dict], heading: str, language: str = "en", distance: str = "fd") -> dict[str, str]:
     """Part -> text of one hypothesis."""
-    text = experiments.sections(models, distance, language).split(f"#### {heading}\n\n")[1].split("\n\n")[0]
+    text = (
+        hw2_experiments.sections(models, distance, language).split(f"#### {heading}\n\n")[1].split("\n\n")[0]
+    )
     parts = (line.removeprefix("- *").split("*: ", 1) for line in text.splitlines())
     return {name: said.removesuffix(".") for name, said in parts}
 

@@ -1,8 +1,9 @@
 """Tables and prose of the homeworks' pages, made from kept results in two languages; one file a homework."""
 
-from course.pages import hw1, hw2, lab8
+from course.weeks import homework_modules
 
-TABLES = {**hw1.TABLES, **hw2.TABLES, **lab8.TABLES}
+_PAGES = homework_modules(__name__, __path__)
+TABLES = {name: table for page in _PAGES for name, table in page.TABLES.items()}
 """By the name in a page's `<!-- table: NAME -->`."""
-FIGURES = (hw2.draw_outcomes,)
+FIGURES = tuple(draw for page in _PAGES for draw in getattr(page, "FIGURES", ()))
 """Each draws a figure from several kept results: a function of the repository's folder."""

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from course.pages import experiments
+from course.pages import hw2_experiments
 from course.pages.tables import Column, Table, Text, device, flags, number, percent, summary
 from hw2_gan import gan_figures
 from hw2_gan.hypotheses import hypothesis
@@ -117,7 +117,7 @@ def study_note(root: Path, language: str) -> str:
 
 
 def study_sections(root: Path, language: str) -> str:
-    return "\n" + experiments.sections(*models(root), language)
+    return "\n" + hw2_experiments.sections(*models(root), language)
 
 
 def eval_sentence(root: Path, language: str) -> str:
@@ -155,6 +155,7 @@ def eval_sentence(root: Path, language: str) -> str:
     )
 
 
+FIGURES = (draw_outcomes,)
 TABLES = {
     "study": Table(study_columns, study_rows, study_note),
     "hypotheses": Text(study_sections),

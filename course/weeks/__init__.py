@@ -1,5 +1,16 @@
 """The scripts that `python3 -m course run` starts, in this order; one file of data a homework."""
 
-from course.weeks import hw1, hw2, lab8
+import pkgutil
+import re
+from collections.abc import Iterable
+from importlib import import_module
+from types import ModuleType
 
-SCRIPTS = (*hw1.SCRIPTS, *hw2.SCRIPTS, *lab8.SCRIPTS)
+
+def homework_modules(package: str, path: Iterable[str]) -> list[ModuleType]:
+    """hw1, hw2, ..., lab8 of a package: as many as there are, since a homework's branch has its own alone."""
+    names = sorted(name for _, name, _ in pkgutil.iter_modules(path) if re.fullmatch(r"(hw|lab)\d+", name))
+    return [import_module(f"{package}.{name}") for name in names]
+
+
+SCRIPTS = tuple(script for week in homework_modules(__name__, __path__) for script in week.SCRIPTS)
