@@ -34,6 +34,7 @@ FILES = {
     "hw1_first/train.py": "from common.losses import loss\n",
     "hw1_first/results/curve.png": "not really a picture",
     "hw2_second/README.md": "# Second\n",
+    "hw2_second/README.ru.md": "# Второе\n",
     "hw2_second/train.py": "from common.losses import other\n",
     "lab8_third/train.py": "",
     "tests/test_all.py": "",

@@ -1,0 +1,1 @@
+"""The student's way through a homework."""
