@@ -67,6 +67,7 @@ def test_the_sections_that_the_course_demands(trained, tmp_path):
     assert "digits (drawn by" in part(text, "data set") and "32 training images, 28×28" in part(
         text, "data set"
     )
+    assert text.startswith("# Homework\n\n## Task")
     results = part(text, "results")
     assert "| eval/fd_digits_1k | 40.00 |" in results and "Measured by `0001-base`, n 1000" in results
     experiment = part(text, "experiment 0002-slow")

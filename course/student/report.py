@@ -35,9 +35,9 @@ HEADINGS = {
     )
 }
 NEW = {
-    "en": {"data set": "## Data set", "results": "## Results", "experiments": "## Experiments",
+    "en": {"title": "Homework", "data set": "## Data set", "results": "## Results", "experiments": "## Experiments",
            "goal": "Goal", "idea": "Idea", "conclusion": "Conclusion"},
-    "ru": {"data set": "## Набор данных", "results": "## Результаты", "experiments": "## Эксперименты",
+    "ru": {"title": "Домашнее задание", "data set": "## Набор данных", "results": "## Результаты", "experiments": "## Эксперименты",
            "goal": "Цель", "idea": "Идея", "conclusion": "Вывод"},
 }  # fmt: skip
 
@@ -66,7 +66,8 @@ def main(arguments: list[str]) -> int:
 
 def write(readme: Path, runs: list[TrainedRun], language: str) -> None:
     """Fill the README's marked places; the first run is the baseline.  InputError where a mark is broken."""
-    text = readme.read_bytes().decode("utf-8") if readme.exists() else template("homework", language)
+    new = template("homework", language).replace("{title}", NEW[language]["title"])
+    text = readme.read_bytes().decode("utf-8") if readme.exists() else new
     check_marks(text, readme)
     newline = "\r\n" if "\r\n" in text else "\n"
     baseline, pictures = runs[0], sections.Pictures(readme.parent / "report", readme)
