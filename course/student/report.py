@@ -35,11 +35,25 @@ HEADINGS = {
     )
 }
 NEW = {
-    "en": {"title": "Homework", "data set": "## Data set", "results": "## Results", "experiments": "## Experiments",
-           "goal": "Goal", "idea": "Idea", "conclusion": "Conclusion"},
-    "ru": {"title": "Домашнее задание", "data set": "## Набор данных", "results": "## Результаты", "experiments": "## Эксперименты",
-           "goal": "Цель", "idea": "Идея", "conclusion": "Вывод"},
-}  # fmt: skip
+    "en": {
+        "title": "Homework",
+        "data set": "## Data set",
+        "results": "## Results",
+        "experiments": "## Experiments",
+        "goal": "Goal",
+        "idea": "Idea",
+        "conclusion": "Conclusion",
+    },
+    "ru": {
+        "title": "Домашнее задание",
+        "data set": "## Набор данных",
+        "results": "## Результаты",
+        "experiments": "## Эксперименты",
+        "goal": "Цель",
+        "idea": "Идея",
+        "conclusion": "Вывод",
+    },
+}
 
 
 def main(arguments: list[str]) -> int:
