@@ -88,7 +88,8 @@ def main(config: Config) -> Path:
     val_batches = Batches(val, 256, device.torch, shuffle=False)
     averages, steps = runs.Averages(), config.epochs * len(batches)
 
-    parts = {"model": model, "optimizer": optimizer, "batches": batches, "averages": averages}
+    parts = {"model": model, "optimizer": optimizer, "averages": averages}
+    parts |= {"batches": batches, "validation": val}
     with resumable.start("hw1", config.run_name, config, device, **parts) as (run, saver, done):
         for step, batch in zip(run.progress(done + 1, steps), batches.forever()):
             x = batch.images

@@ -102,7 +102,8 @@ def main(config: Config) -> Path:
     val_batches = Batches(val, 500, device.torch, shuffle=False)
     averages, dead = runs.Averages(), 0
     steps, warmup_steps = config.epochs * len(batches), config.warmup_epochs * len(batches)
-    parts = {"model": model, "ema": ema, "optimizer": optimizer, "batches": batches, "averages": averages}
+    parts = {"model": model, "ema": ema, "optimizer": optimizer, "averages": averages}
+    parts |= {"batches": batches, "validation": val}
     with resumable.start("hw1", config.run_name, config, device, **parts) as (run, saver, done):
         for step, batch in zip(run.progress(done + 1, steps), batches.forever()):
             beta = config.beta * min(1, step / warmup_steps) if warmup_steps else config.beta

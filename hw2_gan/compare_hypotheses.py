@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
-from common import command_line, devices, flags, runs, seeds, text_table
+from common import command_line, devices, flags, resumable, runs, seeds, text_table
 from common.errors import InputError
 from common.metrics import samples
 
@@ -84,12 +84,14 @@ def main(config: Config) -> Path:
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # as Ctrl-C: see train_all
     device = devices.start(config.device)
     one = training.Config(**shared_flags(config), data_dir=config.data_dir)
-    images = len(gan_data.load_split(one, "train"))  # drawn or decoded once, before several processes do
-    gan_data.validation_images(one)
-    real = samples.reference_of(gan_data.test_images(one, config.samples), device.torch)
+    # drawn or decoded once, before several processes do
+    train, validation = gan_data.load_split(one, "train"), gan_data.validation_images(one)
+    test = gan_data.test_images(one, config.samples)
+    real = samples.reference_of(test, device.torch)
     with runs.start("hw2", f"study-{Path(config.data).name}", config, device) as run:
+        resumable.require_same_images(run, train, validation, test)
         train_all(config, run, real)
-        report(config, run, real, images)
+        report(config, run, real, len(train))
     return run.folder
 
 

@@ -83,7 +83,7 @@ def main(config: Config) -> Path:
     batches = Batches(train, config.batch_size, device, drop_last=True, seed=config.seed)
     noise, averages = BatchNoise(config.batch_size, device, seed=config.seed), runs.Averages()
     name = f"gan-{config.hypothesis}-{Path(config.data).name}"
-    parts = dict(players._asdict(), batches=batches, noise=noise, averages=averages)
+    parts = dict(players._asdict(), batches=batches, noise=noise, averages=averages, validation=validation)
     with resumable.start("hw2", name, config, device, **parts) as (run, saver, done):
         monitor = Monitor(run, device, validation, players.generator.latent)
         steps = run.progress(done + 1, last_step_of(config, batches))

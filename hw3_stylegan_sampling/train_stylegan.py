@@ -173,8 +173,9 @@ def main(config: Config) -> Path:
     noise, averages = BatchNoise(config.batch_size, device, seed=config.seed), runs.Averages()
     seen = lambda images: augmentation.augment(images, config.augment)
     with resumable.start(
-        "hw3", f"stylegan-{Path(config.data).name}", config, device, batches=batches, noise=noise,
-        generator=generator, discriminator=discriminator, ema=ema, paths=paths, averages=averages,
+        "hw3", f"stylegan-{Path(config.data).name}", config, device,
+        batches=batches, validation=validation, noise=noise, averages=averages,
+        generator=generator, discriminator=discriminator, ema=ema, paths=paths,
         for_generator=for_generator, for_discriminator=for_discriminator,
     ) as (run, saver, done):  # fmt: skip
         report = Report(run, device, validation, generator.z_dim)

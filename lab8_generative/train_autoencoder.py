@@ -87,8 +87,9 @@ def main(config: Config) -> Path:
     averages, steps = runs.Averages(), config.epochs * len(batches)
     name = f"{config.name}-{Path(config.data).name}"
     with resumable.start(
-        "lab8", name, config, device, model=model, optimizer=optimizer, batches=batches, averages=averages
-    ) as (run, saver, done):
+        "lab8", name, config, device, batches=batches, validation=val,
+        model=model, optimizer=optimizer, averages=averages,
+    ) as (run, saver, done):  # fmt: skip
         for step, batch in zip(run.progress(done + 1, steps), batches.forever()):
             images = batch.images.contiguous(memory_format=torch.channels_last)  # (B, 3, S, S)
             with device.autocast():

@@ -95,8 +95,8 @@ def main(config: Config) -> Path:
     averages, monitor = runs.Averages(), Monitor(train.images, val.images, config.latent, device)
     name = f"gan-{Path(config.data).name}"
     with resumable.start(
-        "lab8", name, config, device, batches=batches, averages=averages, ema=ema,
-        generator=generator, discriminator=discriminator,
+        "lab8", name, config, device, batches=batches, validation=val, averages=averages,
+        generator=generator, discriminator=discriminator, ema=ema,
         generator_adam=generator_adam, discriminator_adam=discriminator_adam,
     ) as (run, saver, done):  # fmt: skip
         for step, batch in zip(run.progress(done + 1, config.steps), batches.forever()):

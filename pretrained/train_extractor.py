@@ -81,8 +81,8 @@ def main(config: Config) -> Path:
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=config.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.lr, total_steps=steps, pct_start=0.2)
     dropout, averages = nn.Dropout(config.dropout), runs.Averages()
-    parts = {"network": network, "optimizer": optimizer, "schedule": schedule}
-    parts |= {"batches": batches, "averages": averages}
+    parts = {"network": network, "optimizer": optimizer, "schedule": schedule, "averages": averages}
+    parts |= {"batches": batches, "validation": val}
     with resumable.start("metrics", config.data, config, device, **parts) as (run, saver, done):
         check_length(config, schedule.total_steps, len(batches))
         for step, batch in zip(run.progress(done + 1, steps), batches.forever()):

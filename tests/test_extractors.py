@@ -306,10 +306,17 @@ def test_an_interrupted_run_ends_with_the_same_weights(short_run, monkeypatch):
     with pytest.raises(InputError, match="laid out for 2"):
         train_extractor.main(replace(config, epochs=3, resume=resumed))
     train_extractor.main(replace(config, resume=resumed))
+    load_split = train_extractor.load_split
     digest = lambda folder: extractors.file_sha256(folder / "digits.safetensors")
     assert digest(resumed) == digest(whole)
     steps = lambda folder: [line["step"] for line in runs.read_metrics(folder)]
     assert steps(resumed) == steps(whole) == [6, 12]
+    test = train_extractor.load_split(config, "test")
+    monkeypatch.setattr(
+        train_extractor, "load_split", lambda _, split: test if split == "val" else load_split(config, split)
+    )
+    with pytest.raises(InputError, match="--data: these are other images"):
+        train_extractor.main(replace(config, resume=resumed))
 
 
 def stop_at_step_8(saver, step, loss):

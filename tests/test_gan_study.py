@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
-from common import command_line
+from common import command_line, data
 from common.errors import InputError
 from common.metrics import samples
 
@@ -28,7 +28,7 @@ def study(pets: Path, outdir: Path, **changes) -> compare_hypotheses.Config:
     return compare_hypotheses.Config(data=str(pets), outdir=outdir, budget=0.25, **{**small, **changes})
 
 
-def test_a_stopped_study_goes_on_where_it_was(pets, tmp_path):
+def test_a_stopped_study_goes_on_where_it_was(pets, tmp_path, monkeypatch):
     one = study(pets, tmp_path, hypotheses=("1", "0"), jobs=1)
     command = [sys.executable, SCRIPTS / "compare_hypotheses.py", *words(one)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -59,6 +59,24 @@ def test_a_stopped_study_goes_on_where_it_was(pets, tmp_path):
     assert curves["step"] == [[line["step"] for line in logged(next(run_dir.glob("hw2/*-gan-0-pets")))]]
     assert curves.keys() >= {"val/raw_diversity", "train/discriminator_loss", "train/generator_loss"}
     measured_are_the_weights_they_name(first, summary["rows"][0])
+    for split in ("train", "val", "test"):
+        with (
+            monkeypatch.context() as patch,
+            pytest.raises(InputError, match=f"the {split} split of"),
+        ):
+            patch.setattr(data, "load", without_the_first(split))
+            compare_hypotheses.main(again)
+
+
+def without_the_first(changed: str):
+    """`data.load` of a set of which one split has lost an image."""
+    load = data.load
+
+    def load_others(name, split, **more):
+        images = load(name, split, **more)
+        return images.take(slice(1, None)) if split == changed else images
+
+    return load_others
 
 
 def measured_are_the_weights_they_name(run_dir: Path, row: dict) -> None:

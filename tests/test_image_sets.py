@@ -108,7 +108,7 @@ def test_a_saved_state_continues_with_the_next_batch(taken):
 
 def test_the_order_of_one_set_is_not_continued_on_another():
     state = Batches(numbered(23), 5).state_dict()
-    with pytest.raises(InputError, match=r"other images than the run was trained on \(22 .* there were 23\)"):
+    with pytest.raises(InputError, match=r"other images than the run began with \(22 .* there were 23\)"):
         Batches(numbered(22), 5).load_state_dict(state)
     Batches(numbered(23), 5).load_state_dict(state)
 

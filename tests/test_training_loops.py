@@ -5,9 +5,10 @@ import math
 from dataclasses import fields
 from pathlib import Path
 
-from common import command_line, runs
+from common import command_line, data, runs
 from common.data import creatures, to_model_range
 from common.data.wells_layout import write_layout
+from common.errors import InputError
 from common.latent_space import kl_to_standard_normal
 
 import pytest
@@ -15,7 +16,7 @@ import torch
 from small_gans import save_pets
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
-from hw1_bayes_and_autoencoders import train_autoencoder, train_vae
+from hw1_bayes_and_autoencoders import anomaly_data, train_autoencoder, train_vae
 from hw2_gan import train_gan
 from hw3_stylegan_sampling import train_stylegan
 from lab8_generative import train_autoencoder as lab_autoencoder
@@ -123,6 +124,24 @@ def test_a_vae_logs_means_over_its_images(train):
     assert line["val/kl_per_dimension_nats"] == pytest.approx(kl.tolist(), rel=1e-4)
     loss = line["val/reconstruction_nats"] + 3 * kl.clamp_min(0.01).sum().item()
     assert line["val/loss_nats"] == pytest.approx(loss, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_no_run_goes_on_with_other_held_out_images(name, train, monkeypatch):
+    folder = train(name)
+    train(name, resume=folder)  # the same ones
+
+    def without_the_first(load):
+        def load_others(data_or_folder, split, *arguments, **more):
+            images = load(data_or_folder, split, *arguments, **more)
+            return images if split == "train" else images.take(slice(1, None))
+
+        return load_others
+
+    monkeypatch.setattr(data, "load", without_the_first(data.load))
+    monkeypatch.setattr(anomaly_data, "read_layout", without_the_first(anomaly_data.read_layout))
+    with pytest.raises(InputError, match=r"--data: these are other images .* of the val split of "):
+        train(name, resume=folder)
 
 
 @pytest.mark.parametrize("name", ["hw1 autoencoder", "hw1 vae", "lab autoencoder"])

@@ -22,6 +22,25 @@ class Batch(NamedTuple):
     """int64 (B,): rows of the set."""
 
 
+class SameImages:
+    """A part of a checkpoint that lets a run go on with the images it began with, and no others."""
+
+    def __init__(self, image_set: ImageSet):
+        self.image_set = image_set
+
+    def state_dict(self) -> dict:
+        return {"count": len(self.image_set), "identity": self.image_set.identity}
+
+    def load_state_dict(self, state: dict) -> None:
+        """InputError where the state is of other images."""
+        if state["identity"] != self.image_set.identity:
+            raise InputError(
+                f"--data: these are other images than the run began with ({len(self.image_set)} of the "
+                f"{self.image_set.split} split of {self.image_set.name}; there were {state['count']}); put "
+                "the set back as it was, name where it is now with --data, or start a new run"
+            )
+
+
 class Batches:
     """Iterate over a set, one epoch an iteration, in an order that can be saved and continued.
 
@@ -107,18 +126,12 @@ class Batches:
             "epoch": self.epoch,
             "position": self.position,
             "generator": self._epoch_start.clone(),
-            "count": len(self.image_set),
-            "identity": self.image_set.identity,
+            **SameImages(self.image_set).state_dict(),
         }
 
     def load_state_dict(self, state: dict) -> None:
         """InputError where the state is of other images than these: an epoch would be another one."""
-        if state["identity"] != self.image_set.identity:
-            raise InputError(
-                f"--data: these are other images than the run was trained on ({len(self.image_set)} of the "
-                f"{self.image_set.split} split of {self.image_set.name}; there were {state['count']}); put "
-                "the set back as it was, name where it is now with --data, or start a new run"
-            )
+        SameImages(self.image_set).load_state_dict(state)
         self.epoch, self.position, self._epoch_start = (
             state["epoch"],
             state["position"],
