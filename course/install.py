@@ -61,6 +61,7 @@ def install_requirements(root: Path) -> None:
     directory = state_directory()
     if installed(directory) == wanted and not (directory / BEFORE).exists():
         return
+    refuse_another_clone(root, directory)
     directory.mkdir(parents=True, exist_ok=True)
     with locked(directory / LOCK) as lock:
         undo(directory)  # what a killed start left
@@ -73,6 +74,23 @@ def install_requirements(root: Path) -> None:
         temporary.write_text(json.dumps(wanted, indent=1), encoding="utf-8")
         os.replace(temporary, directory / MARKER)
         print(f"course: installed in {clock(time.monotonic() - started)}", flush=True)
+
+
+def refuse_another_clone(root: Path, directory: Path) -> None:
+    """Raise InstallError if the running interpreter is the environment of another clone of the course.
+
+    `-e .` would make the scripts of that clone import the code of this one.  The environment is that of the
+    clone it lies in; one that lies elsewhere, of the last clone installed into it, if that is still there.
+    """
+    if root in directory.parents:
+        return
+    marked = (installed(directory) or {}).get("root", directory.parent)
+    for clone in (directory.parent, Path(os.fsdecode(str(marked).encode("utf-8", "surrogateescape")))):
+        if (clone / "course" / "install.py").is_file() and not clone.samefile(root):
+            raise InstallError(
+                f"{sys.executable} is the Python of another clone, {clone}, which would then run the code of "
+                f"{root}; use another Python, for example: deactivate; python3 -m course run"
+            )
 
 
 def run_pip(root: Path, directory: Path, lock: int) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from course_copy import (
+    BASE_PYTHON,
     INSTALLING,
     course,
     environment,
@@ -91,13 +93,38 @@ def test_changed_requirements_are_installed(installed):
     assert not list((installed / ".venv").glob(f"{install.BEFORE}*"))
 
 
-def test_an_active_environment_is_used(installed, tmp_path):
-    other = make_copy(tmp_path / "other")
-    process = course(other, "run", env=environment(VIRTUAL_ENV=str(installed / ".venv")))
-    assert f"prefix {installed / '.venv'} " in process.stdout and process.returncode == 7
-    assert not (other / ".venv").exists()
-    again = course(installed, "run").stdout  # `-e .` pointed to the other copy
-    assert INSTALLING.replace(" .venv", "") in again
+def test_an_active_environment_is_used_by_one_clone_at_a_time(tmp_path):
+    first, second, shared = make_copy(tmp_path / "first"), make_copy(tmp_path / "second"), tmp_path / "shared"
+    subprocess.run([BASE_PYTHON, "-m", "venv", shared], check=True)
+    active = environment(VIRTUAL_ENV=str(shared))
+    process = course(first, "run", env=active)
+    assert f"prefix {shared} " in process.stdout and process.returncode == 7
+    assert f"is the Python of another clone, {first}, " in one_line(course(second, "run", env=active))
+    shutil.rmtree(first)  # nobody's then
+    assert f"prefix {shared} " in course(second, "run", env=active).stdout
+    assert not (second / ".venv").exists()
+
+
+@pytest.mark.parametrize("marked", [True, False])
+def test_the_environment_of_another_clone_is_refused_and_stays_as_it_is(installed, tmp_path, marked):
+    other, python = make_copy(tmp_path / "other"), environment_python(installed / ".venv")
+    if not marked:  # installed by hand
+        (installed / ".venv" / install.MARKER).unlink()
+    before = contents(installed)
+    for process in (
+        course(other, "run", python=str(python)),
+        course(other, "run", env=environment(VIRTUAL_ENV=str(installed / ".venv"))),
+    ):
+        line = one_line(process)
+        assert f"{python} is the Python of another clone, {installed}, " in line and "deactivate" in line
+    assert contents(installed) == before and not (other / ".venv").exists()
+    assert "toy 1.0" in course(installed, "run").stdout
+
+
+def test_a_copy_of_a_clone_installs_itself_into_the_environment_it_came_with(installed, tmp_path):
+    copy = shutil.copytree(installed, tmp_path / "copy", symlinks=True)
+    process = course(copy, "run")
+    assert INSTALLING in process.stdout and f"prefix {copy / '.venv'} " in process.stdout
 
 
 def test_here_stays_in_the_current_interpreter(tmp_path, monkeypatch):
