@@ -19,15 +19,20 @@ from pydantic import AfterValidator, ConfigDict
 
 Count = Annotated[int, Interval(ge=1, le=10**9)]
 """How many: at least one."""
-Several = Annotated[int, Interval(ge=2, le=10**9)]
-"""How many: a spread needs at least two."""
 CountOrZero = Annotated[int, Interval(ge=0, le=10**9)]
-Several = Annotated[int, Interval(ge=2, le=10**9)]
-"""How many, where one has no variance."""
+Images = Annotated[int, Interval(ge=1, le=10**6)]
+"""Images to draw, to learn from or to measure; as many as ImageNet has."""
+SeveralImages = Annotated[int, Interval(ge=2, le=10**6)]
+"""Images whose spread is measured."""
 Pixels = Annotated[int, Interval(ge=1, le=4096)]
 """Side of an image."""
-Channels = Annotated[int, Interval(ge=1, le=65536)]
-"""Width of a layer, dimensions of a latent vector."""
+Channels = Annotated[int, Interval(ge=1, le=1024)]
+"""Feature maps of a layer; the widest of StyleGAN3 has so many."""
+Dimensions = Annotated[int, Interval(ge=1, le=4096)]
+"""Numbers in a latent vector or in a vector of features; Inception's has 2048."""
+Layers = Annotated[int, Interval(ge=1, le=64)]
+WidthFactor = Annotated[float, Interval(gt=0, le=16)]
+"""What all channels of a network are multiplied by."""
 Seed = Annotated[int, Interval(ge=0, lt=2**63)]
 Processes = Annotated[int, Interval(ge=0, le=1024)]
 """Of this machine."""

@@ -44,11 +44,11 @@ class Config(flags.Flags):
     """Run directories of train_vae.py, all on the same data."""
     split: Literal["test", "val"] = "test"
     """Images to measure on: `val` while choosing settings, `test` once, at the end."""
-    samples: flags.Several = 10_000
+    samples: flags.SeveralImages = 10_000
     """Images generated for a Fréchet distance, against as many images of --split."""
     importance_samples: Annotated[int, Interval(ge=1, le=100_000)] = 100
     """Draws K of the importance-weighted bound."""
-    importance_images: flags.Count = 1000
+    importance_images: flags.Images = 1000
     """Images of --split that the importance-weighted bound is computed on."""
     components: tuple[flags.Count, ...] = (10, 50, 200)
     """Sizes of the mixture to choose from by the log-density of validation latents (of a CVAE: over all

@@ -41,7 +41,7 @@ class Config(flags.TrainingFlags):
     arch: autoencoders.Arch = "linear2"
     """Networks: two or five linear layers each way, convolutions, a VAE, or a memory-guided autoencoder
     (MNAD)."""
-    latent: flags.Channels = 32
+    latent: flags.Dimensions = 32
     """Numbers in the latent vector; for `memory`, per latent pixel."""
     size: flags.Pixels | None = None
     """Side of the images in pixels; by default 28 for linear layers and 32 for the others."""

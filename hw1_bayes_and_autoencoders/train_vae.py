@@ -47,7 +47,7 @@ class Config(flags.TrainingFlags):
     arch: vae_networks.Arch = "mlp"
     """Networks: one hidden layer of 400; three 4x4 convolutions of stride 2; residual blocks on 4x4 patches.
     """
-    latent: flags.Channels = 20
+    latent: flags.Dimensions = 20
     """Dimensions of z."""
     conditional: bool = False
     """Train a CVAE: encoder and decoder are told the class."""

@@ -28,7 +28,7 @@ from common import command_line, devices, flags, resumable, runs, seeds, text_ta
 from common.errors import InputError
 from common.metrics import samples
 
-from annotated_types import Len
+from annotated_types import Interval, Len
 
 from hw2_gan import eval_gan, gan_data, gan_figures, hypotheses, networks
 from hw2_gan import train_gan as training
@@ -48,21 +48,21 @@ class Config(flags.Flags):
     """Entries of hypotheses.toml to compare, in this order; none given: all of them."""
     seeds: Annotated[tuple[flags.Seed, ...], Len(1)] = (0, 1, 2)
     """Seeds: each hypothesis is trained once with each."""
-    budget: flags.Positive = 1.0
+    budget: Annotated[float, Interval(gt=0, le=1000)] = 1.0
     """Factor of the epochs of every hypothesis: 1 is 5 for the base run and 20 for hypotheses 0 to 5."""
     data: flags.Data = "avatars"
     """Images to learn from: avatars, celeba, creatures, or a folder of images."""
     size: networks.Size = 64
     """Side of the images in pixels."""
-    width: flags.Positive = 0.25
+    width: flags.WidthFactor = 0.25
     """Factor of the channels of all networks."""
     precision: Literal["fp32", "bf16"] = "bf16"
     """Number format of the trainings' forward passes."""
-    measure_images: flags.Several = 2000
+    measure_images: flags.SeveralImages = 2000
     """Generated and validation images compared after every epoch of a training."""
-    samples: flags.Several = 10_000
+    samples: flags.SeveralImages = 10_000
     """Images generated, and real ones, for the numbers of the table."""
-    jobs: flags.Count = 2
+    jobs: Annotated[int, Interval(ge=1, le=64)] = 2
     """Trainings at a time; CPU threads are shared out among them."""
     device: str = "auto"
     """Device to train on: auto, cpu, mps, cuda or cuda:N."""

@@ -16,11 +16,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from common import adversarial, command_line, devices, figures, flags, runs
 
 import numpy as np
 import torch
+from annotated_types import Interval
 from torch import Tensor
 
 WINDOW = 2.2
@@ -33,7 +35,7 @@ class Config(flags.Flags):
 
     step: flags.Positive = 0.2
     """Learning rate of both players."""
-    steps: flags.Count = 400
+    steps: Annotated[int, Interval(ge=1, le=100_000)] = 400
     """Updates of each player."""
     start: tuple[flags.Number, flags.Number] = (1.0, 1.0)
     """Values of theta and psi at first."""

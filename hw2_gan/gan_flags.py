@@ -28,7 +28,7 @@ class Config(flags.TrainingFlags):
     """Side of the images in pixels."""
     generator: Literal["cspup", "dcgan"] = "cspup"
     """The homework's generator, or DCGAN's."""
-    width: flags.Positive = 0.25
+    width: flags.WidthFactor = 0.25
     """Factor of both networks' channels; 1 is the homework's."""
     upsampling: networks.Upsampling = "transposed"
     """Upsampling in the CSPup blocks: transposed convolution, or nearest neighbours."""
@@ -40,7 +40,7 @@ class Config(flags.TrainingFlags):
     """Last activation of the generator."""
     refined: bool = False
     """Give the CSPup generator a 3x3 convolution at full size after its last transposed convolution."""
-    discriminator_width: flags.Positive = 1.0
+    discriminator_width: flags.WidthFactor = 1.0
     """Channels of the discriminator, as a multiple of --width."""
     minibatch_deviation: bool = False
     """Tell the discriminator how much the images of a batch differ."""
@@ -85,7 +85,7 @@ class Config(flags.TrainingFlags):
     """Passes over the training images."""
     batch_size: flags.Count = 64
     """Images per update, over all processes."""
-    measure_images: flags.Several = 2000
+    measure_images: flags.SeveralImages = 2000
     """Generated and validation images compared after every epoch."""
 
     @property

@@ -315,7 +315,7 @@ class Config(flags.Flags):
 
     size: Size = 128
     """Side of the images in pixels."""
-    width: flags.Positive = 1.0
+    width: flags.WidthFactor = 1.0
     """Factor of all channels; 1 is the homework's."""
 
 

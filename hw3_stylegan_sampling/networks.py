@@ -16,7 +16,17 @@ from typing import Literal
 
 from common import choices, command_line, shapes
 from common.errors import InputError
-from common.flags import Channels, Count, CountOrZero, Flags, NonNegative, Pixels, Positive
+from common.flags import (
+    Channels,
+    Count,
+    CountOrZero,
+    Dimensions,
+    Flags,
+    Layers,
+    NonNegative,
+    Pixels,
+    Positive,
+)
 
 import torch
 import torch.nn.functional as F
@@ -37,15 +47,15 @@ class Architecture(Flags):
     """Side of the images in pixels: a power of two from 8 on."""
     channels: tuple[Channels, ...] = (192, 192, 128, 64, 32)
     """Channels of the layers at 4x4, 8x8, 16x16 and so on up to --size."""
-    z_dim: Channels = 64
+    z_dim: Dimensions = 64
     """Numbers in the latent z."""
-    w_dim: Channels = 128
+    w_dim: Dimensions = 128
     """Numbers in the latent w."""
     classes: CountOrZero = 0
     """Classes that a label chooses from; 0: there are no labels."""
     options: tuple[Count, ...] = ()
     """How many options each attribute has that the last numbers of z choose, one number for each."""
-    mapping_layers: Count = 2
+    mapping_layers: Layers = 2
     """Layers of the mapping network."""
     mapping_rate: Positive = 0.1
     """Learning rate of the mapping network, as a share of that of the rest."""

@@ -22,7 +22,20 @@ from common import adversarial, augmentation, choices, command_line, data, devic
 from common.averaged_weights import averaged
 from common.data import Batches, ImageSet, avatars, creatures
 from common.errors import InputError
-from common.flags import Channels, Count, Data, NonNegative, Pixels, Positive, Share, TrainingFlags
+from common.flags import (
+    Channels,
+    Count,
+    Data,
+    Dimensions,
+    Images,
+    Layers,
+    NonNegative,
+    Pixels,
+    Positive,
+    SeveralImages,
+    Share,
+    TrainingFlags,
+)
 from common.metrics import samples
 from common.noise import BatchNoise
 from common.schedules import half_cosine
@@ -44,17 +57,17 @@ class Config(TrainingFlags):
 
     data: Data = "avatars"
     """avatars, creatures, celeba, or a folder of images."""
-    train_images: Count = 50_000
+    train_images: Images = 50_000
     """Images to learn from, of a drawn set."""
     size: Pixels = 64
     """Side of the images: a power of two from 8 on."""
     channels: tuple[Channels, ...] = (192, 192, 128, 64, 32)
     """Channels of both networks at 4x4, 8x8 and so on up to --size."""
-    z_dim: Channels = 64
+    z_dim: Dimensions = 64
     """Numbers in z, those that choose options not counted."""
-    w_dim: Channels = 128
+    w_dim: Dimensions = 128
     """Numbers in w."""
-    mapping_layers: Count = 2
+    mapping_layers: Layers = 2
     """Layers of the mapping network."""
     mapping_rate: Positive = 0.1
     """Learning rate of the mapping network, as a share of that of the rest; 0.01 in the papers."""
@@ -86,7 +99,7 @@ class Config(TrainingFlags):
     """Images after which the averaged weights have forgotten half of what they were."""
     measure_every: Count = 1250
     """Steps between measurements."""
-    measure_images: Count = 1000
+    measure_images: SeveralImages = 1000
     """Generated and validation images that are compared."""
 
 

@@ -33,6 +33,8 @@ def _drawable(side: int) -> int:
 Side = Annotated[int, AfterValidator(_drawable)]
 BatchSize = Annotated[int, Interval(ge=2, le=10**6)]
 """Images a step: batch normalisation needs two."""
+Width = Annotated[int, Interval(ge=1, le=256)]
+"""Channels of the largest feature map: the smallest has eight times as many."""
 
 
 def way_down(size: int, width: int, outputs: int, *, normalised: bool) -> nn.Sequential:
@@ -162,9 +164,9 @@ class Config(flags.Flags):
 
     size: Side = 64
     """Side of the images: 48 or 64 pixels."""
-    width: flags.Channels = 32
+    width: Width = 32
     """Channels of the largest feature map; the smallest has eight times as many."""
-    latent: flags.Channels = 64
+    latent: flags.Dimensions = 64
     """Dimensions of z."""
 
 

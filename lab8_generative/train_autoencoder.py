@@ -45,9 +45,9 @@ class Config(flags.TrainingFlags):
     """Learn from mirror images too."""
     loss: reconstruction.Loss = "l1"
     """Error of reconstructions: absolute or squared differences, or l1 plus what a small network sees."""
-    latent: flags.Channels = 64
+    latent: flags.Dimensions = 64
     """Numbers in the latent vector."""
-    width: flags.Channels = 32
+    width: networks.Width = 32
     """Channels of the largest feature map."""
     beta: flags.NonNegative = 1.0
     """Weight of the VAE's KL; 1 is the ELBO."""

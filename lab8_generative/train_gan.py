@@ -55,9 +55,9 @@ class Config(flags.TrainingFlags):
     """Side of the images: 48 or 64 pixels."""
     mirror: bool = False
     """Learn from mirror images too."""
-    latent: flags.Channels = 64
+    latent: flags.Dimensions = 64
     """Dimensions of z ~ N(0, I)."""
-    width: flags.Channels = 32
+    width: networks.Width = 32
     """Channels of the largest feature map of both networks."""
     augment: tuple[Literal["color", "translation", "cutout"], ...] = ("translation",)
     """Differentiable augmentation of all that the discriminator sees; give none to switch it off."""

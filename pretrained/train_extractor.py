@@ -45,7 +45,7 @@ class Config(flags.TrainingFlags):
 
     data: Literal["digits", "mnist", "fashion-mnist", "avatars", "creatures"] = "digits"
     """Image set to learn from."""
-    features: flags.Channels = 96
+    features: flags.Dimensions = 96
     """Width of the layer whose activations are the features."""
     epochs: flags.Count = 8
     """Passes over the training split."""

@@ -77,6 +77,27 @@ def test_every_number_has_a_range(module, name):
             )
 
 
+@pytest.mark.parametrize(
+    "module, name, largest",
+    [
+        ("hw1_bayes_and_autoencoders.train_autoencoder", "latent", 4096),
+        ("hw1_bayes_and_autoencoders.train_vae", "latent", 4096),
+        ("hw1_bayes_and_autoencoders.eval_vae", "samples", 10**6),
+        ("hw2_gan.train_gan", "width", 16),
+        ("hw2_gan.train_gan", "measure_images", 10**6),
+        ("hw3_stylegan_sampling.train_stylegan", "channels", 1024),
+        ("hw3_stylegan_sampling.train_stylegan", "w_dim", 4096),
+        ("hw3_stylegan_sampling.train_stylegan", "mapping_layers", 64),
+        ("lab8_generative.train_gan", "width", 256),
+        ("pretrained.train_extractor", "features", 4096),
+    ],
+)
+def test_no_network_is_wider_and_no_set_larger_than_anyone_trains(module, name, largest):
+    """A larger one is a slip of the keyboard, which would draw images or train for days."""
+    assert not refuses(CONFIGS[module], name, largest)
+    assert refuses(CONFIGS[module], name, 2 * largest)
+
+
 @pytest.mark.parametrize("module", CONFIGS)
 def test_every_flag_says_what_it_is_in_a_phrase_of_its_own(module, capsys):
     """--help shows nothing else of it: "Of the latents." says nothing there."""
