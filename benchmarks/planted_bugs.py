@@ -63,8 +63,8 @@ class Config:
     """Seed of the sample."""
     line: tuple[int, ...] = ()
     """Only bugs on these lines."""
-    again: Path | None = None
-    """A JSON file of this script: plant only what survived there."""
+    again: tuple[Path, ...] = ()
+    """JSON files of this script: plant only what survived there, and print the score of the whole."""
     timeout_s: float = 600.0
     """Seconds of the tests after which a bug counts as found."""
     workers: int = os.cpu_count() or 1
@@ -82,10 +82,10 @@ class Bug:
     kind: str
     was: str
     now: str
-    source: str
+    source: str = ""
     """The whole changed file; not written out."""
     outcome: str = ""
-    """killed, survived or equivalent."""
+    """killed, survived or equivalent; empty while it waits."""
     by: str = ""
     """The first red test, or why the bug is equivalent."""
     seconds: float = 0.0
@@ -97,20 +97,13 @@ class Bug:
 
 def main(config: Config) -> int:
     held = tomllib.loads((ROOT / "benchmarks" / "planted_bugs.toml").read_text(encoding="utf-8"))
-    survivors = survivors_of(config.again) if config.again else None
-    files = config.file or (
-        tuple({file: 0 for file, *_ in survivors}) if config.again else tuple(held["tests"])
-    )
+    earlier = [Bug(**bug) for path in config.again for bug in json.loads(path.read_text(encoding="utf-8"))]
+    files = config.file or tuple(dict.fromkeys(bug.file for bug in earlier)) or tuple(held["tests"])
     bugs: list[Bug] = []
     for file in files:
-        planted = [bug for bug in every_bug(file, held) if not config.line or bug.line in config.line]
-        if survivors is not None:
-            planted = [bug for bug in planted if (bug.file, bug.was, bug.now) in survivors]
-        elif config.sample is not None:
-            planted = random.Random(f"{config.seed} {file}").sample(planted, min(config.sample, len(planted)))
-        mark_equivalent(planted, held.get("equivalent", []))
+        planted = planted_again(file, held, earlier) if config.again else newly_planted(file, held, config)
         bugs += planted
-        try_all(planted, held["tests"][file], config)
+        try_all([bug for bug in planted if not bug.outcome], held["tests"][file], config)
         config.out.write_text(json.dumps([written(bug) for bug in bugs], indent=1), encoding="utf-8")
         print(table_row(file, planted), flush=True)
     print(table_row("all", bugs))
@@ -119,6 +112,22 @@ def main(config: Config) -> int:
 
 
 # ---- which bugs
+
+
+def newly_planted(file: str, held: dict, config: Config) -> list[Bug]:
+    """The bugs of a file that the flags ask for; those no test can see have their reason."""
+    planted = [bug for bug in every_bug(file, held) if not config.line or bug.line in config.line]
+    if config.sample is not None:
+        planted = random.Random(f"{config.seed} {file}").sample(planted, min(config.sample, len(planted)))
+    return mark_equivalent(planted, held)
+
+
+def planted_again(file: str, held: dict, earlier: list[Bug]) -> list[Bug]:
+    """Earlier results of a file, each survivor to be tried again; without those whose line is no more."""
+    known = [bug for bug in earlier if bug.file == file]
+    survivors = {(bug.was, bug.now) for bug in known if bug.outcome == "survived"}
+    again = [bug for bug in every_bug(file, held) if (bug.was, bug.now) in survivors] if survivors else []
+    return [bug for bug in known if bug.outcome != "survived"] + mark_equivalent(again, held)
 
 
 def every_bug(file: str, held: dict) -> Iterator[Bug]:
@@ -202,26 +211,21 @@ def differing_lines(before: str, after: str) -> tuple[str, str]:
     return tuple(" ".join(line[2:].strip() for line in lines if line[0] == sign) for sign in "-+")
 
 
-def mark_equivalent(bugs: list[Bug], equivalent: list[dict]) -> None:
+def mark_equivalent(bugs: list[Bug], held: dict) -> list[Bug]:
     """Give the bugs that no test can see their reason."""
-    reasons = {(each["file"], each["was"], now): each["why"] for each in equivalent for now in each["now"]}
+    listed = held.get("equivalent", [])
+    reasons = {(each["file"], each["was"], now): each["why"] for each in listed for now in each["now"]}
     for bug in bugs:
         if reason := reasons.get((bug.file, bug.was, bug.now)):
             bug.outcome, bug.by = "equivalent", reason
-
-
-def survivors_of(path: Path) -> dict[tuple[str, str, str], None]:
-    """(file, was, now) of the survivors in a result of this script, in order."""
-    bugs = json.loads(path.read_text(encoding="utf-8"))
-    return {(bug["file"], bug["was"], bug["now"]): None for bug in bugs if bug["outcome"] == "survived"}
+    return bugs
 
 
 # ---- trying them
 
 
-def try_all(bugs: list[Bug], tests: list[str], config: Config) -> None:
-    """Run the tests on every bug that is not known to be equivalent, several at a time."""
-    waiting = [bug for bug in bugs if not bug.outcome]
+def try_all(waiting: list[Bug], tests: list[str], config: Config) -> None:
+    """Run the tests on every bug, several at a time."""
     if not waiting:
         return
     with tempfile.TemporaryDirectory(prefix="planted_bugs_") as folder:

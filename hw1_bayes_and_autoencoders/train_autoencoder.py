@@ -170,35 +170,42 @@ def load_best(config: Config, run_dir: Path) -> autoencoders.Autoencoder:
 def report(config: Config, run: runs.Run, val: ImageSet) -> None:
     """Figures and summary.json of a finished run, from its best checkpoint."""
     model, lines = load_best(config, run.folder), runs.read_metrics(run.folder, "val/mse")
-    shown = to_model_range(val.images[:8])
-    rows = torch.cat([shown, model.reconstruct(shown), (shown - model.reconstruct(shown)).abs() * 2 - 1])
-    figures.save_grid(
-        run.folder / "reconstructions.png",
-        to_uint8(rows),
-        8,
-        row_titles=("image", "reconstruction", "error x 2"),
-        title=f"{config.arch} on held-out normal images of {val.name}",
-    )
-    figures.save_curves(
-        run.folder / "loss.png",
-        lines,
-        ("train/mse", "val/mse"),
-        log_scale=True,
-        title=f"{config.detector} on {val.name}: reconstruction error",
-        ylabel="MSE, grey levels of [0, 1] squared",
-    )
     best = min(lines, key=lambda line: line["val/mse"])
     run.summary(
         {"val/mse": best["val/mse"], "epoch": best["epoch"]},
         n_val=len(val),
         seed=config.seed,
         parameters=parameters(model),
-        figures=["reconstructions.png", "loss.png"],
+        figures=save_figures(config, run.folder, model, val, lines),
     )
     run.say(
         f"best val/mse {best['val/mse']:.5f} at epoch {best['epoch']}; "
         f"next: python hw1_bayes_and_autoencoders/eval_autoencoder.py {run.folder}"
     )
+
+
+def save_figures(
+    config: Config, folder: Path, model: autoencoders.Autoencoder, val: ImageSet, lines: list[dict]
+) -> list[str]:
+    """Reconstructions of eight held-out images, and the error over the epochs."""
+    shown = to_model_range(val.images[:8])
+    rows = torch.cat([shown, model.reconstruct(shown), (shown - model.reconstruct(shown)).abs() * 2 - 1])
+    figures.save_grid(
+        folder / "reconstructions.png",
+        to_uint8(rows),
+        8,
+        row_titles=("image", "reconstruction", "error x 2"),
+        title=f"{config.arch} on held-out normal images of {val.name}",
+    )
+    figures.save_curves(
+        folder / "loss.png",
+        lines,
+        ("train/mse", "val/mse"),
+        log_scale=True,
+        title=f"{config.detector} on {val.name}: reconstruction error",
+        ylabel="MSE, grey levels of [0, 1] squared",
+    )
+    return ["reconstructions.png", "loss.png"]
 
 
 if __name__ == "__main__":

@@ -235,6 +235,15 @@ def test_cutout_erases_one_rectangle_of_half_the_sides():
     assert everywhere.min() > 0.05  # no pixel is safe
 
 
+@pytest.mark.parametrize("side", [5, 6, 7, 8])
+def test_cutout_erases_every_pixel_as_often_as_its_mirror_image(side):
+    """Also where half the side is odd: the places of the square are symmetric about the middle."""
+    erased = (augmentation.cutout(torch.ones(20_000, 1, side, side)) == 0)[:, 0].any(2).double()
+    counts = erased.mean(0)
+    assert (counts - counts.flip(0)).abs().max() < 0.04  # five sd of a difference of shares: at most 0.035
+    assert erased.sum(1).max() == round(side / 2)
+
+
 def test_every_image_has_its_own_change_and_equal_sets_equal_distributions():
     """The same images as real and as fake: what D sees has the same mean, within chance."""
     images = (2 * torch.rand(2000, 3, 8, 8, dtype=torch.float64) - 1) * 0.5
