@@ -119,6 +119,31 @@ def test_deficient_rank_against_sixty_digits(counts):
     assert frechet.frechet_distance(*moments) == pytest.approx(exact, rel=1e-12)
 
 
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("dimension", [1, 12])
+def test_statistics_stay_as_they_are(order, dimension):
+    moments = [
+        np.array(values, order=order)
+        for seed in (0, 1)
+        for values in (
+            np.zeros(dimension),
+            np.atleast_2d(np.cov(features(40, dimension, seed), rowvar=False)),
+        )
+    ]
+    before = [values.copy() for values in moments]
+    assert frechet.frechet_distance(*moments) == frechet.frechet_distance(*moments) > 0
+    assert all(np.array_equal(one, other) for one, other in zip(moments, before))
+
+
+@pytest.mark.parametrize("counts", [(200, 60), (200, 20), (20, 200)])
+def test_either_set_may_be_the_one_of_deficient_rank(counts):
+    x, y = features(counts[0], 48), features(counts[1], 48, seed=1)
+    moments = [mean_and_covariance(x), mean_and_covariance(y)]
+    expected = frechet.frechet_distance_from_features(x, y)
+    for one, other in (moments, moments[::-1]):
+        assert frechet.frechet_distance(*one, *other) == pytest.approx(expected, rel=1e-10)
+
+
 def test_distance_never_negative():
     x = features(30, 64)
     mu, sigma = mean_and_covariance(x)

@@ -189,7 +189,7 @@ def test_expected_coverage_of_uneven_draws():
 
 def test_predictions_that_do_not_fit_the_options():
     with pytest.raises(InputError, match="hair: predicted option 3, but there are only 3"):
-        attributes.coverage({"hair": torch.tensor([3]), "glasses": torch.tensor([0])}, OPTIONS)
+        attributes.coverage({"hair": torch.tensor([0, 3]), "glasses": torch.tensor([0, 1])}, OPTIONS)
     with pytest.raises(ValueError, match="no predictions for the attribute glasses"):
         attributes.coverage({"hair": torch.tensor([1])}, OPTIONS)
     with pytest.raises(ValueError, match="one N above 0"):

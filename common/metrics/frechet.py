@@ -8,7 +8,7 @@
 (common/metrics/inception.py) the distance is FID; with any other extractor it is not, and must not be called
 so.
 
-2,048 dimensions take a tenth of the time of the square root of the matrix product, with fewer images than
+2,048 dimensions take less than a tenth of the time of the square root of the matrix product, with fewer images than
 dimensions a twentieth (benchmarks/frechet_distance.py), and singular covariances lose no digits.
 """
 
@@ -24,7 +24,7 @@ from common.errors import InputError
 
 import numpy as np
 import torch
-from scipy.linalg import lapack
+from scipy import linalg
 from torch import Tensor
 
 
@@ -262,23 +262,31 @@ def trace_of_root(factor1: Tensor, factor2: Tensor) -> Tensor:
     product = product if product.shape[0] <= product.shape[1] else product.T
     if product.numel() == 0:
         return product.new_zeros(())
-    total = _sum_of_roots(product @ product.T)
+    total = _sum_of_roots(torch.linalg.eigvalsh(product @ product.T))
     return torch.linalg.svdvals(product.T).sum() if total is None else total
 
 
 def _trace_of_root(sigma1: Tensor, sigma2: Tensor) -> Tensor:
-    """The same from covariances; where they are singular, from factors as wide as their ranks."""
-    lower, failed = torch.linalg.cholesky_ex(sigma1)
-    total = None if failed else _sum_of_roots(lower.T @ sigma2 @ lower)
+    """The same from covariances; where they are singular, from factors as wide as their ranks.
+
+    LAPACK finds the eigenvalues of S1 S2 in one call, in half the time that B' S1 B and its eigenvalues take.
+    """
+    try:
+        eigenvalues = linalg.eigh(
+            sigma1.numpy(), sigma2.numpy(), type=2, eigvals_only=True, driver="gv", check_finite=False
+        )
+    except linalg.LinAlgError:  # S2 has no Cholesky factor
+        total = None
+    else:
+        total = _sum_of_roots(torch.from_numpy(eigenvalues))
     return trace_of_root(_factor(sigma1), _factor(sigma2)) if total is None else total
 
 
-def _sum_of_roots(gram: Tensor) -> Tensor | None:
-    """Sum of the roots of the eigenvalues of A' S2 A, eight times faster than singular values of A' B.
+def _sum_of_roots(eigenvalues: Tensor) -> Tensor | None:
+    """Sum of the roots of ascending eigenvalues, eight times faster than singular values of A' B.
 
-    None where eigenvalues come near zero: there a root turns rounding of 1e-16 into 1e-8.
+    None where they come near zero: there a root turns rounding of 1e-16 into 1e-8.
     """
-    eigenvalues = torch.linalg.eigvalsh(gram)  # ascending
     # above the bound, roots are good to 1e-10 of the largest
     return eigenvalues.sqrt().sum() if eigenvalues[0] > 1e-11 * eigenvalues[-1] else None
 
@@ -295,7 +303,7 @@ def expected_bias(sigma: Tensor, count1: int, count2: int) -> float:
 
 def _factor(sigma: Tensor) -> Tensor:
     """A (D, r) with A A' = sigma: Cholesky with pivoting, stopped at the numerical rank r."""
-    packed, pivots, rank, _ = lapack.dpstrf(sigma.numpy(), lower=1)
+    packed, pivots, rank, _ = linalg.lapack.dpstrf(sigma.numpy(), lower=1)
     factor = np.zeros((len(sigma), rank))
     factor[pivots - 1] = np.tril(packed)[:, :rank]
     factor = torch.from_numpy(factor)
@@ -318,8 +326,15 @@ def _checked(mu, sigma, where: str) -> tuple[Tensor, Tensor]:
         raise InputError(
             f"{where}: mu has {len(mu)} values and sigma is {tuple(sigma.shape)}; expected (D,) and (D, D)"
         )
-    if not (mu.isfinite().all() and sigma.isfinite().all()):
+    if not (mu.isfinite().all() and (largest := _largest(sigma)).isfinite()):
         raise InputError(f"{where}: NaN or infinite values in mu or sigma; compute the statistics again")
-    if (sigma - sigma.T).abs().max() > 1e-6 * sigma.abs().max():
+    turned = sigma.T.clone(memory_format=torch.contiguous_format)
+    if _largest(turned.sub_(sigma)) > 1e-6 * largest:
         raise InputError(f"{where}: sigma is not symmetric; compute the statistics again")
     return mu, sigma
+
+
+def _largest(values: Tensor) -> Tensor:
+    """Largest absolute value, NaN where there is one, without a copy of `values`."""
+    low, high = torch.aminmax(values)
+    return torch.maximum(-low, high)
