@@ -8,8 +8,8 @@
 (common/metrics/inception.py) the distance is FID; with any other extractor it is not, and must not be called
 so.
 
-2,048 dimensions take less than a tenth of the time of the square root of the matrix product, with fewer images than
-dimensions a twentieth (benchmarks/frechet_distance.py), and singular covariances lose no digits.
+2,048 dimensions take less than a tenth of the time of the square root of the matrix product, with fewer
+images than dimensions a thirtieth (benchmarks/frechet_distance.py), and singular covariances lose no digits.
 """
 
 from __future__ import annotations
