@@ -14,7 +14,9 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+import types
 from multiprocessing import connection
 from pathlib import Path
 
@@ -28,6 +30,8 @@ import sympy  # noqa: F401
 import torch.utils.tensorboard  # noqa: F401
 import torchvision  # noqa: F401
 
+EVERY = ""
+"""What the name of every test begins with."""
 MEMORY = 8 * 2**30
 """Bytes that the tests of a bug may allocate."""
 
@@ -56,11 +60,16 @@ def plant(path: Path, source: str) -> None:
 class Trial:
     """The tests of one copy of the tree, in a process group of their own."""
 
-    def __init__(self, tree: Path, tests: list[str], limit: float, *, keep_bytecode: bool = False):
+    entered: dict[int, set[str]] | None = None
+    """Known of a first trial: see `Entered`."""
+
+    def __init__(
+        self, tree: Path, tests: list[str], limit: float, plugin: FirstRed, *, keep_bytecode: bool = False
+    ):
         self.tree, self.started, self.limit = tree, time.monotonic(), limit
         fork = multiprocessing.get_context("fork")
         self.answer, end = fork.Pipe(duplex=False)
-        self.process = fork.Process(target=run_tests, args=(tree, tests, end, keep_bytecode))
+        self.process = fork.Process(target=run_tests, args=(tree, tests, end, plugin, keep_bytecode))
         self.process.start()
         end.close()
 
@@ -77,13 +86,17 @@ class Trial:
         self.seconds = time.monotonic() - self.started
         if late:
             return "time limit"
-        return self.answer.recv() if self.answer.poll() else "process ended"
+        if not self.answer.poll():
+            return "process ended"
+        red, self.entered = self.answer.recv()
+        return red
 
 
 class FirstRed:
     """A plugin of pytest that keeps the name of the first test that failed."""
 
     name: str | None = None
+    entered: dict[int, set[str]] | None = None
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed and self.name is None:
@@ -94,7 +107,53 @@ class FirstRed:
             self.name = f"import of {report.nodeid}"
 
 
-def run_tests(tree: Path, tests: list[str], answer: connection.Connection, keep_bytecode: bool) -> None:
+class Entered(FirstRed):
+    """The same, of the tests without a bug; keeps which of them enter each function of a file.
+
+    `entered`: line where a function begins -> beginnings of the names of tests: of one test, of a test file
+    for what its fixtures call, and "", which begins every name, for what is called while tests are collected.
+    """
+
+    def __init__(self, file: Path):
+        self.file, self.entered, self.now = str(file), {}, EVERY
+
+    def pytest_sessionstart(self) -> None:
+        sys.setprofile(self.called)
+        threading.setprofile(self.called)
+
+    def called(self, frame: types.FrameType, event: str, _) -> None:
+        """What Python calls at every call and return of a function."""
+        if event == "call" and frame.f_code.co_filename == self.file:
+            self.entered.setdefault(frame.f_code.co_firstlineno, set()).add(self.now)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef, request: pytest.FixtureRequest):
+        before = self.now
+        if fixturedef.scope != "function":
+            self.now = EVERY if fixturedef.scope == "session" else request.node.nodeid.split("::")[0]
+        result = yield
+        self.now = before
+        return result
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        self.now = nodeid
+
+
+class Chosen(FirstRed):
+    """The same, of tests whose names begin in one of these ways; with `rest`, of the others after them."""
+
+    def __init__(self, beginnings: tuple[str, ...], *, rest: bool):
+        self.beginnings, self.rest = beginnings, rest
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        first = [item for item in items if item.nodeid.startswith(self.beginnings)]
+        others = [item for item in items if not item.nodeid.startswith(self.beginnings)]
+        items[:] = first + others if self.rest or not first else first
+
+
+def run_tests(
+    tree: Path, tests: list[str], answer: connection.Connection, plugin: FirstRed, keep_bytecode: bool
+) -> None:
     """In a forked process: run the tests of `tree` up to the first red one and send its name."""
     os.setsid()
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
@@ -111,7 +170,7 @@ def run_tests(tree: Path, tests: list[str], answer: connection.Connection, keep_
     with open(tree / "pytest.log", "w", encoding="utf-8") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
-    first = FirstRed()
     flags = ["-x", "-q", "-n0", "-p", "no:cacheprovider", f"--basetemp={tree / 'pytest'}"]
-    status = pytest.main([*flags, *tests], plugins=[first])
-    answer.send(None if status == pytest.ExitCode.OK else first.name or f"pytest: {status!r}")
+    status = pytest.main([*flags, *tests], plugins=[plugin])
+    red = None if status == pytest.ExitCode.OK else plugin.name or f"pytest: {status!r}"
+    answer.send((red, plugin.entered))

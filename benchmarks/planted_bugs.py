@@ -6,7 +6,8 @@ python benchmarks/planted_bugs.py --file common/adversarial.py common/noise.py
 python benchmarks/planted_bugs.py --again planted_bugs.json             # what survived, once more
 
 planted_bugs.toml names the tests of each file, and the bugs that change nothing a test could see, each with
-the reason.  Bugs are planted in copies of the tree under the temporary folder; the working tree is only read.
+the reason.  Of these tests run those that enter the function with the bug; with --again the others too.
+Bugs are planted in copies of the tree under the temporary folder; the working tree is only read.
 Left alone: annotations, docstrings, messages, figures, defaults of flags.  Needs fork: Linux or macOS.
 """
 
@@ -29,7 +30,7 @@ from pathlib import Path
 
 import tyro
 from bug_operators import OPERATORS, code
-from bug_trials import Trial, copy_of_tree, plant
+from bug_trials import EVERY, Chosen, Entered, Trial, copy_of_tree, plant
 from cosmic_ray.ast import ast_nodes, get_ast
 from cosmic_ray.mutating import mutate_code
 from parso.tree import NodeOrLeaf
@@ -230,10 +231,14 @@ def try_all(waiting: list[Bug], tests: list[str], config: Config) -> None:
         return
     with tempfile.TemporaryDirectory(prefix="planted_bugs_") as folder:
         clean = copy_of_tree(ROOT, Path(folder) / "clean")
-        red = Trial(clean, tests, config.timeout_s, keep_bytecode=True).result()
+        first = Trial(
+            clean, tests, 4 * config.timeout_s, Entered(clean / waiting[0].file), keep_bytecode=True
+        )
+        red = first.result()
         shutil.rmtree(clean / "temporary")
         if red is not None:
             raise SystemExit(f"red before any bug is planted: {red}")
+        functions = functions_of(clean / waiting[0].file)
         running: list[tuple[Bug, Trial]] = []
         while waiting or running:
             while waiting and len(running) < config.workers:
@@ -241,13 +246,33 @@ def try_all(waiting: list[Bug], tests: list[str], config: Config) -> None:
                 tree = Path(folder) / f"{bug.line}-{len(waiting)}"
                 shutil.copytree(clean, tree, copy_function=os.link, symlinks=True)
                 plant(tree / bug.file, bug.source)
-                running.append((bug, Trial(tree, tests, config.timeout_s)))
+                chosen = Chosen(who_enters(bug.line, functions, first.entered), rest=bool(config.again))
+                running.append((bug, Trial(tree, tests, config.timeout_s, chosen)))
             connection.wait([trial.process.sentinel for _, trial in running], timeout=1)
             for bug, trial in [each for each in running if each[1].is_over()]:
                 running.remove((bug, trial))
                 red = trial.result()
                 bug.outcome, bug.by, bug.seconds = ("killed" if red else "survived"), red or "", trial.seconds
                 shutil.rmtree(trial.tree, ignore_errors=True)
+
+
+def functions_of(path: Path) -> list[range]:
+    """The lines of every function and method of a file, with its decorators."""
+    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+    return [
+        range(min([node.lineno, *(each.lineno for each in node.decorator_list)]), node.end_lineno + 1)
+        for node in nodes
+        if isinstance(node, kinds)
+    ]
+
+
+def who_enters(line: int, functions: list[range], entered: dict[int, set[str]]) -> tuple[str, ...]:
+    """Beginnings of the names of the tests that enter the function around a line; outside of one, of all."""
+    around = next((lines for lines in functions if line in lines), None)  # the outermost comes first
+    if around is None:
+        return (EVERY,)
+    return tuple(set().union(*(names for start, names in entered.items() if start in around)))
 
 
 # ---- the result
