@@ -27,6 +27,33 @@ def test_the_ways_up_and_down_fit_each_other(size):
     assert networks.Discriminator(size, 4)(x).shape == (3,)
 
 
+@torch.no_grad()
+def test_the_vae_decodes_draws_of_its_posterior():
+    """The same noise by hand: the mean and then the deviation, of eq. (vae.4)."""
+    torch.manual_seed(0)
+    model = networks.VAE(48, 4, 5).eval()
+    nn.init.constant_(model.encoder[-1].bias[5:], -3)
+    x = torch.rand(3, 3, 48, 48) * 2 - 1
+    mu, log_variance = model.posterior(x)
+    assert (log_variance + 3).abs().max() < 1
+    torch.manual_seed(1)
+    z = mu + (log_variance / 2).exp() * torch.randn(3, 5)
+    torch.manual_seed(1)
+    assert (model.draw_latents(x) - z).abs().max() < 1e-6
+    torch.manual_seed(1)
+    images, kl = model(x)
+    assert (images - model.decoder(z)).abs().max() < 1e-6
+    assert (kl - (mu.square() + log_variance.exp() - 1 - log_variance).sum(1) / 2).abs().max() < 1e-4
+
+
+def test_the_table_of_shapes_goes_down_to_the_latents_and_up_again(capsys):
+    networks.main(networks.Config(size=48, width=4, latent=5))
+    down, up = capsys.readouterr().out.split("way up")
+    shown = [[line.split()[:2] for line in way.splitlines()[1:]] for way in (down, up)]
+    assert shown[0][0] == ["Conv2d", "4x24x24"] and shown[0][-1] == ["Linear", "5"]
+    assert shown[1][0] == ["Linear", "288"] and shown[1][-1] == ["ConvTranspose2d", "3x48x48"]
+
+
 def test_an_autoencoder_learns_one_batch_by_heart():
     torch.manual_seed(0)
     x = to_model_range(creatures.draw_set("train", 48, 4).images)
