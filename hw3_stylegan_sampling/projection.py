@@ -1,0 +1,147 @@
+"""Projection: the styles whose image comes nearest to a given one (Karras et al. 2020, appendix D).
+
+W: one w for all layers; W+: one for each.  Every image is optimised for itself, whoever else is in the batch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hw3_stylegan_sampling.networks import Generator, StyledLayer
+
+Space = Literal["w", "w+"]
+Distance = Callable[[Tensor, Tensor], Tensor]
+"""Images (B, 3, S, S) in [-1, 1] twice, the first of which gets no gradient -> (B,)."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to optimise; the numbers are those of the paper but for the learning rate, and fewer steps."""
+
+    space: Space = "w+"
+    steps: int = 300
+    learning_rate: float = 0.1
+    pixels: float = 1.0
+    """Weight of the mean |x - y| of the pixels beside the distance."""
+    wander: float = 0.05
+    """Noise on w at the beginning, in standard deviations of w: it lets w leave a poor valley."""
+    wander_until: float = 0.75
+    """Share of the steps after which there is no such noise."""
+    ramp_up: float = 0.05
+    ramp_down: float = 0.25
+    """Shares of the steps over which the learning rate rises and falls."""
+    noise_penalty: float = 1e5
+    """Weight of what keeps the layers' noise noise, for generators that have some."""
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Projected:
+    """What one step gave, each of B images."""
+
+    step: int
+    ws: Tensor
+    """(B, L, D)."""
+    images: Tensor
+    """(B, 3, S, S), about in [-1, 1]."""
+    distances: Tensor
+    """(B,): what is minimised, without the noise's penalty."""
+
+
+def project(generator: Generator, targets: Tensor, distance: Distance, recipe: Recipe) -> Iterator[Projected]:
+    """Bring ws near `targets` (B, 3, S, S); yields every step, its images drawn before the step's update,
+    and last of all the result."""
+    generator.requires_grad_(False)
+    draws = torch.Generator().manual_seed(recipe.seed)
+    mean, spread = statistics_of_w(generator)
+    count = 1 if recipe.space == "w" else generator.layers
+    styles = mean.expand(len(targets), count, -1).clone().requires_grad_()  # (B, 1 or L, D)
+    noises = noise_of(generator, len(targets), draws)
+    optimizer = torch.optim.Adam([styles, *noises], betas=(0.9, 0.999))
+    for step in range(1, recipe.steps + 1):
+        share = (step - 1) / recipe.steps
+        optimizer.param_groups[0]["lr"] = recipe.learning_rate * ramp(recipe, share)
+        strength = recipe.wander * spread * max(0.0, 1 - share / recipe.wander_until) ** 2
+        wander = strength * torch.randn(1, count, generator.w_dim, generator=draws).to(styles)
+        ws = (styles + wander).expand(-1, generator.layers, -1)
+        images = generator.synthesis(ws, "const")
+        distances = distance(targets, images) + recipe.pixels * pixel_distance(targets, images)
+        loss = distances.sum() + recipe.noise_penalty * sum(map(correlation, noises))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        normalise(noises)
+        yield Projected(step, ws.detach(), images.detach(), distances.detach())
+    with torch.no_grad():
+        ws = styles.expand(-1, generator.layers, -1).contiguous()
+        images = generator.synthesis(ws, "const")
+        distances = distance(targets, images) + recipe.pixels * pixel_distance(targets, images)
+    yield Projected(recipe.steps, ws.detach(), images, distances)
+
+
+def pixel_distance(targets: Tensor, images: Tensor) -> Tensor:  # (B, 3, S, S) twice -> (B,)
+    """Mean |x - y| in units of [0, 1]."""
+    return (targets - images).abs().mean((1, 2, 3)) / 2
+
+
+def psnr(targets: Tensor, images: Tensor) -> Tensor:  # (B, 3, S, S) twice -> (B,)
+    """Peak signal-to-noise ratio in dB of images as they are saved: cut off at black and white."""
+    error = ((targets.clamp(-1, 1) - images.clamp(-1, 1)) / 2).square().mean((1, 2, 3))
+    return -10 * error.clamp_min(1e-12).log10()
+
+
+@torch.no_grad()
+def statistics_of_w(generator: Generator, count: int = 10_000) -> tuple[Tensor, float]:
+    """The mean w (D,) of `count` z, and how far from it a w is: the root of the mean squared distance."""
+    z = torch.randn(count, generator.z_dim, generator=torch.Generator().manual_seed(0))
+    labels = None
+    if classes := generator.shape.classes:
+        labels = F.one_hot(torch.arange(count) % classes, classes).float().to(generator.w_mean.device)
+    w = generator.mapping(z.to(generator.w_mean.device), labels)
+    return w.mean(0), (w - w.mean(0)).square().sum(1).mean().sqrt().item()
+
+
+def ramp(recipe: Recipe, share: float) -> float:
+    """Factor of the learning rate when `share` of the steps is done: up along a line, down along a cosine."""
+    down = min(1.0, (1 - share) / recipe.ramp_down)
+    return (0.5 - 0.5 * math.cos(math.pi * down)) * min(1.0, share / recipe.ramp_up + 0.01)
+
+
+# ---- the layers' noise
+
+
+def noise_of(generator: Generator, count: int, draws: torch.Generator) -> list[Tensor]:
+    """Each image's own noise for every layer that has some, (B, 1, S, S), now part of the layers."""
+    found = []
+    for layer in generator.synthesis.modules():
+        if isinstance(layer, StyledLayer) and layer.noise is not None:
+            noise = torch.randn(1, 1, *layer.noise.shape[-2:], generator=draws).to(layer.noise)
+            layer.noise = nn.Buffer(noise.expand(count, -1, -1, -1).clone().requires_grad_())
+            found.append(layer.noise)
+    return found
+
+
+def correlation(noise: Tensor) -> Tensor:  # (B, 1, S, S) -> ()
+    """How much neighbours resemble each other, at every size down to 8x8: a picture hidden in the noise."""
+    total = noise.new_zeros(())
+    while True:
+        for dimension in (2, 3):
+            total = total + (noise * noise.roll(1, dimension)).mean((1, 2, 3)).square().sum()
+        if noise.shape[-1] <= 8:
+            return total
+        noise = F.avg_pool2d(noise, 2)
+
+
+@torch.no_grad()
+def normalise(noises: list[Tensor]) -> None:
+    """Mean 0 and variance 1 again."""
+    for noise in noises:
+        noise.sub_(noise.mean((1, 2, 3), keepdim=True))
+        noise.mul_(noise.square().mean((1, 2, 3), keepdim=True).rsqrt())
