@@ -57,14 +57,14 @@ class Config(Flags):
     steps: Count = 300
     """Steps of the optimiser."""
     learning_rate: Positive = 0.1
-    """At its highest."""
+    """Learning rate at its highest."""
     pixels: NonNegative = 1.0
     """Weight of the pixels' error beside the perceptual one."""
     perceptual: Literal["auto", "lpips", "small"] = "auto"
     """Network of the perceptual error: lpips (a package with weights of its own), the shipped small one, or
     lpips where it is at hand."""
     seed: Seed = 0
-    """Of the noise on w."""
+    """Seed of the noise on w."""
     outdir: Path = Path("runs")
     """Parent of the run directories."""
     device: str = "auto"
