@@ -1,4 +1,4 @@
-"""The smallest trainings of week 2, and how their run directories are read."""
+"""The smallest trainings of GANs, and how their run directories are read."""
 
 import dataclasses
 import json
@@ -24,9 +24,9 @@ EVERYTHING = {  # whatever draws random numbers or has a state of its own
 }
 
 
-def save_pets(folder: Path) -> Path:
-    """A folder of small drawn creatures with the three splits."""
-    for split, count in COUNTS.items():
+def save_pets(folder: Path, counts: dict[str, int] = COUNTS) -> Path:
+    """A folder of small drawn creatures with its splits."""
+    for split, count in counts.items():
         for i, image in enumerate(creatures.draw_set(split, 32, count, 0).images):
             figures.save_png(folder / split / f"{i:03d}.png", image)
     return folder
@@ -42,10 +42,11 @@ def words(one) -> list[str]:
     """A configuration as flags of the command line."""
     flags = []
     for field in dataclasses.fields(one):
-        value = getattr(one, field.name)
-        if value != field.default:
-            values = value if isinstance(value, tuple) else (value,)
-            flags += [f"--{field.name.replace('_', '-')}", *map(str, values)]
+        value, name = getattr(one, field.name), field.name.replace("_", "-")
+        if isinstance(value, bool):
+            flags += [f"--{name}" if value else f"--no-{name}"]
+        elif value != field.default:
+            flags += [f"--{name}", *map(str, value if isinstance(value, tuple) else (value,))]
     return flags
 
 

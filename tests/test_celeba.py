@@ -65,9 +65,8 @@ def make_images(folder: Path) -> Path:
 def make_layout(root: Path, kaggle: bool = False) -> Path:
     """All of CelebA as published, but for the number of images; returns the folder with the images."""
     make_lists(root, kaggle)
-    return make_images(
-        root / "img_align_celeba" / "img_align_celeba" if kaggle else root / "img_align_celeba"
-    )
+    folder = root / "img_align_celeba"
+    return make_images(folder / folder.name if kaggle else folder)
 
 
 def raw_file(data_dir: Path) -> Path:

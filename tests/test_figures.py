@@ -2,6 +2,7 @@
 
 from common import figures
 
+import imageio.v3 as imageio
 import numpy as np
 import pytest
 import torch
@@ -38,3 +39,28 @@ def test_titles_of_large_grids_are_as_large_as_those_of_small_ones_where_both_fi
             rows = (np.asarray(image.convert("L")) < 128).any(1)
             ink[side] = rows.sum() / max(figures.READ_AT, image.width) * figures.READ_AT
     assert ink[60] > 6 and ink[600] > 0.7 * ink[60]
+
+
+def test_image_grid_places_each_image():
+    images = torch.arange(5, dtype=torch.uint8).view(5, 1, 1, 1).expand(5, 1, 2, 3)
+    grid = figures.image_grid(images, 3, padding=1, background=9)
+    assert grid.shape == (1, 5, 11)
+    assert grid[0, 0].tolist() == [0, 0, 0, 9, 1, 1, 1, 9, 2, 2, 2]
+    assert grid[0, 3].tolist() == [3, 3, 3, 9, 4, 4, 4, 9, 9, 9, 9]
+
+
+def test_gif_loops_and_keeps_its_frame_time(tmp_path):
+    frames = torch.stack([torch.full((3, 8, 8), level, dtype=torch.uint8) for level in (0, 100, 200)])
+    figures.save_gif(tmp_path / "x.gif", frames, frame_ms=120)
+    with Image.open(tmp_path / "x.gif") as gif:
+        assert gif.n_frames == 3 and gif.info["loop"] == 0 and gif.info["duration"] == 120
+
+
+def test_equal_figures_are_equal_files(tmp_path):
+    lines = [{"step": step, "train/loss": 1 / step} for step in range(1, 5)]
+    for name in ("a.png", "b.png"):
+        figures.save_curves(tmp_path / name, lines, ["train/loss"], title="t", ylabel="nats")
+        figures.save_grid(tmp_path / f"grid-{name}", torch.zeros(3, 3, 8, 8, dtype=torch.uint8), 2, title="t")
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    assert (tmp_path / "grid-a.png").read_bytes() == (tmp_path / "grid-b.png").read_bytes()
+    assert imageio.imread(tmp_path / "grid-a.png").ndim == 3

@@ -5,39 +5,19 @@ import shlex
 from fnmatch import fnmatch
 from pathlib import Path
 
-from common import command_line
-
 import pytest
+from page_commands import PageCommands
 
 from hw2_gan import compare_hypotheses, dirac_gan, eval_gan, networks, train_gan, transposed_convolution
 from hw2_gan.gan_flags import check
 
-SCRIPTS = {
-    Path(module.__file__).name: module
-    for module in (compare_hypotheses, dirac_gan, eval_gan, networks, train_gan, transposed_convolution)
-}
-FOLDER = Path(train_gan.__file__).parent
-PAGES = {name: (FOLDER / name).read_text(encoding="utf-8") for name in ("README.md", "README.ru.md")}
-TEXTS = PAGES | {name: module.__doc__ for name, module in SCRIPTS.items()}
+COMMANDS = PageCommands(compare_hypotheses, dirac_gan, eval_gan, networks, train_gan, transposed_convolution)
+PAGES = COMMANDS.pages
 
 
-def commands(text: str) -> list[list[str]]:
-    """Script and flags of every line that starts one of the scripts anew, in order."""
-    lines = re.findall(rf"^(?:python|torchrun .*) {FOLDER.name}/((?:{'|'.join(SCRIPTS)}).*)$", text, re.M)
-    return [shlex.split(line, comments=True) for line in lines if "--resume" not in line]
-
-
-def parsed(command: list[str]):
-    """The Config that a command asks for."""
-    script, *flags = command
-    return command_line.parse(SCRIPTS[script].Config, flags)
-
-
-@pytest.mark.parametrize(
-    "command", sorted({shlex.join(command) for text in TEXTS.values() for command in commands(text)})
-)
+@pytest.mark.parametrize("command", COMMANDS.everywhere())
 def test_commands_of_the_pages_can_be_given(command):
-    config = parsed(shlex.split(command))
+    config = COMMANDS.parsed(shlex.split(command))
     if isinstance(config, train_gan.Config):
         check(config)
     if isinstance(config, compare_hypotheses.Config):
@@ -45,7 +25,7 @@ def test_commands_of_the_pages_can_be_given(command):
 
 
 def test_both_languages_give_the_same_commands():
-    english, russian = (commands(page) for page in PAGES.values())
+    english, russian = (COMMANDS.found(page) for page in PAGES.values())
     assert english == russian
     assert len(english) > 10
 
@@ -54,8 +34,8 @@ def test_both_languages_give_the_same_commands():
 def test_what_is_evaluated_was_trained_before(page):
     """`runs/hw2/????-gan-base-avatars` is a run of a command above it, and never one of an evaluation."""
     made = []
-    for command in commands(PAGES[page]):
-        config = parsed(command)
+    for command in COMMANDS.found(PAGES[page]):
+        config = COMMANDS.parsed(command)
         if command[0] == "train_gan.py":
             made.append(f"runs/hw2/0001-gan-{config.hypothesis}-{Path(config.data).name}")
         if command[0] == "eval_gan.py":
@@ -68,7 +48,7 @@ def test_what_is_evaluated_was_trained_before(page):
 )
 @pytest.mark.parametrize("page", PAGES)
 def test_the_tricks_of_the_lecture_have_a_command_each(page, flag):
-    assert any(flag in command for command in commands(PAGES[page]))
+    assert any(flag in command for command in COMMANDS.found(PAGES[page]))
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -1,4 +1,4 @@
-"""Run directories, tracking, figures, command lines and devices."""
+"""Run directories, tracking and devices."""
 
 import dataclasses
 import json
@@ -9,13 +9,11 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from common import devices, figures, runs, torchvision_operators
+from common import devices, runs, torchvision_operators
 from common.errors import InputError
 
-import imageio.v3 as imageio
 import pytest
 import torch
-from PIL import Image
 
 CPU = devices.Device(torch.device("cpu"))
 
@@ -215,31 +213,3 @@ def test_other_ranks_write_nothing(tmp_path):
         run.summary({"x": 1})
         run.save_samples("s", 1, torch.zeros(1, 1, 4, 4, dtype=torch.uint8), 1)
     assert not any(tmp_path.iterdir())
-
-
-# ---- figures
-
-
-def test_image_grid_places_each_image():
-    images = torch.arange(5, dtype=torch.uint8).view(5, 1, 1, 1).expand(5, 1, 2, 3)
-    grid = figures.image_grid(images, 3, padding=1, background=9)
-    assert grid.shape == (1, 5, 11)
-    assert grid[0, 0].tolist() == [0, 0, 0, 9, 1, 1, 1, 9, 2, 2, 2]
-    assert grid[0, 3].tolist() == [3, 3, 3, 9, 4, 4, 4, 9, 9, 9, 9]
-
-
-def test_gif_loops_and_keeps_its_frame_time(tmp_path):
-    frames = torch.stack([torch.full((3, 8, 8), level, dtype=torch.uint8) for level in (0, 100, 200)])
-    figures.save_gif(tmp_path / "x.gif", frames, frame_ms=120)
-    with Image.open(tmp_path / "x.gif") as gif:
-        assert gif.n_frames == 3 and gif.info["loop"] == 0 and gif.info["duration"] == 120
-
-
-def test_equal_figures_are_equal_files(tmp_path):
-    lines = [{"step": step, "train/loss": 1 / step} for step in range(1, 5)]
-    for name in ("a.png", "b.png"):
-        figures.save_curves(tmp_path / name, lines, ["train/loss"], title="t", ylabel="nats")
-        figures.save_grid(tmp_path / f"grid-{name}", torch.zeros(3, 3, 8, 8, dtype=torch.uint8), 2, title="t")
-    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
-    assert (tmp_path / "grid-a.png").read_bytes() == (tmp_path / "grid-b.png").read_bytes()
-    assert imageio.imread(tmp_path / "grid-a.png").ndim == 3

@@ -16,6 +16,7 @@ from common.noise import BatchNoise
 
 import pytest
 import torch
+from small_gans import logged, parts, save_pets, words
 from torch import nn
 
 from hw3_stylegan_sampling import models, train_stylegan
@@ -29,12 +30,7 @@ HERE = devices.Device(torch.device("cpu"))
 
 @pytest.fixture(scope="module")
 def pets(tmp_path_factory) -> Path:
-    """A folder of small drawn creatures."""
-    folder = tmp_path_factory.mktemp("data") / "pets"
-    for split, count in {"train": 48, "val": 12}.items():
-        for i, image in enumerate(creatures.draw_set(split, 32, count, 0).images):
-            figures.save_png(folder / split / f"{i:03d}.png", image)
-    return folder
+    return save_pets(tmp_path_factory.mktemp("data") / "pets", {"train": 48, "val": 12})
 
 
 def config(data: Path | str, outdir: Path, **changes) -> train_stylegan.Config:
@@ -46,28 +42,6 @@ def config(data: Path | str, outdir: Path, **changes) -> train_stylegan.Config:
         "device": "cpu", "checkpoint_seconds": 1e9,
     }  # fmt: skip
     return train_stylegan.Config(data=str(data), outdir=outdir, **{**small, **changes})
-
-
-def words(one: train_stylegan.Config) -> list[str]:
-    """A configuration as flags of the command line."""
-    flags = []
-    for field in dataclasses.fields(one):
-        value = getattr(one, field.name)
-        if isinstance(value, bool):
-            flags += [f"--{'' if value else 'no-'}{field.name}"]
-        elif value != field.default:
-            values = value if isinstance(value, tuple) else (value,)
-            flags += [f"--{field.name.replace('_', '-')}", *map(str, values)]
-    return flags
-
-
-def logged(run_dir: Path) -> list[dict]:
-    lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
-
-
-def parts(run_dir: Path) -> dict:
-    return checkpoints.read(run_dir / "checkpoints" / "last.pt")["parts"]
 
 
 # ---- the parts of a step
