@@ -7,6 +7,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import inspect
+import itertools
 import json
 import os
 import signal
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from common import flags
-from common.errors import InputError, Stopped
+from common.errors import InputError, Stopped, warn
 
 import pydantic
 import tyro
@@ -77,6 +78,7 @@ def parse(config_class: type[Config], arguments: list[str], description: str = "
 
     A class with a method `preset` chooses its own defaults: the configuration it returns holds what one flag
     implies for the others, and flags that were given win over it."""
+    _refuse_empty(arguments)
     _plumbing_last(config_class)
     read = lambda default: checked(
         tyro.cli(config_class, args=arguments, description=description, default=default)
@@ -117,6 +119,14 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+def warn_of_idle(config: Config, *names: str, needs: str, met: bool) -> None:
+    """A line for each of these flags that was given although it does nothing without what it `needs`."""
+    for field in dataclasses.fields(config):
+        if field.name in names and not met and (value := getattr(config, field.name)) != field.default:
+            shown = " ".join(map(str, value)) if isinstance(value, tuple) else value
+            warn(f"{flag(field.name)} {shown}: does nothing without {needs}")
+
+
 def config_from_run(config_class: type[Config], run_dir: Path) -> Config:
     """The configuration a run was started with, from its config.json."""
     from common import runs
@@ -146,6 +156,15 @@ def _first_problem(error: pydantic.ValidationError) -> str:
     said = problem["msg"].removeprefix("Value error, ").replace("Input should", "must")
     given = "" if problem["input"] is None else f" {problem['input']}"
     return f"{flag(str(problem['loc'][0]))}{given}: {said}"
+
+
+def _refuse_empty(arguments: list[str]) -> None:
+    """InputError for an argument without a letter, as an unset variable of a shell leaves it: a path would
+    become the working folder."""
+    for before, argument in itertools.pairwise(["the first argument", *arguments]):
+        name, equals, value = argument.partition("=")
+        if not argument or (argument.startswith("--") and equals and not value):
+            raise InputError(f"{name or before}: an empty value follows; give one, or leave the flag out")
 
 
 def _plumbing_last(config_class: type) -> None:

@@ -79,6 +79,7 @@ class Config(flags.TrainingFlags):
 
 
 def main(config: Config) -> Path:
+    check(config)
     device = devices.start(config.device, precision=config.precision, seed=config.seed)
     model = device.prepare(build_model(config), channels_last=not config.arch.startswith("linear"))
     parallel_model = device.parallel(model)  # DistributedDataParallel gives all processes rank 0's weights
@@ -127,6 +128,12 @@ def mean_squared_error(model: autoencoders.Autoencoder, batches: Batches) -> flo
 
 
 # ---- before the loop
+
+
+def check(config: Config) -> None:
+    """A warning for flags that another --arch would need."""
+    command_line.warn_of_idle(config, "memory_items", needs="--arch memory", met=config.arch == "memory")
+    command_line.warn_of_idle(config, "pixel_sigma", needs="--arch vae", met=config.arch == "vae")
 
 
 def load_part(config: Config, part: anomaly_data.Part) -> ImageSet:

@@ -187,6 +187,9 @@ def check(config: Config) -> None:
         raise InputError(
             f"--binarise: pixels of 0 and 1 need --likelihood bernoulli, not {config.likelihood}"
         )
+    with_sigma = ("gaussian", "gaussian-learned")
+    needs = f"--likelihood {' or '.join(with_sigma)}"
+    command_line.warn_of_idle(config, "sigma", needs=needs, met=config.likelihood in with_sigma)
 
 
 def load_split(config: Config, split: str) -> ImageSet:

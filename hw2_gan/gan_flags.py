@@ -15,6 +15,9 @@ CONDITIONS = {"avatars": avatars.CHOICES, "creatures": creatures.OPTIONS}
 """Sets whose attributes both networks can be told: they are independent with equally likely options, as eq.
 (gan.22) has it."""
 
+CROSS_ENTROPIES = ("minimax", "non-saturating")
+"""Losses whose targets are labels, and under which D(x) is a probability."""
+
 
 @dataclass(frozen=True)
 class Config(flags.TrainingFlags):
@@ -117,3 +120,9 @@ def check(config: Config) -> None:
         low, high = getattr(config, name)
         if low > high:
             raise InputError(f"{command_line.flag(name)} {low:g} {high:g}: the lower end comes first")
+    of_cspup = ("upsampling", "normalisation", "activation", "refined")
+    command_line.warn_of_idle(config, *of_cspup, needs="--generator cspup", met=config.generator == "cspup")
+    needs, met = f"--loss {' or '.join(CROSS_ENTROPIES)}", config.loss in CROSS_ENTROPIES
+    command_line.warn_of_idle(config, "real_label", "fake_label", needs=needs, met=met)
+    needs, met = "--r1-gamma or --gradient-penalty", bool(config.r1_gamma or config.gradient_penalty)
+    command_line.warn_of_idle(config, "penalty_every", needs=needs, met=met)

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from hw2_gan import gan_data
-from hw2_gan.gan_flags import Config, check
+from hw2_gan.gan_flags import CROSS_ENTROPIES, Config, check
 from hw2_gan.monitor import Monitor
 from hw2_gan.players import Players, RealAndFake, build_players, set_learning_rates
 
@@ -169,7 +169,7 @@ def measured(
     config: Config, players: Players, d_loss: Tensor, g_loss: Tensor, real_logits: Tensor, fake_logits: Tensor
 ) -> dict[str, Tensor]:
     """What a step measured, (B,) each.  D(x) is a probability under a cross-entropy, else the raw output."""
-    opinion = torch.sigmoid if config.loss in ("minimax", "non-saturating") else (lambda logits: logits)
+    opinion = torch.sigmoid if config.loss in CROSS_ENTROPIES else (lambda logits: logits)
     return {
         "discriminator_loss": d_loss,
         "generator_loss": g_loss,

@@ -18,11 +18,12 @@ from typing import Annotated
 from common import command_line, devices, figures
 from common.data import to_uint8
 from common.errors import InputError
-from common.flags import CountOrZero, Flags, Number
+from common.flags import CountOrZero, Flags
 
 import numpy as np
 import torch
 import tyro
+from annotated_types import Interval
 from torch import Tensor
 
 from hw3_stylegan_sampling import models
@@ -40,7 +41,7 @@ class Config(Flags):
     """A shipped generator's name, a run directory of train_stylegan.py, a .safetensors or a .pkl file."""
     seeds: str = "0-15"
     """Seeds of the latents, one image each: 0,1,4-6."""
-    trunc: Number = 1.0
+    trunc: Annotated[float, Interval(ge=-10, le=10)] = 1.0
     """Psi of eq. (stylegan.14): 0 draws the image of the mean w, 1 images as they come."""
     trunc_cutoff: CountOrZero | None = None
     """Style layers that are truncated, the first ones; all of them if left out."""
@@ -94,7 +95,7 @@ def latent(seed: int, generator: Generator) -> Tensor:
 
 
 def numbers(text: str) -> list[int]:
-    """0,1,4-6 -> [0, 1, 4, 5, 6]; InputError for anything else."""
+    """0,1,4-6 -> [0, 1, 4, 5, 6], each once; InputError for anything else."""
     found = []
     for part in text.split(","):
         ends = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
@@ -106,7 +107,7 @@ def numbers(text: str) -> list[int]:
         if len(found) + last - first >= MOST_SEEDS:
             raise InputError(f"--seeds {text}: more than {MOST_SEEDS} images; draw fewer at a time")
         found += range(first, last + 1)
-    return found
+    return list(dict.fromkeys(found))  # the image of a seed is one file
 
 
 if __name__ == "__main__":

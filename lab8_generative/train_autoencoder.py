@@ -76,6 +76,7 @@ def losses_of(config: Config, errors: torch.Tensor, kl: torch.Tensor) -> torch.T
 
 
 def main(config: Config) -> Path:
+    command_line.warn_of_idle(config, "beta", needs="--model vae", met=config.model == "vae")
     device = devices.start(config.device, precision=config.precision, seed=config.seed, processes="one")
     model = device.prepare(build(config), channels_last=True)
     train, val = lab_images.load_for_training(config.data, config.size, config.batch_size, config.data_dir)

@@ -116,6 +116,14 @@ def test_a_folder_without_a_name_is_refused_and_one_of_an_unknown_user_is_no_tra
     command_line.parse(Config, [flag, "~nobody-of-that-name/x"])
 
 
+@pytest.mark.parametrize(
+    "arguments, named", [(["--outdir", ""], "--outdir"), (["--lr="], "--lr"), ([""], "the first argument")]
+)
+def test_an_empty_argument_is_refused_by_the_flag_before_it(arguments, named):
+    with pytest.raises(InputError, match=f"^{named}: an empty value"):
+        command_line.parse(Config, arguments)
+
+
 def test_help_shows_a_scripts_own_flags_first(capsys):
     with pytest.raises(SystemExit):
         command_line.parse(Config, ["--help"])

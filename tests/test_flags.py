@@ -6,7 +6,7 @@ import typing
 from pathlib import Path
 
 from common import command_line, flags
-from common.errors import InputError
+from common.errors import InputError, warn
 
 import pydantic
 import pytest
@@ -105,6 +105,28 @@ def test_every_flag_says_what_it_is_in_a_phrase_of_its_own(module, capsys):
         command_line.parse(CONFIGS[module], ["--help"])
     text = " ".join(capsys.readouterr().out.replace("│", " ").split())
     assert not any(f"{kind} Of " in text for kind in ("INT", "FLOAT", "STR", "PATH", "}"))
+
+
+@pytest.mark.parametrize(
+    "module, idle, used",
+    [
+        ("hw1_bayes_and_autoencoders.train_autoencoder", {"memory_items": 20}, {"arch": "memory"}),
+        ("hw1_bayes_and_autoencoders.train_autoencoder", {"pixel_sigma": 0.5}, {"arch": "vae"}),
+        ("hw1_bayes_and_autoencoders.train_vae", {"sigma": 0.5}, {"likelihood": "gaussian-learned"}),
+        ("hw2_gan.train_gan", {"generator": "dcgan", "refined": True}, {"generator": "cspup"}),
+        ("hw2_gan.train_gan", {"loss": "hinge", "real_label": (0.9, 0.9)}, {"loss": "minimax"}),
+        ("hw2_gan.train_gan", {"penalty_every": 2}, {"r1_gamma": 1.0}),
+    ],
+)
+def test_a_flag_that_does_nothing_beside_the_others_is_said(module, idle, used, capsys):
+    script, name = importlib.import_module(module), list(idle)[-1]
+    warn.cache_clear()
+    script.check(CONFIGS[module](**idle))
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"warning: {command_line.flag(name)} ") and "does nothing without --" in line
+    script.check(CONFIGS[module](**idle | used))
+    script.check(CONFIGS[module]())
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(

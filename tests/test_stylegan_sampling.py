@@ -92,6 +92,7 @@ def test_classes(tmp_path):
         (["--seeds", "6-4"], "--seeds 6-4: '6-4' is neither a seed nor a range; write 0,1,4-6"),
         (["--seeds", "1,,2"], "--seeds 1,,2"),
         (["--seeds", "a"], "--seeds a"),
+        (["--trunc", "100"], "--trunc 100"),
         (["--seeds", "4294967296"], "--seeds 4294967296"),
         (["--seeds", "0-4000000000"], "more than 100000 images"),
         (["--trunc", "nan"], "--trunc"),
@@ -110,7 +111,8 @@ def test_a_network_that_is_not_there(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"), [("0", [0]), ("0,1,4-6", [0, 1, 4, 5, 6]), ("7 - 8, 2", [7, 8, 2]), ("3-3", [3])]
+    ("text", "expected"),
+    [("0", [0]), ("0,1,4-6", [0, 1, 4, 5, 6]), ("7 - 8, 2", [7, 8, 2]), ("3-3", [3]), ("1-3,2,2", [1, 2, 3])],
 )
 def test_seeds_are_numbers_and_ranges(text, expected):
     assert sample.numbers(text) == expected
