@@ -71,6 +71,7 @@ def main(config: Config) -> Path:
     sets["test"] = training.load_split(first, config.split)  # "test" from here on: what is measured on
     extractor = vae_measures.extractor_for(first.data, sets["test"].shape)
     count = min(config.samples, len(sets["test"]))  # as many generated images as real ones
+    config = replace(config, importance_images=min(config.importance_images, len(sets["test"])))
     distance = extractors.metric_name(first.data, count)
     with runs.start("hw1", f"eval-vae-{Path(first.data).name}", config, device) as run:
         rows, drawn = [], []
@@ -240,7 +241,7 @@ def summarise(
         real_distance=real_distance,
         n_test=n_test,
         n_generated=count,
-        n_importance=min(config.importance_images, n_test),
+        n_importance=config.importance_images,
         figures=sorted(
             path.relative_to(run.folder).as_posix()
             for path in run.folder.rglob("*.*")
