@@ -4,11 +4,9 @@ import contextlib
 import io
 import subprocess
 import sys
-import threading
 
 from common import data, downloads
 from common.command_line import run
-from common.data.image_set import to_grey
 from common.errors import InputError
 from common.metrics import fid, images, inception
 
@@ -230,62 +228,6 @@ def test_grey_flag_compares_grey_with_colour(weights, folders, tmp_path):
         SystemExit, match=r"grey has 1 channel \(all grey\) and .*a has 3 \(colour\).*give --grey"
     ):
         command(folders / "a", tmp_path / "grey", *options)
-
-
-def test_images_in_memory_are_made_grey_where_that_is_asked_for():
-    colour = torch.randint(0, 256, (5, 3, 8, 8), dtype=torch.uint8)
-    read = lambda grey: torch.cat(list(images.TensorImages(colour, grey=grey).batches(2)))
-    assert torch.equal(read(False), colour)
-    assert torch.equal(read(True), to_grey(colour))
-
-
-def test_images_below_a_folder_without_any(folders, tmp_path):
-    (tmp_path / "class" / "x").mkdir(parents=True)
-    (tmp_path / "class" / "x" / "1.PNG").write_bytes((folders / "a" / "0.png").read_bytes())
-    assert len(images.FolderImages(tmp_path / "class")) == 1
-
-
-def test_threads_decode_in_order(folders):
-    batches = lambda workers: [
-        torch.stack(b) for b in images.FolderImages(folders / "a", workers=workers).batches(3)
-    ]
-    for threaded, plain in zip(batches(4), batches(0), strict=True):
-        assert torch.equal(threaded, plain)
-    assert [len(batch) for batch in batches(2)] == [3, 3, 2]
-
-
-def test_only_two_batches_are_decoded_ahead(folders, monkeypatch):
-    """Memory does not grow with the folder: nothing runs away from whoever takes the batches."""
-    decoded = []
-    decode = images._decode
-    monkeypatch.setattr(images, "_decode", lambda path, grey: decoded.append(path) or decode(path, grey))
-    batches = images.FolderImages(folders / "a", workers=2).batches(1)
-    next(batches)
-    batches.close()
-    assert 1 <= len(decoded) <= 3
-
-
-def test_nothing_more_is_decoded_once_nobody_takes_the_batches(folders, monkeypatch):
-    """One thread, which is held at the second image until the rest is called off."""
-    decoded, called_off, decode = [], threading.Event(), images._decode
-
-    class Pool(images.ThreadPoolExecutor):
-        def shutdown(self, wait=True, **how):
-            super().shutdown(wait=False, **how)
-            called_off.set()
-            super().shutdown(wait=wait)
-
-    def held(path, grey):
-        decoded.append(path)
-        assert len(decoded) == 1 or called_off.wait(60)
-        return decode(path, grey)
-
-    monkeypatch.setattr(images, "ThreadPoolExecutor", Pool)
-    monkeypatch.setattr(images, "_decode", held)
-    batches = images.FolderImages(folders / "a", workers=1).batches(1)
-    next(batches)
-    batches.close()
-    assert 1 <= len(decoded) <= 2
 
 
 @pytest.mark.parametrize(
