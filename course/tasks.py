@@ -34,6 +34,7 @@ LIST = Path("course/tasks.toml")
 KINDS = (".py", ".toml")
 """Of files that may hold tasks."""
 BEGIN = re.compile(r"[ ]*# task (?P<task>[a-z]+\d\.[a-z]): (?P<what>\S.*)")
+UNWRITTEN = re.compile(r'\s*raise NotImplementedError\("(?P<task>[a-z]+\d\.[a-z]): (?P<what>.*)"\)')
 END = re.compile(r"[ ]*# end task")
 LIKE_A_MARK = re.compile(r"\s*#+\s*(end\s+)?task\b(?!s)", re.IGNORECASE)
 
@@ -109,6 +110,13 @@ def regions(text: str, path: str) -> list[Region]:
     return found
 
 
+def unwritten(text: str, path: str) -> list[Region]:
+    """The lines of starter code in whose place a solution is to be written."""
+    found = ((number, UNWRITTEN.fullmatch(line)) for number, line in enumerate(text.splitlines(), 1))
+    said = lambda mark: mark["what"].replace('\\"', '"')
+    return [Region(mark["task"], said(mark), path, number, number) for number, mark in found if mark]
+
+
 def cut(text: str, path: str, homework: str) -> str:
     """The text without the marks; each region of `homework` gives way to a NotImplementedError that names the
     task, in data to a comment; the regions of other homeworks stay solved.  Raises TaskError."""
@@ -122,7 +130,7 @@ def cut(text: str, path: str, homework: str) -> str:
         if not path.endswith(".py"):
             lines[region.first - 1 : region.last] = [f"{indent}# {region.task}: {region.what}\n"]
             continue
-        message = f"{region.task}: {region.what}".replace("\\", "\\\\").replace('"', '\\"')
+        message = f"{region.task}: {region.what}".replace('"', '\\"')
         lines[region.first - 1 : region.last] = [f'{indent}raise NotImplementedError("{message}")\n']
     return "".join(lines)
 
@@ -137,10 +145,12 @@ def listed(toml: str) -> dict[str, Task]:
 
 
 def with_regions(tasks: dict[str, Task], files: Iterable[tuple[str, str]]) -> list[Task]:
-    """The tasks with the regions that (path, text) of `files` hold.  Raises TaskError for an unknown task."""
+    """The tasks with the regions that (path, text) of `files` hold, solved or to be written.
+
+    Raises TaskError for an unknown task."""
     found: dict[str, list[Region]] = {name: [] for name in tasks}
     for path, text in files:
-        for region in regions(text, path):
+        for region in [*regions(text, path), *unwritten(text, path)]:
             if region.task not in found:
                 raise TaskError(
                     f"{region.place}: {LIST} has no task {region.task}; correct the name, or add it"

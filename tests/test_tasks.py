@@ -79,6 +79,14 @@ def test_comments_that_speak_of_tasks_are_no_marks():
     assert tasks.regions("# tasks are data\nx = 1  # task\n", "x.py") == []
 
 
+def test_in_starter_code_the_lines_to_write_are_listed():
+    starter = tasks.cut(CODE, "x.py", "hw2")
+    (task,) = tasks.with_regions(
+        tasks.listed('[hw2]\na = { points = 5, title = "t" }\n'), [("x.py", starter)]
+    )
+    assert [(region.place, region.what) for region in task.regions] == [("x.py:4", 'the first "half"')]
+
+
 def test_a_task_that_the_list_lacks_is_named():
     listed = tasks.listed('[hw2]\na = { points = 5, title = "one" }\n')
     with pytest.raises(tasks.TaskError, match=r"^x.py:12: course/tasks.toml has no task hw1.b"):
