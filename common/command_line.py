@@ -164,7 +164,7 @@ def _refuse_empty(arguments: list[str]) -> None:
     for before, argument in itertools.pairwise(["the first argument", *arguments]):
         name, equals, value = argument.partition("=")
         if not argument or (argument.startswith("--") and equals and not value):
-            raise InputError(f"{name or before}: an empty value follows; give one, or leave the flag out")
+            raise InputError(f"{name or before}: an empty value; give one, or leave the flag out")
 
 
 def _plumbing_last(config_class: type) -> None:

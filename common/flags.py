@@ -38,6 +38,8 @@ Processes = Annotated[int, Interval(ge=0, le=1024)]
 """Of this machine."""
 Number = Annotated[float, Interval(ge=-1e9, le=1e9)]
 Positive = Annotated[float, Interval(gt=0, le=1e9)]
+LearningRate = Annotated[float, Interval(gt=0, le=1)]
+"""Of Adam, which moves every weight by about as much a step."""
 NonNegative = Annotated[float, Interval(ge=0, le=1e9)]
 Share = Annotated[float, Interval(ge=0, le=1)]
 Decay = Annotated[float, Interval(ge=0, lt=1)]

@@ -268,7 +268,7 @@ def read_json(path: Path) -> dict:
     """A JSON object from a file; InputError naming the file when there is none or it is not one."""
     try:
         value = json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"{path}: no such file; name a run directory that a training script made") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: not readable as JSON ({error})") from error

@@ -53,7 +53,7 @@ class Config(flags.TrainingFlags):
     """Passes over the normal training images."""
     batch_size: flags.Count = 64
     """Images per step, over all processes."""
-    lr: flags.Positive = 1e-3
+    lr: flags.LearningRate = 1e-3
     """Learning rate of Adam."""
     memory_items: Annotated[int, Interval(ge=2, le=4096)] = 10
     """Items in the memory of `--arch memory`; its separateness loss compares two."""

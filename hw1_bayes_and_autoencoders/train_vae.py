@@ -71,7 +71,7 @@ class Config(flags.TrainingFlags):
     """Passes over the training images."""
     batch_size: flags.Count = 128
     """Images per step, over all processes."""
-    lr: flags.Positive = 1e-3
+    lr: flags.LearningRate = 1e-3
     """Learning rate of Adam."""
     lr_decay: Literal["none", "cosine"] = "none"
     """Learning rate over the run: constant, or half a cosine from --lr to 0."""

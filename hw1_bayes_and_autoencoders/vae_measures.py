@@ -175,8 +175,9 @@ def conclusions(models: list[dict], distance: str) -> list[str]:
     """
     lines = []
     for row in models:
+        gap = max(0.0, row["eval/posterior_gap_nats"])  # an estimate, which few draws can take below 0
         lines.append(
-            f"{row['model']}: at least {row['eval/posterior_gap_nats']:.1f} nats that the ELBO misses are "
+            f"{row['model']}: at least {gap:.1f} nats that the ELBO misses are "
             f"q(z | x) not being the posterior; {row['eval/marginal_kl_nats']:.1f} nats of the KL are the "
             "aggregate posterior not being the prior; a test latent is "
             f"{row['eval/mixture_gain_nats']:.1f} nats likelier under the mixture than under the prior."

@@ -68,9 +68,9 @@ class Config(flags.TrainingFlags):
     """Standard deviation of noise on all images D sees, falling linearly to 0 over the run."""
     augment: tuple[Literal["color", "translation", "cutout"], ...] = ()
     """Differentiable augmentation of all images D sees; any of the three."""
-    lr_generator: flags.Positive = 2e-4
+    lr_generator: flags.LearningRate = 2e-4
     """Learning rate of the generator."""
-    lr_discriminator: flags.Positive = 2e-4
+    lr_discriminator: flags.LearningRate = 2e-4
     """Learning rate of the discriminator."""
     lr_decay: Literal["none", "cosine"] = "none"
     """Both learning rates over the run: constant, or half a cosine down to 0."""

@@ -29,6 +29,7 @@ from common.flags import (
     Dimensions,
     Images,
     Layers,
+    LearningRate,
     NonNegative,
     Pixels,
     Positive,
@@ -69,7 +70,7 @@ class Config(TrainingFlags):
     """Numbers in w."""
     mapping_layers: Layers = 2
     """Layers of the mapping network."""
-    mapping_rate: Positive = 0.1
+    mapping_rate: LearningRate = 0.1
     """Learning rate of the mapping network, as a share of that of the rest; 0.01 in the papers."""
     noise: bool = False
     """Noise in every layer, for images with detail that nothing decides; drawn ones have none."""
@@ -79,7 +80,7 @@ class Config(TrainingFlags):
     """Updates of both networks."""
     batch_size: Count = 16
     """Images per update, over all processes."""
-    learning_rate: Positive = 1e-2
+    learning_rate: LearningRate = 1e-2
     """Adam's learning rate for both networks, constant until the cool-down."""
     cooldown: Share = 0.5
     """Last share of the steps, over which the learning rate falls to 0."""

@@ -70,7 +70,7 @@ class Config(flags.Flags):
     """Starts of the search for a GAN's latents."""
     inversion_steps: flags.Count = 200
     """Steps of that search."""
-    inversion_lr: flags.Positive = 0.05
+    inversion_lr: flags.LearningRate = 0.05
     """Adam's learning rate in that search."""
     seed: flags.Seed = 0
     """Seed of the search's starts."""

@@ -55,7 +55,7 @@ class Config(flags.TrainingFlags):
     """Passes over the training images."""
     batch_size: networks.BatchSize = 32
     """Images a step."""
-    lr: flags.Positive = 1e-3
+    lr: flags.LearningRate = 1e-3
     """Adam's learning rate."""
     precision: Literal["fp32", "bf16"] = "bf16"
     """Number format of the forward pass while training; losses, weights and evaluation stay float32."""

@@ -67,9 +67,9 @@ class Config(flags.TrainingFlags):
     """Steps between penalties, each weighed as many times (Karras et al. 2020, lazy regularisation)."""
     ema: flags.Decay = 0.997
     """Decay per step of the average of the generator's weights."""
-    lr_generator: flags.Positive = 4e-4
+    lr_generator: flags.LearningRate = 4e-4
     """Adam's learning rate of the generator."""
-    lr_discriminator: flags.Positive = 4e-4
+    lr_discriminator: flags.LearningRate = 4e-4
     """Adam's learning rate of the discriminator."""
     beta1: flags.Decay = 0.0
     """Decay of Adam's average of gradients; that of squared gradients is 0.99."""

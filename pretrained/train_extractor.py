@@ -51,7 +51,7 @@ class Config(flags.TrainingFlags):
     """Passes over the training split."""
     batch_size: flags.Count = 100
     """Images per step."""
-    lr: flags.Positive = 3e-3
+    lr: flags.LearningRate = 3e-3
     """Peak of the one-cycle schedule of AdamW's learning rate."""
     weight_decay: flags.NonNegative = 0.05
     """Weight decay of AdamW."""

@@ -131,6 +131,7 @@ def test_one_class_of_a_labelled_set():
         (["--data", "digits", "--size", "16"], "--size 16"),
         (["--data", "nowhere"], "--data nowhere: neither a data set"),
         (["--resume", "nowhere"], "nowhere/config.json: no such file"),
+        (["--resume", __file__], "test_autoencoders.py/config.json: no such file; name a run directory"),
         (["--outdir", "/dev/null/x"], "--outdir: cannot write"),
     ],
 )

@@ -28,7 +28,7 @@ class Config(flags.TrainingFlags):
     """Passes."""
     sizes: tuple[int, ...] = (1, 2)
     """Some sizes."""
-    lr: flags.Positive = 0.1
+    lr: flags.LearningRate = 0.1
     """Learning rate."""
     ema: flags.Decay = 0.0
     """Decay."""

@@ -219,6 +219,8 @@ def test_a_comparison_of_single_seeds_says_so():
     assert vae_measures.conclusions([row], "fd")[-1].endswith("(a single seed: not yet a finding).")
     several = row | {"seeds": 3, "fd_prior_sd": 0.1, "fd_mixture_sd": 0.1}
     assert vae_measures.conclusions([several], "fd")[-1].endswith("from 9.0 to 3.0 with the same weights.")
+    few_draws = several | {"eval/posterior_gap_nats": -0.1}
+    assert ": at least 0.0 nats that the ELBO misses" in vae_measures.conclusions([few_draws], "fd")[0]
     scattered = several | {"fd_prior_sd": 9.0}
     assert not any("from 9.0" in line for line in vae_measures.conclusions([scattered], "fd"))
 
@@ -315,7 +317,7 @@ def test_a_conditional_model_needs_labels():
         ("--warmup-epochs nan", "--warmup-epochs nan: must be a finite number"),
         ("--latent 100000000", "--latent 100000000: must be less than"),
         ("--size 0", "--size 0: must be greater than or equal to 1"),
-        ("--data ''", "--data : name an image set"),
+        ("--data ''", "--data: an empty value"),
         ("--sigma 0", "--sigma 0.0: must be greater"),
         ("--binarise --likelihood gaussian", "--binarise: .* bernoulli"),
         ("--size 5", "--data digits: cannot draw .* images of 5 pixels"),
