@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from common import command_line, flags
 from common.data import avatars, creatures
 from common.errors import InputError
+
+from annotated_types import Interval
 
 from hw2_gan import hypotheses, networks
 
@@ -64,7 +66,7 @@ class Config(flags.TrainingFlags):
     """Weight of the gradient penalty that --loss wasserstein needs; 10 in its paper."""
     penalty_every: flags.Count = 4
     """Steps between penalties, each weighed as many times (Karras et al. 2020, lazy regularisation)."""
-    instance_noise: flags.NonNegative = 0.0
+    instance_noise: Annotated[float, Interval(ge=0, le=10)] = 0.0
     """Standard deviation of noise on all images D sees, falling linearly to 0 over the run."""
     augment: tuple[Literal["color", "translation", "cutout"], ...] = ()
     """Differentiable augmentation of all images D sees; any of the three."""

@@ -86,6 +86,7 @@ def test_every_number_has_a_range(module, name):
         ("hw1_bayes_and_autoencoders.eval_vae", "samples", 10**6),
         ("hw2_gan.train_gan", "width", 16),
         ("hw2_gan.train_gan", "lr_generator", 1.0),
+        ("hw2_gan.train_gan", "instance_noise", 10.0),
         ("hw2_gan.train_gan", "measure_images", 10**6),
         ("hw3_stylegan_sampling.train_stylegan", "channels", 1024),
         ("hw3_stylegan_sampling.train_stylegan", "w_dim", 4096),
