@@ -17,7 +17,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from common import command_line, flags
+from common import (
+    command_line,
+    flags,
+    torchvision_operators,  # noqa: F401  pytorch-fid needs it
+)
 from common.metrics import fid, inception
 
 import numpy as np

@@ -102,6 +102,13 @@ def test_bfloat16_is_near(weights):
     assert 0 < (coarse - exact).norm() < 0.02 * exact.norm()
 
 
+def test_each_image_has_its_own_features_however_many_come_together(weights):
+    extractor = inception.Inception(weights, dims=64)
+    batch = torch.randint(0, 256, (inception.AT_ONCE + 3, 3, 40, 40), dtype=torch.uint8)
+    alone = torch.cat([extractor(image[None]) for image in batch])
+    assert (extractor(batch) - alone).abs().max() < 1e-5 * alone.abs().max()
+
+
 def test_network_has_the_published_layout():
     state = inception.InceptionV3().state_dict()
     assert len(state) == 566  # keys of the published file
@@ -249,7 +256,7 @@ def test_grey_flag_compares_grey_with_colour(weights, folders, tmp_path):
         (["{a}", "{b}", "--weights", "{root}/list.pth"], r"not the weights of FID's Inception: a list"),
         (
             ["{a}", "{b}", "--weights", "{root}/nan.pth"],
-            r"a: features: \d of \d rows have NaN or infinite values",
+            r"nan.pth: not the weights of FID's Inception: 1 with NaN or infinite values",
         ),
         (["{a}", "{root}/wide.npz", "--save-stats"], r"wide.npz: exists already"),
         (["{a}", "{root}/statistics", "--save-stats"], r"statistics: does not end in .npz"),
