@@ -22,6 +22,10 @@ _SYMBOLS = {  # what the library lacks or sets too tightly; its ASCII bar would 
     **{"mid": " ∣ ", "lvert": "∣", "rvert": "∣", "vert": "∣", "Vert": " ‖ ", "lVert": _OPEN, "rVert": _CLOSE},
     **{"gt": " > ", "lt": " < ", "iff": " ⟺ ", "top": "⊤", "odot": " ⊙ ", "bmod": " mod ", "ne": " ≠ "},
 }
+_BEFORE_A_LETTER = re.compile(
+    rf"(\\(?:{'|'.join(_FUNCTIONS)})(?![A-Za-z])) *(?=[A-Za-z0-9]|\\(?!left|[bB]igg?|[,;:!(\[{{]))"
+)
+"""A function's name with an argument without brackets, before which TeX leaves a thin space."""
 _SIZES = r"\\[bB]igg?[lrm]?(?![A-Za-z])"
 _NO_BRACKETS = re.compile(r"[∂∇]|[+-]?[∂∇]?[\w.,']+(\^\w)?|[\w.]*\([^()]*\)(\^\w)?")
 
@@ -41,7 +45,7 @@ def _spaced(line: str) -> str:
         rf"([(\[{{]|{_OPEN})\s+": r"\1",
         rf"\s+([,.;)\]}}_^]|{_CLOSE})": r"\1",
         r"\^⊤": "ᵀ",
-        rf"{_CLOSE}(?=[A-Za-zα-ωΑ-Ω(])": "‖ ",
+        rf"{_CLOSE}(?=[A-Za-zα-ωΑ-Ω(+−])": "‖ ",
         f"[{_OPEN}{_CLOSE}]": "‖",
         _POWER: "^",
         r"\s+": " ",
@@ -85,6 +89,7 @@ def _fraction(node, l2tobj) -> str:
 def as_mathml(latex: str, display: bool = False) -> str:
     """The formula as MathML, without its number; ValueError if something in it is not understood."""
     latex = re.sub(rf"{_SIZES}(?=\\[lr]?[vV]ert)", "", TAG.sub("", latex)).strip()
+    latex = _BEFORE_A_LETTER.sub(r"\1\\,", latex)
     mathml = convert(latex, display="block" if display else "inline")
     if unknown := re.search(r">\s*(\\[A-Za-z]+)", mathml):
         raise ValueError(f"{unknown[1]} has no MathML in {latex!r}")
