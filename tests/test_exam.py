@@ -4,6 +4,7 @@ import io
 import json
 import os
 import random
+import select
 import sys
 from collections import Counter
 from datetime import datetime, timedelta, timezone
@@ -215,21 +216,19 @@ def test_keys_go_on_in_a_terminal(tmp_path):
         "import sys; from course.student import exam;"
         f"sys.exit(exam.main(['--question', '{one.number}', '--history', sys.argv[1], '--lang', 'en']))"
     )
-    keys = b"x" * (2 + 2 * len(exam.read_answer(one, "en").follow_ups)) + b"4"
     pid, terminal = pty.fork()
     if pid == 0:
         os.environ["TERM"] = "xterm"
         os.execv(sys.executable, [sys.executable, "-c", program, str(tmp_path / "exam.json")])
-    shown, pressed = b"", 0
-    while True:
-        try:
-            shown += os.read(terminal, 65536)
-        except OSError:
-            break
-        prompts = len([line for line in shown.split(b"\n") if b" key" in line or b"How was it" in line])
-        while pressed < min(prompts, len(keys)):
-            os.write(terminal, keys[pressed : pressed + 1])
-            pressed += 1
+    shown = b""
+    for _ in range(1000):  # a key at a time, whenever the drill is silent: it drops what was typed ahead
+        if select.select([terminal], [], [], 0.2)[0]:
+            try:
+                shown += os.read(terminal, 65536)
+            except OSError:  # its end, as Linux says it
+                break
+        elif b"key" in shown:
+            os.write(terminal, b"4" if b"How was it" in shown else b"x")
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert [kept.mark for kept in exam_history.load(tmp_path / "exam.json").asked] == [4]
 
@@ -251,8 +250,8 @@ def test_stats_tell_what_was_asked_and_what_has_no_page(tmp_path, capsys, monkey
     assert list(rows) == [one.id for one in read_questions()]
     assert "2024-05-31" in rows["exam-4"] and "1 min 30 s" in rows["exam-4"]
     for one in read_questions():
-        assert ("never drawn" in rows[one.id]) != one.path("en").exists()
-    assert str(history) in said
+        assert ("no page" in rows[one.id]) != one.path("en").exists()
+    assert str(history) in said.replace("\n", "")
 
 
 def test_a_question_without_a_page_is_not_drawn(monkeypatch, tmp_path, capsys):

@@ -147,7 +147,7 @@ def written_like(text: str, value: float, language: str) -> str:
         ("96.8 %", 0.9676, "en", True),
         ("96,8 %", 0.9676, "ru", True),
         ("3,467", 3467.45, "en", True),
-        ("3467,5", 3467.45, "ru", True),
+        ("3467,5", 3467.46, "ru", True),
         ("12.68", 12.6815, "en", True),
         ("12.69", 12.6815, "en", False),
     ],

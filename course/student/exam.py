@@ -130,18 +130,18 @@ def stats(options: argparse.Namespace) -> int:
     table = Table("question", "asked", "last mark", "last time", "answer took", "need", "", box=None, pad_edge=False)
     for question in chosen(options):
         asked = history.of(question)
-        page = question.path(options.lang).exists()
         table.add_row(
             question.id,
             str(len(asked)),
             str(asked[-1].mark) if asked else "–",
             f"{asked[-1].time.astimezone():%Y-%m-%d}" if asked else "–",
             spoken(sum(one.seconds for one in asked) / len(asked)) if asked else "–",
-            f"{exam_history.need(asked, now):.0%}" if page else "–",
-            question.text(options.lang) if page else f"{question.text(options.lang)} (no page yet: never drawn)",
+            f"{exam_history.need(asked, now):.0%}" if question.path(options.lang).exists() else "no page",
+            question.text(options.lang),
         )
     screen = Screen(options.plain)
     screen.console.print(table)
+    screen.write("Without a page in this language a question is not drawn. The need grows with time and with bad marks.")
     screen.write(f"History: {options.history}")
     return 0
 
