@@ -156,6 +156,21 @@ def test_a_number_is_compared_in_the_form_in_which_it_stands(text, value, langua
     assert (written_like(text, value, language) == text) == same
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_arithmetic_of_large_images(language):
+    """Of a map of n by n with C channels: 4 bytes a number, 9 multiplications for each pair of channels."""
+    text = (FOLDER / language / "large_images.md").read_text("utf-8").replace("\u202f", " ")
+    in_words = lambda value, digits=0: number(value, language, digits).replace("\u202f", " ")
+    for side, channels in ((4, 512), (64, 512), (256, 128), (1024, 32), (1024, 512)):
+        memory, work = 4 * channels * side**2 / 1e6, 9 * channels**2 * side**2 / 1e9
+        assert f"| {side}×{side} | {channels} | {in_words(memory, 2)} " in text
+        assert f"{in_words(memory, 2)} {'MB' if language == 'en' else 'МБ'} | {in_words(work, 2)} " in text
+    for side in (32, 64, 256):
+        assert f"{in_words(4 * side**4 / 1e6, 2)} {'MB' if language == 'en' else 'МБ'}" in text
+    assert f"{in_words(512 * 512 * 3)} " in text and f"{in_words(64 * 64 * 4)}," in text
+    assert (512 * 512 * 3 / (64 * 64 * 4), 8**2, 8**4) == (48, 64, 4096)
+
+
 @pytest.mark.parametrize("question", WRITTEN, ids=name_of)
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_an_answer_leads_to_its_derivation_to_code_and_to_books(question, language):
