@@ -15,6 +15,7 @@ COMMANDS = {  # name: (module with main(arguments) -> exit status, what it does)
     "results": ("course.pages.results", "keep what a run measured and write the tables of the pages from it"),
     "start": ("course.student.start", "begin a homework in a repository of your own: start hw2 DIR"),
     "report": ("course.student.report", "write what runs measured and drew into a README: report RUN..."),
+    "exam": ("course.student.exam", "drill for the oral exam; exam export makes cards for Anki or a page"),
     "tasks": ("course.tasks", "list what a student writes: tasks, points, and where they stand in the code"),
     "branches": ("course.branches", "make a branch for every homework, solved or as starter code"),
     "test": ("course.run_tests", "run the tests; more arguments go to pytest: test tests/test_x.py -x"),

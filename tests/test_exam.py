@@ -9,9 +9,10 @@ import sys
 from collections import Counter
 from datetime import datetime, timedelta, timezone
 
-import pytest
-
 from common.errors import InputError
+
+import pytest
+from rich.cells import cell_len
 
 from course.student import exam, exam_drill, exam_history
 from course.student.exam_drill import Screen, Sitting
@@ -205,7 +206,7 @@ def test_the_full_answer_is_shown_on_f(tmp_path):
 def test_it_fits_a_narrow_terminal_and_shows_no_latex(tmp_path, monkeypatch, columns, language):
     monkeypatch.setenv("COLUMNS", str(columns))
     said = sit("", tmp_path, written(), language)
-    assert max(map(len, said.splitlines())) <= columns
+    assert max(map(cell_len, said.splitlines())) <= columns
     assert "\\" not in said and "$`" not in said and "\x1b" not in said
 
 
@@ -267,7 +268,10 @@ def test_a_question_without_a_page_is_not_drawn(monkeypatch, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["--theme", "cooking"], "--theme cooking: no question there; the themes are generation, autoencoders"),
+        (
+            ["--theme", "cooking"],
+            "--theme cooking: no question there; the themes are generation, autoencoders",
+        ),
         (["--question", "12"], "--question 12: not there; the numbers are 1, 2"),
         (["--lab", "--question", "8"], "--question 8: not there; the numbers are 1, 2, 3, 4, 5, 6, 7"),
         (["--theme", "gan", "--question", "1"], "the numbers are 4, 5, 6"),
@@ -294,7 +298,9 @@ def test_flags_choose_questions(monkeypatch):
     assert len(chosen()) == 18
 
 
-@pytest.mark.parametrize(("name", "language"), [("ru_RU", "ru"), ("Russian_Russia", "ru"), ("de_DE", "en"), (None, "en")])
+@pytest.mark.parametrize(
+    ("name", "language"), [("ru_RU", "ru"), ("Russian_Russia", "ru"), ("de_DE", "en"), (None, "en")]
+)
 def test_the_language_is_the_users(monkeypatch, name, language):
     monkeypatch.setattr("locale.getlocale", lambda: (name, "UTF-8"))
     assert exam.language_of_user() == language
@@ -335,7 +341,8 @@ def test_a_macro_that_nobody_knows_is_refused(show):
 
 def test_links_and_figures_become_paths():
     folder = FOLDER / "en"
-    text = "See [the game](../../en/gan.md#the-game), [1 %](../x.json#a), [web](https://a.b) ![Six](../../../f.png)"
+    text = "See [the game](../../en/gan.md#the-game), [1 %](../x.json#a), [web](https://a.b) "
+    text += "![Six](../../../f.png)"
     expected = "See the game (theory/en/gan.md#the-game), 1 %, web (https://a.b) Figure: Six (f.png)"
     assert plain(text, folder) == expected
 

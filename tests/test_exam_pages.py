@@ -74,7 +74,9 @@ def test_two_minutes_are_two_minutes_and_one_formula(question, language):
 
 
 @pytest.mark.parametrize("question", WRITTEN, ids=name_of)
-@pytest.mark.parametrize("part", ["headings", "tables", "pictures", "numbered", "displayed", "inline", "kept"])
+@pytest.mark.parametrize(
+    "part", ["headings", "tables", "pictures", "numbered", "displayed", "inline", "kept"]
+)
 def test_both_languages_have_the_same(question, part):
     english, russian = (read_page(question.path(language)) for language in LANGUAGES)
     read = {
@@ -213,6 +215,8 @@ def test_a_page_with_a_missing_section_is_named(tmp_path, monkeypatch):
     question = QUESTIONS[0]
     (tmp_path / "en").mkdir()
     assert read_answer(question, "en") is None
-    question.path("en").write_text("# Title\n\n## In two minutes\n\nText.\n\n```bash\n## no heading\n```\n", "utf-8")
+    question.path("en").write_text(
+        "# Title\n\n## In two minutes\n\nText.\n\n```bash\n## no heading\n```\n", "utf-8"
+    )
     with pytest.raises(PageError, match="its sections are In two minutes; expected In two minutes, In full"):
         read_answer(question, "en")

@@ -104,7 +104,9 @@ def read_questions(path: Path = QUESTIONS) -> list[Question]:
     try:
         entries = tomllib.loads(path.read_text(encoding="utf-8"))["question"]
     except (OSError, KeyError, ValueError) as error:
-        raise PageError(f"{path}: no list of questions ([[question]]) can be read from it: {error}") from error
+        raise PageError(
+            f"{path}: no list of questions ([[question]]) can be read from it: {error}"
+        ) from error
     questions = [_question(entry, path) for entry in entries]
     for attribute in ("id", "page"):
         values = [getattr(question, attribute) for question in questions]
@@ -117,9 +119,13 @@ def _question(entry: dict, path: Path) -> Question:
     try:
         question = Question(**entry)
     except TypeError as error:
-        raise PageError(f"{path}: {entry.get('id', entry)}: {error}".replace("Question.__init__() ", "")) from error
+        raise PageError(
+            f"{path}: {entry.get('id', entry)}: {error}".replace("Question.__init__() ", "")
+        ) from error
     if not re.fullmatch(rf"({'|'.join(KINDS)})-[1-9][0-9]*", question.id):
-        raise PageError(f"{path}: the id {question.id!r} is not KIND-NUMBER with a kind of {', '.join(KINDS)}")
+        raise PageError(
+            f"{path}: the id {question.id!r} is not KIND-NUMBER with a kind of {', '.join(KINDS)}"
+        )
     if not question.weight > 0:
         raise PageError(f"{path}: {question.id}: the weight is {question.weight} and has to be above 0")
     return question
@@ -137,7 +143,9 @@ def read_answer(question: Question, language: str) -> Answer | None:
     if list(sections) != wanted:
         raise PageError(f"{path}: its sections are {', '.join(sections)}; expected {', '.join(wanted)}")
     parts = {part: sections[SECTIONS[part][language]] for part in SECTIONS}
-    items = {part: tuple(Item(*one) for one in _cut(page, parts[part], 3)) for part in ("follow_ups", "wrong")}
+    items = {
+        part: tuple(Item(*one) for one in _cut(page, parts[part], 3)) for part in ("follow_ups", "wrong")
+    }
     return Answer(path=path, title=title, **parts | items)
 
 

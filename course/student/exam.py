@@ -41,15 +41,23 @@ def main(arguments: list[str]) -> int:
 def parse(arguments: list[str]) -> argparse.Namespace:
     """The flags of the drill."""
     parser = argparse.ArgumentParser(
-        prog="python3 -m course exam", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python3 -m course exam",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_choice_flags(parser)
     parser.add_argument("--question", type=int, metavar="N", help="this one only, by its number")
     parser.add_argument("--count", type=int, default=2, metavar="N", help="how many to draw (default: 2)")
-    parser.add_argument("--seed", type=int, metavar="N", help="draw the same ones again, given the same history")
+    parser.add_argument(
+        "--seed", type=int, metavar="N", help="draw the same ones again, given the same history"
+    )
     parser.add_argument("--plain", action="store_true", help="no colours, whole lines instead of single keys")
-    parser.add_argument("--stats", action="store_true", help="what was asked, how it went, what is due; asks nothing")
-    parser.add_argument("--history", type=Path, metavar="FILE", help="keep the marks there instead of with the user")
+    parser.add_argument(
+        "--stats", action="store_true", help="what was asked, how it went, what is due; asks nothing"
+    )
+    parser.add_argument(
+        "--history", type=Path, metavar="FILE", help="keep the marks there instead of with the user"
+    )
     options = parser.parse_args(arguments)
     if options.count < 1:
         parser.error(f"argument --count: {options.count} is below 1")
@@ -60,11 +68,14 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 def parse_export(arguments: list[str]) -> argparse.Namespace:
     """The flags of `exam export`."""
     parser = argparse.ArgumentParser(
-        prog="python3 -m course exam export", description="Write the answers as a deck for Anki or as one HTML page."
+        prog="python3 -m course exam export",
+        description="Write the answers as a deck for Anki or as one HTML page.",
     )
     add_choice_flags(parser)
     parser.add_argument("--anki", type=Path, metavar="FILE", help="a deck for Anki (FILE.apkg)")
-    parser.add_argument("--html", type=Path, metavar="FILE", help="one page that needs no network (FILE.html)")
+    parser.add_argument(
+        "--html", type=Path, metavar="FILE", help="one page that needs no network (FILE.html)"
+    )
     options = parser.parse_args(arguments)
     if not (options.anki or options.html):
         parser.error("name a file to write: --anki FILE.apkg or --html FILE.html")
@@ -93,12 +104,16 @@ def chosen(options: argparse.Namespace) -> list[Question]:
     if options.theme:
         themes = list(dict.fromkeys(question.theme for question in questions))
         if options.theme not in themes:
-            raise InputError(f"--theme {options.theme}: no question there; the themes are {', '.join(themes)}")
+            raise InputError(
+                f"--theme {options.theme}: no question there; the themes are {', '.join(themes)}"
+            )
         questions = [question for question in questions if question.theme == options.theme]
     if number is not None:
         numbers = [question.number for question in questions]
         if number not in numbers:
-            raise InputError(f"--question {number}: not there; the numbers are {', '.join(map(str, numbers))}")
+            raise InputError(
+                f"--question {number}: not there; the numbers are {', '.join(map(str, numbers))}"
+            )
         questions = [question for question in questions if question.number == number]
     return questions
 
@@ -127,7 +142,9 @@ def drill(options: argparse.Namespace) -> int:
 def stats(options: argparse.Namespace) -> int:
     """A table of the questions: how often, how well, how long, and how much each is needed."""
     history, now = exam_history.load(options.history), datetime.now(timezone.utc)
-    table = Table("question", "asked", "last mark", "last time", "answer took", "need", "", box=None, pad_edge=False)
+    table = Table(
+        "question", "asked", "last mark", "last time", "answer took", "need", "", box=None, pad_edge=False
+    )
     for question in chosen(options):
         asked = history.of(question)
         table.add_row(
@@ -141,7 +158,9 @@ def stats(options: argparse.Namespace) -> int:
         )
     screen = Screen(options.plain)
     screen.console.print(table)
-    screen.write("Without a page in this language a question is not drawn. The need grows with time and with bad marks.")
+    screen.write(
+        "A question without a page in this language is not drawn. Need grows with time and with bad marks."
+    )
     screen.write(f"History: {options.history}")
     return 0
 
@@ -149,7 +168,9 @@ def stats(options: argparse.Namespace) -> int:
 def export(options: argparse.Namespace) -> int:
     """Write the deck, the page, or both."""
     questions = chosen(options)
-    answers = [(question, read_answer(question, options.lang)) for question in written(questions, options.lang)]
+    answers = [
+        (question, read_answer(question, options.lang)) for question in written(questions, options.lang)
+    ]
     if options.anki:
         from course.student.exam_anki import write_deck
 

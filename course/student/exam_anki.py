@@ -1,6 +1,6 @@
 """The answers as cards for Anki, which shows formulas with MathJax.
 
-A note is known by its GUID.  It is made of the question's id, the part, the item's number and the language and
+A note is known by its GUID.  It is made of the question's id, the part, the item's number and the language,
 never of the words, so that importing a newer deck changes the cards one has and keeps their dates.  Hence new
 follow-up questions go to the end of their list.
 """
@@ -10,9 +10,9 @@ from html import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import genanki
-
 from common.atomic import replacing
+
+import genanki
 
 from course.student.exam_markdown import Rendering
 from theory.exam_pages import Answer, Question
@@ -73,7 +73,9 @@ def _notes(
     where = f"{question.id} · {question.theme}"
     for part, number, front, back in cards:
         guid = genanki.guid_for("deep-generative-models-course", question.id, part, number, language)
-        yield genanki.Note(MODEL, [escape(front), back, where], guid=guid, tags=[question.id, question.theme, part])
+        yield genanki.Note(
+            MODEL, [escape(front), back, where], guid=guid, tags=[question.id, question.theme, part]
+        )
 
 
 def _packed(file: Path, pictures: dict[str, Path]) -> str:

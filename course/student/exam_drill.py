@@ -51,7 +51,7 @@ class Screen:
         self.console.print(terminal(markdown, folder))
 
     def ask(self, prompt: str) -> str:
-        """The key pressed, in lower case, or the line; empty where the input has ended.  Left for q or Esc."""
+        """The key, in lower case, or the line; empty where the input has ended.  Left for q or Esc."""
         if self.ended:
             return ""
         self.write(prompt, "bold")
@@ -81,7 +81,9 @@ class Sitting:
         try:
             for number, question in enumerate(self.questions, start=1):
                 self.screen.write()
-                self.screen.write(f"Question {number} of {len(self.questions)} · {question.id} · {question.theme}")
+                self.screen.write(
+                    f"Question {number} of {len(self.questions)} · {question.id} · {question.theme}"
+                )
                 self._ask(question, read_answer(question, self.language))
         except Left:
             self.screen.write("Left; the marks given so far are kept.")

@@ -1,7 +1,7 @@
 """What was asked of this user and how it went: a small JSON file, and which questions are due.
 
-The file holds facts only: question, time, mark, seconds.  What of it is still remembered is computed from these
-by FSRS, the scheduler of Anki (https://github.com/open-spaced-repetition/py-fsrs).
+The file holds facts only: question, time, mark, seconds.  What is still remembered is computed from these by
+FSRS, the scheduler of Anki (https://github.com/open-spaced-repetition/py-fsrs).
 """
 
 import json
@@ -119,7 +119,7 @@ def need(asked: Sequence[Asked], now: datetime) -> float:
 def draw(
     questions: Sequence[Question], history: History, count: int, now: datetime, generator: random.Random
 ) -> list[Question]:
-    """`count` different questions, or all if there are fewer; each next one in proportion to weight times need."""
+    """`count` different questions, or all there are; each next one in proportion to weight times need."""
     left, drawn = list(questions), []
     while left and len(drawn) < count:
         weights = [question.weight * need(history.of(question), now) for question in left]

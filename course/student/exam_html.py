@@ -36,9 +36,12 @@ def page(answers: Sequence[tuple[Question, Answer]], language: str) -> str:
     word = {name: texts[language] for name, texts in WORDS.items()}
     groups = groupby(answers, key=lambda pair: pair[0].kind)
     body = "\n".join(
-        f"<h2>{word[kind]}</h2>\n" + "\n".join(_question(*pair, language) for pair in pairs) for kind, pairs in groups
+        f"<h2>{word[kind]}</h2>\n" + "\n".join(_question(*pair, language) for pair in pairs)
+        for kind, pairs in groups
     )
-    style, script = (files("course.student").joinpath(name).read_text("utf-8") for name in ("exam.css", "exam.js"))
+    style, script = (
+        files("course.student").joinpath(name).read_text("utf-8") for name in ("exam.css", "exam.js")
+    )
     return f"""<!doctype html>
 <html lang="{language}">
 <head>

@@ -1,4 +1,4 @@
-"""Parts of an answer as HTML: GitHub's Markdown, with formulas, pictures and links as the caller wants them."""
+"""Parts of an answer as HTML: GitHub's Markdown, with formulas and pictures as the caller wants them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,7 +30,9 @@ class Rendering:
             "fence": self._fence,
             "image": lambda tokens, at, options, env: self._image(tokens[at], folder),
             "link_open": lambda tokens, at, options, env: _link_open(tokens[at], folder),
-            "link_close": lambda tokens, at, options, env: "</a>" if tokens[at].meta.get("away") else "</span>",
+            "link_close": lambda tokens, at, options, env: (
+                "</a>" if tokens[at].meta.get("away") else "</span>"
+            ),
             "table_open": lambda tokens, at, options, env: '<div class="wide"><table>\n',
             "table_close": lambda tokens, at, options, env: "</table></div>\n",
         }
@@ -65,17 +67,23 @@ def _inline_math(state: StateInline, silent: bool) -> bool:
 
 
 def _pair_links(tokens: list[Token]) -> None:
-    """Tell the end of each link whether it leads to the web, as its beginning knows."""
-    for token in tokens:
+    """Tell both ends of each link whether it leads to the web, and its beginning the text."""
+    for number, token in enumerate(tokens):
         if token.type == "link_open":
-            away = token.attrGet("href").startswith(("http:", "https:"))
+            about = {
+                "away": token.attrGet("href").startswith(("http:", "https:")),
+                "text": tokens[number + 1].content,
+            }
         if token.type in ("link_open", "link_close"):
-            token.meta = {"away": away}
+            token.meta = about
 
 
 def _link_open(token: Token, folder: Path) -> str:
-    """A link to the web stays one; of a link into the repository the path is kept, as there is nothing to open."""
+    """A link to the web stays one.  Of one into the repository, where there is nothing to open, the path is
+    kept, unless it is the text of the link."""
     target = token.attrGet("href")
     if token.meta["away"]:
         return f'<a href="{escape(target)}">'
-    return f'<span class="place" title="{escape(place(target, folder))}">'
+    path = place(target, folder)
+    title = "" if path == token.meta["text"] else f' title="{escape(path)}"'
+    return f'<span class="place"{title}>'

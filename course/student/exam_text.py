@@ -1,4 +1,4 @@
-"""Parts of an answer for the terminal: Markdown that Rich sets, formulas as Unicode, figures and links by path."""
+"""Parts of an answer for the terminal: Markdown for Rich, formulas in Unicode, links and figures by path."""
 
 import os
 import re

@@ -1,7 +1,7 @@
 """Formulas of the pages outside a browser with MathJax: as lines of Unicode, and as MathML.
 
-    as_text(r"\\frac{n_j}{N}")      # nⱼ/N
-    as_mathml(r"\\frac{n_j}{N}")    # <math ...>, which browsers draw themselves
+as_text(r"\\frac{n_j}{N}")      # nⱼ/N
+as_mathml(r"\\frac{n_j}{N}")    # <math ...>, which browsers draw themselves
 """
 
 import re
@@ -15,7 +15,7 @@ from theory.pages import TAG
 
 _FUNCTIONS = ("arg", "cos", "det", "exp", "lim", "ln", "log", "max", "min", "sin", "tanh", "Pr")
 _OPEN, _CLOSE, _POWER = "\ue000", "\ue001", "\ue002"
-"""Bars of a norm, which Unicode does not tell apart, and a power that has no raised letters: until the end."""
+"""Bars of a norm, which Unicode does not tell apart, and a power without raised letters: until the end."""
 _SYMBOLS = {  # what the library lacks or sets too tightly; its ASCII bar would split a table of Markdown
     **dict.fromkeys((",", ";", ":", " ", "quad", "qquad"), " "),
     **dict.fromkeys(("!", "left", "right", "displaystyle", "mathop"), ""),
