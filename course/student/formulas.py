@@ -89,6 +89,7 @@ def _fraction(node, l2tobj) -> str:
 def as_mathml(latex: str, display: bool = False) -> str:
     """The formula as MathML, without its number; ValueError if something in it is not understood."""
     latex = re.sub(rf"{_SIZES}(?=\\[lr]?[vV]ert)", "", TAG.sub("", latex)).strip()
+    latex = re.sub(r"\\arg(?![a-z])", r"\\mathrm{arg}", latex)  # which the library lacks
     latex = _BEFORE_A_LETTER.sub(r"\1\\,", latex)
     mathml = convert(latex, display="block" if display else "inline")
     if unknown := re.search(r">\s*(\\[A-Za-z]+)", mathml):
