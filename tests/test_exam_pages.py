@@ -2,6 +2,7 @@
 
 import json
 import re
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -182,6 +183,64 @@ def test_an_answer_leads_to_its_derivation_to_code_and_to_books(question, langua
     assert any(re.search(r"\.py$|/README(\.ru)?\.md", target) for target in targets)
     assert "Foster" in answer.sources and "Langr" in answer.sources
     assert len(re.findall(r"\b(?:19|20)\d\d\b", answer.sources)) >= 3
+
+
+# ---- the two pages that answer no question
+
+
+@pytest.mark.parametrize("name", sorted(NOT_ANSWERS))
+@pytest.mark.parametrize("part", ["headings", "tables", "pictures"])
+def test_the_other_pages_have_the_same_in_both_languages(name, part):
+    english, russian = (read_page(FOLDER / language / f"{name}.md") for language in LANGUAGES)
+    assert getattr(english, part) == getattr(russian, part)
+
+
+def rows_below(language: str, page: str, section: int) -> list[list[str]]:
+    """Cells of the table in a section, without its head."""
+    text = (FOLDER / language / f"{page}.md").read_text("utf-8").split("\n## ")[section]
+    rows = [line.strip("| ").split(" | ") for line in text.split("\n") if line.startswith("|")]
+    return [[cell.strip() for cell in row] for row in rows[2:]]
+
+
+def as_number(cell: str) -> float:
+    return float(cell.replace(",", ".").replace("–", "0"))
+
+
+@pytest.mark.skipif(find_spec("course.mentor") is None, reason="the grading comes with the mentor's tools")
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_marks_add_up_as_they_are_graded(language):
+    """The page's tables and examples against the data and the functions by which work is graded."""
+    from course.mentor import points, rubric
+
+    course, _, _ = rubric.read()
+    *works, total = rows_below(language, "marks", 1)
+    expected = [
+        [getattr(work.title, language), f"{work.points:g}", f"{work.deadline or '–'}"]
+        for work in course.works
+    ]
+    assert works == expected and total[1] == f"{sum(work.points for work in course.works):g}"
+    for words, letter, mark in rows_below(language, "marks", 2):
+        (step,) = [step for step in course.grade.scale if step.letter == letter]
+        lowest = step.above if step.above is not None else step.reach or course.grade.scale[-2].reach
+        assert step.mark == int(mark) and words.split()[1].rstrip(",") == f"{lowest:g}"
+    for homework, talk, exam, sum_, mark in rows_below(language, "marks", 4):
+        assert as_number(homework) + as_number(talk) + as_number(exam) == as_number(sum_)
+        step = points.mark_of(as_number(sum_), course)
+        assert f"{step.letter}, {step.mark}" == mark
+    text = (FOLDER / language / "marks.md").read_text("utf-8")
+    cap, (least, most) = course.grade.nothing_in_term_at_most, course.grade.exam_points
+    for total in (cap, cap + most):
+        step = points.mark_of(total, course)
+        assert re.search(rf"\b{total:g}\b[^.]*\b{step.letter}, {step.mark}", text.rsplit("\n\n", 1)[1])
+    assert f"{course.grade.resit_homework_points:g}" in text and f"{course.grade.last_day}" in text
+    assert re.search(rf"\b{least:g} (to|до) {most:g}\b", text)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_plan_of_the_talk_is_ten_slides_in_fifteen_minutes(language):
+    slides = rows_below(language, "talk", 4)
+    assert [row[0] for row in slides] == [str(number) for number in range(1, 11)]
+    assert sum(as_number(row[2]) for row in slides) == 15
 
 
 # ---- the reader of questions and pages
