@@ -17,9 +17,7 @@ from rich.cells import cell_len
 from course.student import exam, exam_drill, exam_history
 from course.student.exam_drill import Screen, Sitting
 from course.student.exam_history import Asked, History, draw, need, recall
-from course.student.exam_text import plain
-from course.student.formulas import as_mathml, as_text
-from theory.exam_pages import FOLDER, Question, read_questions
+from theory.exam_pages import Question, read_questions
 
 NOW = datetime(2024, 6, 1, 12, tzinfo=timezone.utc)
 
@@ -255,6 +253,14 @@ def test_stats_tell_what_was_asked_and_what_has_no_page(tmp_path, capsys, monkey
     assert str(history) in said.replace("\n", "")
 
 
+@pytest.mark.parametrize(("columns", "words"), [(60, False), (100, True)])
+def test_stats_have_the_questions_in_words_where_there_is_room(tmp_path, capsys, monkeypatch, columns, words):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert run("--stats", "--history", str(tmp_path / "exam.json"), "--lang", "en", "--theme", "gan") == 0
+    said = capsys.readouterr().out
+    assert ("DCGAN" in said) == words and max(map(cell_len, said.splitlines())) <= columns
+
+
 def test_a_question_without_a_page_is_not_drawn(monkeypatch, tmp_path, capsys):
     missing = question(99)
     monkeypatch.setattr(exam, "read_questions", lambda: [missing, *written()[:1]])
@@ -309,43 +315,3 @@ def test_the_language_is_the_users(monkeypatch, name, language):
 @pytest.mark.parametrize(("seconds", "words"), [(5.4, "5 s"), (59.6, "1 min 00 s"), (125, "2 min 05 s")])
 def test_a_duration_in_words(seconds, words):
     assert exam_drill.spoken(seconds) == words
-
-
-# ---- formulas and Markdown in a terminal
-
-
-@pytest.mark.parametrize(
-    ("latex", "text"),
-    [
-        (r"\frac{n_j}{N}", "nⱼ/N"),
-        (r"\frac{a + b}{2 c}", "(a + b)/(2 c)"),
-        (r"\tfrac{1}{2} \ln 2", "1/2 ln 2"),
-        (r"\mathbb{E}_{q(z \mid x)} \lVert x - g(z) \rVert^2", "𝔼_{q(z ∣ x)} ‖x − g(z)‖²"),
-        (r"\lVert w \rVert - 1", "‖w‖ − 1"),
-        (r"\mathrm{KL}(q \,\Vert\, p)", "KL(q ‖ p)"),
-        (r"x \ge 0{,}5 \tag{a.1}", "x ≥ 0,5"),
-        (r"\Sigma_1^{1/2} W^\top", "Σ₁^(1/2) Wᵀ"),
-        (r"\sum_{k=1}^{N} w_k", "∑ₖ₌₁ᴺ wₖ"),
-        ("a \\\\\nb", "a\nb"),
-    ],
-)
-def test_a_formula_in_unicode(latex, text):
-    assert as_text(latex) == text
-
-
-@pytest.mark.parametrize("show", [as_text, as_mathml])
-def test_a_macro_that_nobody_knows_is_refused(show):
-    with pytest.raises(ValueError, match="mystery"):
-        show(r"a + \mystery b")
-
-
-def test_links_and_figures_become_paths():
-    folder = FOLDER / "en"
-    text = "See [the game](../../en/gan.md#the-game), [1 %](../x.json#a), [web](https://a.b) "
-    text += "![Six](../../../f.png)"
-    expected = "See the game (theory/en/gan.md#the-game), 1 %, web (https://a.b) Figure: Six (f.png)"
-    assert plain(text, folder) == expected
-
-
-def test_a_comment_is_not_shown():
-    assert plain("a\n<!-- b -->\nc", FOLDER / "en") == "a\nc"

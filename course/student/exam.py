@@ -25,6 +25,9 @@ from course.student.exam_drill import Screen, Sitting, spoken
 from theory.exam_pages import KINDS, PageError, Question, read_answer, read_questions
 from theory.pages import LANGUAGES
 
+ROOM_FOR_WORDS = 90
+"""Columns from which on the table of --stats has the questions in words."""
+
 
 def main(arguments: list[str]) -> int:
     """Exit status 0; 1 when a page or file cannot be used, 2 for a wrong command line."""
@@ -140,23 +143,26 @@ def drill(options: argparse.Namespace) -> int:
 
 
 def stats(options: argparse.Namespace) -> int:
-    """A table of the questions: how often, how well, how long, and how much each is needed."""
-    history, now = exam_history.load(options.history), datetime.now(timezone.utc)
-    table = Table(
-        "question", "asked", "last mark", "last time", "answer took", "need", "", box=None, pad_edge=False
+    """A table of the questions: how often, how well, how long, how much each is needed, and in words."""
+    history, now, screen = (
+        exam_history.load(options.history),
+        datetime.now(timezone.utc),
+        Screen(options.plain),
     )
+    words = screen.console.width >= ROOM_FOR_WORDS
+    columns = ("question", "asked", "last mark", "last time", "answer took", "need", *[""] * words)
+    table = Table(*columns, box=None, pad_edge=False)
     for question in chosen(options):
         asked = history.of(question)
-        table.add_row(
+        row = [
             question.id,
             str(len(asked)),
             str(asked[-1].mark) if asked else "–",
             f"{asked[-1].time.astimezone():%Y-%m-%d}" if asked else "–",
             spoken(sum(one.seconds for one in asked) / len(asked)) if asked else "–",
             f"{exam_history.need(asked, now):.0%}" if question.path(options.lang).exists() else "no page",
-            question.text(options.lang),
-        )
-    screen = Screen(options.plain)
+        ]
+        table.add_row(*row, *[question.text(options.lang)] * words)
     screen.console.print(table)
     screen.write(
         "A question without a page in this language is not drawn. Need grows with time and with bad marks."
