@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import select
 import signal
 import subprocess
 import tempfile
@@ -84,7 +85,8 @@ def run(
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as complaints:  # RLIMIT_FSIZE holds
         process = start(arguments, directory, protocols, settings, limits, output, complaints)
         try:
-            process.communicate(stdin, timeout=limits.seconds)
+            _feed(process, stdin)
+            _wait(process, limits.seconds)
         except subprocess.TimeoutExpired:
             raise GitError(f"git {arguments[0]} took longer than {limits.seconds:g} s") from None
         finally:
@@ -94,6 +96,28 @@ def run(
             raise GitError(_reason(process.returncode, complaints.read(1 << 16), arguments[0], limits))
         output.seek(0)
         return output.read()
+
+
+def _feed(process: subprocess.Popen, stdin: bytes) -> None:
+    """Give a process its input, which is small enough to stay in the pipe."""
+    with contextlib.suppress(OSError):  # it may have ended without reading
+        process.stdin.write(stdin)
+    with contextlib.suppress(OSError):
+        process.stdin.close()
+
+
+def _wait(process: subprocess.Popen, seconds: float) -> None:
+    """Wait for its end, without the naps of Popen.wait where the system can tell; TimeoutExpired after
+    `seconds`."""
+    if hasattr(os, "pidfd_open"):
+        with contextlib.suppress(OSError):
+            watched = os.pidfd_open(process.pid)
+            try:
+                select.select([watched], [], [], seconds)
+            finally:
+                os.close(watched)
+            seconds = 0 if process.poll() is None else seconds
+    process.wait(seconds)
 
 
 def start(

@@ -46,31 +46,27 @@ class Tree:
 
 
 class Objects:
-    """The objects of one bare repository, read through two git processes while the `with` block lasts."""
+    """The objects of one bare repository, read through one git process while the `with` block lasts."""
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self._processes: dict[str, subprocess.Popen] = {}
+        self._process: subprocess.Popen | None = None
 
     def __enter__(self) -> Objects:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for option in list(self._processes):
-            self._end(option)
-
-    def size(self, name: str) -> int:
-        """Bytes of an object; Unreadable if it is not there."""
-        return self._ask("--batch-check", name)
+        self._end()
 
     def read(self, name: str, most: int) -> bytes:
         """The content of an object of at most `most` bytes; Unreadable otherwise."""
-        if (size := self.size(name)) > most:
+        size = self._ask(name)
+        if size > most:
+            self._end()  # before git has written it all
             raise Unreadable(f"too large: {megabytes(size)} (at most {megabytes(most)} are read)")
-        size = self._ask("--batch", name)
-        content = self._processes["--batch"].stdout.read(size + 1)
+        content = self._process.stdout.read(size + 1)
         if len(content) != size + 1:
-            self._end("--batch")
+            self._end()
             raise Unreadable("damaged, or git needs too much memory for it")
         return content[:-1]
 
@@ -123,28 +119,29 @@ class Objects:
                 continue
             yield mode, prefix + raw.decode("utf-8", "surrogateescape"), entry
 
-    def _ask(self, option: str, name: str) -> int:
-        """Send a name to `git cat-file` and read the line it answers with: how many bytes the object has."""
+    def _ask(self, name: str) -> int:
+        """Send a name to `git cat-file` and read the line it answers with: how many bytes follow."""
         if not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", name):
             raise Unreadable("not the name of an object")
-        if option not in self._processes:
-            self._processes[option] = git.start(["cat-file", option], self.folder)
-        process = self._processes[option]
+        if self._process is None:
+            self._process = git.start(["cat-file", "--batch"], self.folder)
         line = b""
         with contextlib.suppress(OSError):  # it may have ended
-            process.stdin.write(f"{name}\n".encode())
-            process.stdin.flush()
-            line = process.stdout.readline(400)
+            self._process.stdin.write(f"{name}\n".encode())
+            self._process.stdin.flush()
+            line = self._process.stdout.readline(400)
         words = line.split()
         if len(words) == 3 and words[2].isdigit():
             return int(words[2])
         if words[1:] == [b"missing"]:
             raise Unreadable("too large, left out when the repository was fetched (or lost)")
-        self._end(option)
+        self._end()
         raise Unreadable("damaged, or git needs too much memory for it")
 
-    def _end(self, option: str) -> None:
-        git.end(self._processes.pop(option))
+    def _end(self) -> None:
+        if self._process is not None:
+            git.end(self._process)
+        self._process = None
 
 
 def entries(content: bytes, length: int) -> Iterator[tuple[int, bytes, str]]:
