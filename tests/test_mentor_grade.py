@@ -1,0 +1,443 @@
+"""`course grade` over a whole class: evidence against what is known by construction, tables, marks, pages,
+re-runs."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from student_class import FOUND, invent
+from student_repositories import Commit, build, point, tree, write_object
+
+from course.mentor import grade, points, rubric, similarity, tables
+from course.mentor.history import end_of_day
+
+pytest.importorskip("resource", reason="limits as POSIX has them")
+ROOT = Path(__file__).resolve().parent.parent
+COURSE, RUBRIC, _ = rubric.read()
+
+
+STARTER: list[Path] = []
+"""The kept fingerprints of the course's own files: they take seconds, and every run would read them anew."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _starter(tmp_path_factory):
+    STARTER.append(tmp_path_factory.mktemp("starter") / "starter.json")
+    similarity.starter_units([], STARTER[0])
+    yield
+    STARTER.clear()
+
+
+def run(*arguments: object) -> int:
+    words = [str(argument) for argument in arguments]
+    lend_starter(Path(words[words.index("--out") + 1]))
+    return grade.main(words)
+
+
+def lend_starter(out: Path) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    shutil.copy(STARTER[0], out)
+
+
+def rows(path: Path) -> list[dict]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def graded(tmp_path_factory):
+    """The class, the folder of its grades, and what the command returned."""
+    root = tmp_path_factory.mktemp("class")
+    group = invent(root / "repositories")
+    lines = ["student_id,last_name,first_name,repository"]
+    lines += [f"{each.id},{each.last_name},{each.first_name},{each.folder}" for each in group]
+    (root / "students.csv").write_text("\n".join(lines), encoding="utf-8")
+    return group, root, run(root / "students.csv", "--out", root / "grades")
+
+
+def evidence(root: Path, student: str) -> dict:
+    return json.loads((root / "grades" / "students" / f"{student}.json").read_text())
+
+
+def test_every_student_is_read(graded):
+    group, root, status = graded
+    assert status == 0
+    assert [row["student_id"] for row in rows(root / "grades" / "totals.csv")] == [each.id for each in group]
+    for each in group:
+        assert evidence(root, each.id)["works"].keys() == each.works.keys(), each
+
+
+def test_the_evidence_agrees_with_what_is_there(graded):
+    """Precision and recall of every item over forty students, two works each."""
+    group, root, _ = graded
+    right, wrong, lost = Counter(), Counter(), Counter()
+    for each in group:
+        found = evidence(root, each.id)["works"]
+        for work, handed in each.works.items():
+            for item, truth in handed.truth.items():
+                there = found[work]["items"][item]["status"] == FOUND
+                right[item] += there and truth == FOUND
+                wrong[item] += there and truth != FOUND
+                lost[item] += not there and truth == FOUND
+    for item in {*right, *wrong, *lost}:
+        precision = right[item] / max(1, right[item] + wrong[item])
+        recall = right[item] / max(1, right[item] + lost[item])
+        assert min(precision, recall) >= 0.95, f"{item}: precision {precision:.2f}, recall {recall:.2f}"
+
+
+def test_late_works_and_missing_names_are_told(graded):
+    group, root, _ = graded
+    table = rows(root / "grades" / "grades.csv")
+    statuses = {(row["student_id"], row["assignment"]): row["status"] for row in table}
+    for each in group:
+        assert (evidence(root, each.id)["main"]["name"]["status"] == FOUND) == each.named, each
+        for work in each.works:
+            deadline = next(w.deadline for w in COURSE.works if w.id == work)
+            expected = "no deadline" if deadline is None else "on time" if each.on_time else "late"
+            assert statuses[each.id, work] == expected, (each, work)
+    assert set(statuses.values()) == {"on time", "late", "no deadline", "not handed in"}
+
+
+def test_a_second_run_reads_nothing_anew(graded, capsys):
+    _, root, _ = graded
+    before = {path: path.read_bytes() for path in (root / "grades").glob("*.csv")}
+    assert run(root / "students.csv", "--out", root / "grades") == 0
+    printed = capsys.readouterr().out
+    assert printed.count("(unchanged)") == 40
+    assert "0 of them new or changed" in printed
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_pages_and_feedback_of_everyone_are_there(graded):
+    group, root, _ = graded
+    for each in group:
+        russian = (root / "grades" / "feedback" / f"{each.id}.ru.md").read_text()
+        english = (root / "grades" / "feedback" / f"{each.id}.en.md").read_text()
+        assert russian.count("\n## ") == english.count("\n## ") == 6
+        assert russian.count("|---|") == english.count("|---|")
+    page = (root / "grades" / "index.html").read_text()
+    assert page.count("<article") == 40
+
+
+# ---- one student
+
+
+def group_of(tmp_path: Path, commits: list[Commit], name: str = "ivanov", head: str = "main") -> Path:
+    build(tmp_path / "group" / name, commits, head)
+    return tmp_path / "group"
+
+
+PAGE = "# Homework 2\n\n## Task\n\nTrain a network.\n\n## Conclusions\n\nIt converged at last.\n"
+HW2 = Commit("homework_2", {"README.md": PAGE, "gan.py": "class CSPUp: pass\nclass Generator: pass\n"})
+
+
+def test_what_changed_since_the_last_run(tmp_path):
+    folder, out = group_of(tmp_path, [HW2]), tmp_path / "out"
+    run(folder, "--out", out)
+    assert "Nothing changed" in (out / "changes.md").read_text()
+    shutil.rmtree(folder / "ivanov")
+    more = {"README.md": PAGE.replace("It converged at last.", ""), "gan.py": "class CSPUp: pass\n"}
+    group_of(tmp_path, [Commit("homework_2", more, date="2024-05-01"), Commit("hw1", {"a.py": "x"})])
+    run(folder, "--out", out)
+    changes = (out / "changes.md").read_text()
+    for said in (
+        "hw1: handed in (hw1, on time)",
+        "hw2: date on time → late",
+        "hw2: conclusions: found → missing",
+        "hw2: generator_code: found → missing",
+    ):
+        assert f"- ivanov: {said}" in changes
+    found = json.loads((out / "students" / "ivanov.json").read_text())["works"]["hw2"]
+    assert any("the history was rewritten" in note for note in found["dates"]["notes"])
+
+
+def test_the_mentors_marks_go_before_and_are_never_overwritten(tmp_path):
+    folder, out = group_of(tmp_path, [HW2]), tmp_path / "out"
+    run(folder, "--out", out)
+    marks = "[ivanov]\ntalk = 8\nnote = 'Good *work*'\n"
+    marks += "[ivanov.hw2]\ncspup = 4.5\ngenerator = 9\n[ivanov.hw1]\ntotal = 12\n"
+    (out / "marks.toml").write_text(marks)
+    run(folder, "--out", out)
+    assert (out / "marks.toml").read_text() == marks
+    by_work = {row["assignment"]: row for row in rows(out / "grades.csv")}
+    assert (by_work["hw1"]["score"], by_work["hw1"]["marked_by"]) == ("12", "mentor")
+    assert by_work["hw2"]["marked_by"] == "suggested", "two of its four parts are not marked"
+    parts = json.loads((out / "results" / "ivanov.json").read_text())["tests"]
+    assert {part["name"]: part["score"] for part in parts}["hw2: CSPup block"] == 4.5
+    assert "Good \\*work\\*" in (out / "feedback" / "ivanov.en.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("marks", "said"),
+    [
+        ("[nobody]\ntalk = 1", "there is no student 'nobody'"),
+        ("[ivanov]\ntalk = 11", "ivanov.talk = 11; points from 0 to 10"),
+        ("[ivanov]\nexam = 9", "points from 1 to 5"),
+        ("[ivanov.hw2]\ncspup = 6", "points from 0 to 5"),
+        ("[ivanov.hw2]\nstyle = 1", "its parts are cspup, generator"),
+        ("[ivanov]\nhw9 = 1", "it takes"),
+        ("[ivanov", "not TOML"),
+        ("[ivanov]\ntalk = true", "points from 0 to 10"),
+    ],
+)
+def test_a_slip_in_the_marks_is_one_line(tmp_path, capsys, marks, said):
+    folder, out = group_of(tmp_path, [HW2]), tmp_path / "out"
+    out.mkdir()
+    (out / "marks.toml").write_text(marks)
+    assert run(folder, "--out", out) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1 and "marks.toml" in error
+
+
+def test_missing_is_not_zero_and_unreadable_is_neither(tmp_path, capsys):
+    folder = group_of(tmp_path, [HW2])
+    (folder / "empty").mkdir()
+    assert run(folder, "--out", tmp_path / "out") == 1
+    assert "could not be read: empty" in capsys.readouterr().err
+    by_key = {(row["student_id"], row["assignment"]): row for row in rows(tmp_path / "out" / "grades.csv")}
+    assert (by_key["ivanov", "hw1"]["score"], by_key["ivanov", "hw1"]["status"]) == ("", "not handed in")
+    assert (by_key["empty", "hw2"]["score"], by_key["empty", "hw2"]["status"]) == ("", "could not be read")
+    totals = {row["student_id"]: row for row in rows(tmp_path / "out" / "totals.csv")}
+    assert (totals["empty"]["total"], totals["empty"]["mark"]) == ("", "")
+
+
+def test_what_could_not_be_read_widens_the_suggestion():
+    items = {"a": {"status": "found"}, "b": {"status": "unreadable"}, "c": {"status": "missing"}}
+    assert points.suggest(items, ["a", "b", "c"], 9, set()) == (3, 6)
+    assert points.suggest(items, ["a"], 9, set()) == (9, 9)
+
+
+# ---- from points to marks
+
+
+@pytest.mark.parametrize(
+    ("total", "letter", "mark"),
+    [
+        *(
+            (110, "A", 5),
+            (88.5, "A", 5),
+            (88, "B", 4),
+            (79, "C", 4),
+            (71, "D", 3),
+            (66, "E", 3),
+            (60, "E", 3),
+        ),
+        *((59.5, "FX", 2), (0, "FX", 2)),
+    ],
+)
+def test_the_scale_of_the_course(total, letter, mark):
+    step = points.mark_of(total, COURSE)
+    assert (step.letter, step.mark) == (letter, mark)
+
+
+def assessed(day: float, *works: str) -> dict:
+    dates = {"status": "late", "first_committed": day, "first_seen": None}
+    items = {name: {item: {"status": "found"} for item in RUBRIC.works[name].items} for name in works}
+    return {
+        "status": "read",
+        "works": {name: {"dates": dates, "items": items[name]} for name in works},
+        "main": {},
+    }
+
+
+ALL = ("hw1", "hw2", "hw3", "hw4", "lab8")
+TERM = end_of_day(COURSE.grade.term_until, 3)
+
+
+@pytest.mark.parametrize(
+    ("day", "marks", "total", "rule"),
+    [
+        (TERM - 1, {}, 100, ""),
+        (TERM + 1, {}, 70, "nothing handed in during the term"),
+        (TERM + 1, {"talk": 5}, 105, ""),
+        (TERM + 1, {"exam": 5}, 75, "nothing handed in during the term"),
+        (TERM - 1, {"resit": True}, 60, "resit"),
+        (TERM - 1, {"resit": True, "exam": 4}, 64, "resit"),
+    ],
+)
+def test_the_special_rules(day, marks, total, rule):
+    result = points.result(assessed(day, *ALL), marks, COURSE, RUBRIC)
+    assert result.total == total
+    assert rule in "; ".join(result.rules)
+
+
+def test_work_pushed_after_the_last_day_gives_nothing():
+    late = assessed(TERM + 1, "hw2")
+    late["works"]["hw2"]["dates"]["status"] = "not accepted"
+    result = points.result(late, {}, COURSE, RUBRIC)
+    assert result.works["hw2"].value is None
+    assert result.works["hw2"].status == "not accepted"
+
+
+def test_points_and_parts_of_the_rubric_agree_with_the_course():
+    for work in COURSE.works:
+        if work.id in RUBRIC.works:
+            assert sum(part.points for part in RUBRIC.works[work.id].parts) == work.points
+    assert sum(work.points for work in COURSE.works) == 110
+
+
+# ---- tables
+
+
+@pytest.mark.parametrize("cell", ["=1+1", "+1", "-1", "@x", "\t=1", "\r=1", "=cmd|' /C calc'!A0", "＝1"])
+def test_no_cell_is_a_formula(cell):
+    assert tables.plain(tables._one_line(cell))[0] in "'\\"
+
+
+def test_cells_of_hostile_names_stay_in_their_row(tmp_path):
+    (tmp_path / "s.csv").write_text(
+        'student_id,last_name,repository\nx,"=HYPERLINK(""http://e.org"")\nnext, ""row",nowhere\n',
+        encoding="utf-8",
+    )
+    run(tmp_path / "s.csv", "--out", tmp_path / "out")
+    (row,) = rows(tmp_path / "out" / "totals.csv")
+    assert row["last_name"] == '\'=HYPERLINK("http://e.org")\\x0anext, "row'
+    assert (tmp_path / "out" / "totals.csv").read_bytes().count(b"\r\n") == 2
+
+
+def test_the_columns_that_nbgrader_has_come_first(tmp_path):
+    run(group_of(tmp_path, [HW2]), "--out", tmp_path / "out")
+    assert list(rows(tmp_path / "out" / "grades.csv")[0])[:11] == [
+        *(
+            "assignment",
+            "duedate",
+            "timestamp",
+            "student_id",
+            "last_name",
+            "first_name",
+            "email",
+            "raw_score",
+        ),
+        *("late_submission_penalty", "score", "max_score"),
+    ]
+
+
+# ---- one broken student never stops the rest
+
+
+def test_a_student_who_takes_too_long_is_one_status(tmp_path, capsys, monkeypatch):
+    folder = group_of(tmp_path, [HW2])
+    build(folder / "slow", [HW2])
+    monkeypatch.setattr(grade.assessment, "_read", _sleeps_for_slow(grade.assessment._read))
+    monkeypatch.setattr(grade, "Options", lambda *limits: grade.assessment.Options(*limits, fetch_seconds=2))
+    assert run(folder, "--out", tmp_path / "out", "--seconds", 4) == 1
+    printed = capsys.readouterr()
+    assert "slow: took longer than 6 s" in printed.out
+    assert "ivanov: hw2" in printed.out
+
+
+def _sleeps_for_slow(read):
+    def wrapped(student, *rest):
+        if student.id == "slow":
+            time.sleep(600)
+        return read(student, *rest)
+
+    return wrapped
+
+
+def test_a_student_whose_reading_dies_is_one_status(tmp_path, capsys, monkeypatch):
+    folder = group_of(tmp_path, [HW2])
+    build(folder / "deadly", [HW2])
+    read = grade.assessment._read
+
+    def dies(student, *rest):
+        if student.id == "deadly":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return read(student, *rest)
+
+    monkeypatch.setattr(grade.assessment, "_read", dies)
+    assert run(folder, "--out", tmp_path / "out") == 1
+    printed = capsys.readouterr()
+    assert "ivanov: hw2" in printed.out
+    assert "could not be read: deadly" in printed.err
+
+
+def test_ctrl_c_keeps_what_is_done(tmp_path):
+    folder = tmp_path / "group"
+    lend_starter(tmp_path / "out")
+    for index in range(16):
+        build(folder / f"s{index:02d}", [HW2])
+    program = "import sys; from course.mentor import grade; sys.exit(grade.main(sys.argv[1:]))"
+    command = [sys.executable, "-c", program]
+    process = subprocess.Popen(
+        [*command, str(folder), "--out", str(tmp_path / "out"), "--jobs", "1"],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    for _ in range(3):
+        process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "interrupted; what is done is kept" in errors and "Traceback" not in errors
+    kept = list((tmp_path / "out" / "students").glob("*.json"))
+    assert 3 <= len(kept) < 16
+    again = [*command, str(folder), "--out", str(tmp_path / "out")]
+    done = subprocess.run(again, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("(unchanged)") >= 3
+
+
+def test_hostile_repositories_beside_a_good_one(tmp_path, capsys):
+    """Every kind at once: each has its status, the good one its points, and nothing was executed."""
+    folder, flag = group_of(tmp_path, [HW2]), tmp_path / "ran"
+    page = (
+        f"# <script>fetch('http://e.org')</script>\n\n[x](javascript:alert(1))\n\n{'=' * 50_000}\n\n" + PAGE
+    )
+    build(folder / "script", [Commit("homework_2", {"README.md": page, "x.py": f"open({str(flag)!r}, 'w')"})])
+    build(folder / "long", [Commit("homework_2", {"README.md": "a" * 10_000_000 + "\n" + PAGE})])
+    nested = b"[" * 500_000
+    build(folder / "nested", [Commit("homework_2", {"a.ipynb": nested, "README.md": PAGE})])
+    source = build(folder / "names", [Commit("main", {"a": "1"})])
+    blob = write_object(source, "blob", b"x")
+    names = sorted([b"..", b".git", b"README.md", b"a\nb.png", b"=cmd.png", b"<b>.png"])
+    point(
+        source, "homework_2", write_object(source, "tree", tree([("100644", name, blob) for name in names]))
+    )
+    (folder / "broken" / "objects").mkdir(parents=True)
+    (folder / "broken" / "HEAD").write_text("ref: refs/heads/../../../../etc/passwd\n")
+    assert run(folder, "--out", tmp_path / "out") == 1
+    assert not flag.exists()
+    assert "could not be read: broken" in capsys.readouterr().err
+    statuses = {row["student_id"]: row["state"] for row in rows(tmp_path / "out" / "totals.csv")}
+    assert statuses == dict.fromkeys(("ivanov", "script", "long", "nested", "names"), "suggested") | {
+        "broken": "could not be read"
+    }
+    nested_items = evidence_of(tmp_path, "nested")["works"]["hw2"]["items"]
+    assert nested_items["files"]["status"] == "unreadable", "a notebook that cannot be read is not missing"
+    html = (tmp_path / "out" / "index.html").read_text()
+    assert "<script>fetch" not in html and "javascript:alert" not in html.replace("&", "")
+
+
+def evidence_of(tmp_path: Path, student: str) -> dict:
+    return json.loads((tmp_path / "out" / "students" / f"{student}.json").read_text())
+
+
+# ---- the command line
+
+
+def test_a_wrong_list_is_one_line(tmp_path, capsys):
+    assert run(tmp_path / "none.csv", "--out", tmp_path / "out") == 2
+    assert "none.csv: no such file or folder" in capsys.readouterr().err
+
+
+def test_a_rubric_with_an_unknown_word_is_one_line(tmp_path, capsys):
+    wrong = tmp_path / "rubric.toml"
+    wrong.write_text(rubric.RUBRIC.read_text().replace('check = "readme"', 'chekc = "readme"', 1))
+    assert run(group_of(tmp_path, [HW2]), "--out", tmp_path / "out", "--rubric", wrong) == 2
+    error = capsys.readouterr().err
+    assert str(wrong) in error and "items.readme" in error and error.count("\n") == 1
+
+
+def test_parts_that_do_not_sum_to_the_course_are_one_line(tmp_path, capsys):
+    wrong = tmp_path / "course.toml"
+    wrong.write_text(rubric.COURSE.read_text().replace("points = 15", "points = 16", 1))
+    assert run(group_of(tmp_path, [HW2]), "--out", tmp_path / "out", "--deadlines", wrong) == 2
+    assert "the parts of hw1 make 15 points" in capsys.readouterr().err
