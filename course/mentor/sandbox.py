@@ -1,0 +1,278 @@
+"""A student's functions on inputs of ours, in a sandbox; what they answer is judged outside of it.
+
+The only file that executes what a student wrote.  Bubblewrap gives it namespaces of its own (users,
+processes, network without an interface, host name), a system that can only be read, an empty temporary
+folder in memory, no environment and no capabilities.  Time, memory, number of processes and size of the
+answer are bounded from outside.  Inside there are only the inputs, drawn with a seed the caller keeps to
+itself, and never an expected value: code that prints a score, patches a test or rewrites its result can
+only answer with wrong arrays.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.errors import InputError
+
+import numpy as np
+
+from course.mentor.objects import shown
+
+INSIDE = Path(__file__).resolve().parent / "inside.py"
+ADVICE = "install bubblewrap (Debian, Ubuntu: apt install bubblewrap), or leave out what runs students' code"
+KINDS = "fiub"
+"""Of arrays that are exchanged: numbers alone."""
+MOST_HEADER, MOST_ERRORS, PAUSE = 1 << 16, 4000, 0.02
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one call may use."""
+
+    seconds: float = 60
+    memory_bytes: int = 4 << 30
+    """Resident, of all its processes together."""
+    processes: int = 64
+    answer_bytes: int = 64 << 20
+    disk_bytes: int = 256 << 20
+    """Of its temporary folder, which lies in memory."""
+
+
+class Failed(Exception):
+    """Why there is no answer, in one line: for a student's feedback."""
+
+
+def refuse_without() -> None:
+    """InputError unless a sandbox works on this machine."""
+    if shutil.which("bwrap") is None:
+        raise InputError(f"no sandbox on this machine: {ADVICE}")
+    tried = subprocess.run(
+        [*_walls(Path(tempfile.gettempdir()), 1 << 20), "true"], capture_output=True, check=False, timeout=60
+    )
+    if tried.returncode:
+        reason = shown(" ".join(tried.stderr.decode("utf-8", "replace").split()), 200)
+        raise InputError(f"bubblewrap does not work on this machine ({reason}); {ADVICE}")
+
+
+def call(
+    files: dict[str, bytes],
+    module: str,
+    function: str,
+    inputs: Sequence[np.ndarray],
+    limits: Limits | None = None,
+) -> list[np.ndarray]:
+    """What `module.function(*inputs)` of a student's files returns, as arrays; Failed if it does not.
+
+    files: path inside the student's folder -> content; paths that lead out of it are refused.
+    """
+    refuse_without()
+    limits = limits or Limits()
+    with tempfile.TemporaryDirectory(prefix="student-") as name:
+        folder = Path(name)
+        _lay_out(folder, files)
+        request = encoded(inputs, {"module": module, "function": function, "processes": limits.processes})
+        command = [*_walls(folder, limits.disk_bytes), sys.executable, "-I", "-B", "/inside.py"]
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd="/",
+            env={},
+            start_new_session=True,
+        )
+        try:
+            answer = _Watch(process, limits).answer(request)
+        finally:
+            _end(process)
+    return decoded(answer, limits.answer_bytes)
+
+
+def _lay_out(folder: Path, files: dict[str, bytes]) -> None:
+    """Write the student's files where the sandbox sees them."""
+    for path, content in files.items():
+        try:
+            place = (folder / path).resolve()
+            if not place.is_relative_to(folder.resolve()) or place == folder.resolve():
+                raise Failed(f"{shown(path)}: leads out of the folder")
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(content)
+        except (OSError, ValueError) as error:
+            raise Failed(f"{shown(path)}: no name for a file ({type(error).__name__})") from None
+
+
+def _walls(folder: Path, disk_bytes: int) -> list[str]:
+    """The command line of bubblewrap up to the program."""
+    system = [Path(path) for path in ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc/ld.so.cache")]
+    python = [Path(sys.prefix), Path(sys.base_prefix)]
+    python += [Path(path) for path in sys.path if path.endswith("site-packages") and Path(path).is_dir()]
+    command = [
+        "bwrap",
+        "--unshare-all",
+        "--die-with-parent",
+        "--new-session",
+        "--clearenv",
+        "--cap-drop",
+        "ALL",
+    ]
+    command += ["--uid", "65534", "--gid", "65534", "--hostname", "sandbox"]
+    command += ["--size", str(disk_bytes), "--tmpfs", "/tmp"]  # first: Python itself may lie below it
+    for path in system:
+        if path.is_symlink():
+            command += ["--symlink", os.readlink(path), str(path)]
+        elif path.exists():
+            command += ["--ro-bind", str(path), str(path)]
+    for path in dict.fromkeys(python):
+        command += ["--ro-bind", str(path), str(path)]
+    command += ["--proc", "/proc", "--dev", "/dev"]
+    command += [
+        "--ro-bind",
+        str(folder),
+        "/student",
+        "--ro-bind",
+        str(INSIDE),
+        "/inside.py",
+        "--chdir",
+        "/tmp",
+    ]
+    for name, value in (
+        ("HOME", "/tmp"),
+        ("OMP_NUM_THREADS", "1"),
+        ("LC_ALL", "C.UTF-8"),
+        ("PATH", "/usr/bin:/bin"),
+    ):
+        command += ["--setenv", name, value]
+    return [*command, "--remount-ro", "/"]
+
+
+class _Watch:
+    """Feeds a sandboxed process and reads it until it ends or meets a limit."""
+
+    def __init__(self, process: subprocess.Popen, limits: Limits):
+        self.process, self.limits = process, limits
+        self.until = time.monotonic() + limits.seconds
+        self.out, self.errors = bytearray(), bytearray()
+
+    def answer(self, request: bytes) -> bytes:
+        """All it wrote to its answer; Failed with the limit it met, or with the last line of its errors."""
+        pipes = {self.process.stdout: self.out, self.process.stderr: self.errors}
+        for pipe in (*pipes, self.process.stdin):
+            os.set_blocking(pipe.fileno(), False)
+        left = memoryview(request)
+        while pipes:
+            writing = [self.process.stdin] if left else []
+            readable, writable, _ = select.select(list(pipes), writing, [], PAUSE)
+            for pipe in readable:
+                part = pipe.read1(1 << 16)
+                if not part:
+                    del pipes[pipe]
+                pipes.get(pipe, bytearray()).extend(part)
+            if writable:
+                left = self._write(left)
+            self._hold_limits()
+        status = self.process.wait(timeout=max(1.0, self.until - time.monotonic()))
+        if status:
+            lines = self.errors.decode("utf-8", "replace").strip().splitlines() or [
+                f"it ended with status {status}"
+            ]
+            raise Failed(shown(lines[-1], 300))
+        return bytes(self.out)
+
+    def _write(self, left: memoryview) -> memoryview:
+        try:
+            left = left[os.write(self.process.stdin.fileno(), left[: 1 << 16]) :]
+        except BlockingIOError:
+            return left
+        except OSError:  # it has ended, or closed its input
+            return memoryview(b"")
+        if not left:
+            self.process.stdin.close()
+        return left
+
+    def _hold_limits(self) -> None:
+        """Failed as soon as one limit is passed; whoever catches it ends the process."""
+        del self.errors[:-MOST_ERRORS]
+        if len(self.out) > self.limits.answer_bytes + MOST_HEADER:
+            raise Failed(f"it answered with more than {self.limits.answer_bytes >> 20} MB")
+        if time.monotonic() > self.until:
+            raise Failed(f"it did not end within {self.limits.seconds:g} s")
+        pids = _descendants(self.process.pid, 4 * self.limits.processes)
+        if len(pids) > self.limits.processes + 2:  # bubblewrap itself is two
+            raise Failed(f"it started more than {self.limits.processes} processes")
+        if sum(map(_resident, pids)) > self.limits.memory_bytes:
+            raise Failed(f"it used more than {self.limits.memory_bytes >> 20} MB of memory")
+
+
+def _descendants(pid: int, most: int) -> list[int]:
+    """A process and what it started, as far as `most`."""
+    found = [pid]
+    for each in found:
+        with contextlib.suppress(OSError, ValueError):
+            for task in os.listdir(f"/proc/{each}/task"):
+                with open(f"/proc/{each}/task/{task}/children", encoding="ascii") as file:
+                    found += [int(child) for child in file.read().split()]
+        if len(found) > most:
+            break
+    return found
+
+
+def _resident(pid: int) -> int:
+    """Bytes of memory that a process holds; 0 when it is gone."""
+    try:
+        with open(f"/proc/{pid}/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+def _end(process: subprocess.Popen) -> None:
+    """Kill the sandbox: with its first process every other one in it dies."""
+    for pid in reversed(_descendants(process.pid, 3)[:3]):
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
+    process.wait()
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        with contextlib.suppress(OSError):
+            pipe.close()
+
+
+def encoded(arrays: Sequence[np.ndarray], more: dict | None = None) -> bytes:
+    """Arrays as one line of JSON with their shapes, and their bytes: data that nothing can hide code in."""
+    arrays = [np.asarray(array, order="C") for array in arrays]
+    header = {**(more or {}), "arrays": [[array.dtype.str, list(array.shape)] for array in arrays]}
+    return json.dumps(header).encode() + b"\n" + b"".join(array.tobytes() for array in arrays)
+
+
+def decoded(content: bytes, most: int) -> list[np.ndarray]:
+    """The arrays of an answer; Failed unless it is exactly what it says it is."""
+    line, found, body = content.partition(b"\n")
+    try:
+        if not found or len(line) > MOST_HEADER or len(body) > most:
+            raise ValueError
+        arrays, place = [], 0
+        for name, shape in json.loads(line)["arrays"]:
+            kind = np.dtype(name)
+            if kind.kind not in KINDS or not all(
+                isinstance(side, int) and 0 <= side <= most for side in shape
+            ):
+                raise ValueError
+            size = kind.itemsize * int(np.prod([1, *shape], dtype=object))
+            arrays.append(np.frombuffer(body[place : place + size], kind).reshape(shape))
+            place += size
+        if place != len(body):
+            raise ValueError
+    except (ValueError, TypeError, KeyError, IndexError, RecursionError, AttributeError, MemoryError):
+        raise Failed("its answer is no list of arrays: it was written to by something else") from None
+    return arrays

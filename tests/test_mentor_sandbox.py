@@ -1,0 +1,313 @@
+"""A student's code in the sandbox: what it answers, and what it cannot do. Every attack is really run."""
+
+import os
+import socket
+import threading
+import time
+from pathlib import Path
+
+from common.errors import InputError
+
+import numpy as np
+import pytest
+
+from course.mentor import sandbox
+from course.mentor.sandbox import Failed, Limits
+
+try:
+    sandbox.refuse_without()
+    WORKS = True
+except InputError:
+    WORKS = False
+needs_sandbox = pytest.mark.skipif(not WORKS, reason="bubblewrap does not work on this machine")
+X = np.arange(6.0).reshape(2, 3)
+
+
+def answer(
+    code: str, *inputs: np.ndarray, files: dict[str, bytes] | None = None, **limits: float
+) -> list[np.ndarray]:
+    files = {"work.py": code.encode(), **(files or {})}
+    return sandbox.call(files, "work", "f", inputs or (X,), Limits(**{"seconds": 120, **limits}))
+
+
+def test_without_bubblewrap_it_refuses_and_says_how_to_get_it(monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(InputError, match="no sandbox on this machine: install bubblewrap"):
+        answer("def f(x): return x")
+
+
+@needs_sandbox
+def test_arrays_go_in_and_come_out():
+    whole, part, number = answer(
+        "def f(x, n):\n    return 2 * x, x[:, 1] > 2, n.sum()", X, np.array([3, 4], np.int32)
+    )
+    np.testing.assert_array_equal(whole, 2 * X)
+    np.testing.assert_array_equal(part, [False, True])
+    assert number == 7
+
+
+@needs_sandbox
+def test_modules_of_the_student_are_found_and_false_libraries_are_not():
+    files = {
+        "mine/__init__.py": b"three = 3",
+        "numpy.py": b"raise SystemExit(5)",
+        "json.py": b"raise SystemExit(5)",
+    }
+    (found,) = answer("import numpy, json\nfrom mine import three\ndef f(x): return three * x", files=files)
+    np.testing.assert_array_equal(found, 3 * X)
+
+
+@needs_sandbox
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("def f(x): raise ValueError('no')", "ValueError: no"),
+        ("def g(x): return x", "has no attribute 'f'"),
+        ("def f(x) return x", "SyntaxError"),
+        ("import os\ndef f(x): os._exit(3)", "status 3"),
+        ("import os\ndef f(x): os.kill(os.getpid(), 9)", "status|ended"),
+        ("def f(x): return 'text'", "no list of arrays"),
+        ("def f(x): return [object()]", "no list of arrays|Error"),
+        ("import os\ndef f(x):\n    os.write(3, b'score: 100'); return x", "no list of arrays"),
+        ("import sys\ndef f(x): sys.exit(0)", "no list of arrays"),
+    ],
+)
+def test_what_is_no_answer_is_one_line(code, said):
+    with pytest.raises(Failed, match=said) as error:
+        answer(code)
+    assert "\n" not in str(error.value)
+
+
+@needs_sandbox
+def test_printing_and_patching_forge_nothing():
+    code = (
+        "import sys, numpy\nprint('score: 100'); sys.stdout.flush()\n"
+        "sys.modules['pytest'] = sys\nnumpy.allclose = lambda *a, **k: True\ndef f(x): return x * 0"
+    )
+    (found,) = answer(code)
+    assert not np.allclose(found, X), "what is judged outside is judged by an allclose of ours"
+
+
+# ---- what it cannot reach
+
+
+@needs_sandbox
+def test_no_secrets_no_home_no_other_files(tmp_path, monkeypatch):
+    monkeypatch.setenv("SECRET_TOKEN", "12345")
+    (tmp_path / "marks.toml").write_text("[ivanov]")
+    code = f"""
+import os
+def f(x):
+    return [len([n for n in os.environ if 'SECRET' in n]),
+            os.path.exists({str(tmp_path / "marks.toml")!r}),
+            os.path.exists('/etc/passwd'), os.path.exists('/root/.ssh'), os.path.exists('/home'),
+            os.path.exists({str(Path(__file__))!r})]
+"""
+    assert [int(each) for each in answer(code)] == [0] * 6
+
+
+@needs_sandbox
+def test_the_system_is_read_only_and_only_its_own_folder_takes_files():
+    code = """
+import os
+def tries(path):
+    try:
+        open(path, 'w').write('x'); return 1
+    except OSError:
+        return 0
+def f(x):
+    closed = ('/x', '/usr/x', '/student/x', '/inside.py', '/student/work.py', '/proc/sysrq-trigger')
+    return [tries(path) for path in (*closed, '/tmp/x')]
+"""
+    assert [int(each) for each in answer(code)] == [0, 0, 0, 0, 0, 0, 1]
+
+
+@needs_sandbox
+def test_no_network_not_even_this_machine():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        came: list[bool] = []
+        threading.Thread(target=lambda: (server.accept(), came.append(True)), daemon=True).start()
+        code = f"""
+import socket
+def f(x):
+    try:
+        socket.create_connection(('127.0.0.1', {server.getsockname()[1]}), timeout=3); return 1
+    except OSError:
+        return 0
+"""
+        assert int(answer(code)[0]) == 0
+        time.sleep(0.1)
+        assert came == []
+
+
+@needs_sandbox
+def test_it_sees_no_process_of_ours_and_has_no_rights():
+    code = """
+import os
+def f(x):
+    pids = [int(n) for n in os.listdir('/proc') if n.isdigit()]
+    caps = [l for l in open('/proc/self/status') if l.startswith('CapEff')][0].split()[1]
+    return [max(pids), int(caps, 16), os.getuid()]
+"""
+    highest, rights, user = (int(each) for each in answer(code))
+    assert highest < 50 and rights == 0 and user == 65534
+
+
+# ---- limits, with processes that really try
+
+
+def alive(marker: str) -> bool:
+    for place in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if marker.encode() in place.read_bytes():
+                return True
+        except OSError:
+            continue
+    return False
+
+
+@needs_sandbox
+def test_code_that_never_ends_is_ended_with_all_it_started():
+    code = """
+import subprocess, sys
+def f(x):
+    subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(3197)'], start_new_session=True)
+    import signal
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    while True: pass
+"""
+    with pytest.raises(Failed, match="did not end within 5 s"):
+        answer(code, seconds=5)
+    until = time.monotonic() + 30
+    while alive("time.sleep(3197)") and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not alive("time.sleep(3197)")
+
+
+@needs_sandbox
+def test_a_child_left_behind_neither_delays_the_answer_nor_lives_on():
+    code = """
+import subprocess, sys
+def f(x):
+    subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(3198)'], start_new_session=True)
+    return x
+"""
+    np.testing.assert_array_equal(answer(code)[0], X)
+    until = time.monotonic() + 30
+    while alive("time.sleep(3198)") and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not alive("time.sleep(3198)")
+
+
+@needs_sandbox
+def test_a_fork_bomb_is_ended():
+    code = """
+import os, time
+def f(x):
+    while True:
+        try:
+            os.fork()
+        except OSError:
+            time.sleep(0.01)
+"""
+    with pytest.raises(Failed, match=r"processes|within|memory"):
+        answer(code, seconds=20, processes=32)
+
+
+@needs_sandbox
+def test_processes_that_only_wait_are_counted():
+    code = """
+import subprocess, sys, time
+def f(x):
+    for _ in range(12):
+        subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(3199)'])
+    time.sleep(3199)
+"""
+    with pytest.raises(Failed, match=r"more than 8 processes|unavailable"):
+        answer(code, processes=8)
+
+
+@needs_sandbox
+def test_memory_is_bounded():
+    code = "def f(x):\n    held = []\n    while True: held.append(bytearray(b'x' * (1 << 24)))"
+    with pytest.raises(Failed, match=r"more than 512 MB of memory|Memory"):
+        answer(code, memory_bytes=512 << 20)
+
+
+@needs_sandbox
+def test_the_disk_is_bounded():
+    code = """
+def f(x):
+    with open('/tmp/x', 'wb') as file:
+        while True: file.write(bytes(1 << 20))
+"""
+    with pytest.raises(Failed, match=r"No space left|memory"):
+        answer(code, disk_bytes=32 << 20)
+
+
+@needs_sandbox
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import os\ndef f(x):\n    while True: os.write(3, b'x' * 65536)",
+        "import numpy\ndef f(x): return numpy.zeros(10_000_000)",
+    ],
+)
+def test_the_answer_is_bounded(code):
+    with pytest.raises(Failed, match=r"more than 1 MB|no list of arrays|status|Error"):
+        answer(code, answer_bytes=1 << 20, seconds=60)
+
+
+@needs_sandbox
+def test_large_inputs_pass():
+    big = np.random.default_rng(0).random((1000, 1000))
+    np.testing.assert_array_equal(answer("def f(x): return x.T", big)[0], big.T)
+
+
+@pytest.mark.parametrize("path", ["../x.py", "/etc/x", "a/../../x", ".", "x\0y", "y" * 300])
+def test_files_stay_in_their_folder(tmp_path, path):
+    with pytest.raises(Failed):
+        sandbox._lay_out(tmp_path / "s", {path: b""})
+    assert [each for each in tmp_path.rglob("*") if each.is_file()] == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"score: 100",
+        b'{"arrays": []}\nmore',
+        b'{"arrays": [["|O", [1]]]}\n12345678',
+        b'{"arrays": [["<f8", [-1]]]}\n12345678',
+        b'{"arrays": [["<f8", [99999999999999]]]}\n12345678',
+        b'{"arrays": [["<f8", [2]]]}\n12345678',
+        b'{"arrays": [["V8", [1]]]}\n12345678',
+        b'{"arrays": 7}\n',
+        b"[" * 100_000 + b"\n",
+    ],
+)
+def test_an_answer_that_lies_about_itself_is_none(content):
+    with pytest.raises(Failed, match="no list of arrays"):
+        sandbox.decoded(content, 1 << 20)
+
+
+def test_arrays_survive_the_way():
+    arrays = [X, np.array(3, np.uint8), np.zeros((0, 4), np.float32), np.array([True])]
+    for sent, came in zip(arrays, sandbox.decoded(sandbox.encoded(arrays), 1 << 20)):
+        assert (sent.dtype, sent.shape) == (came.dtype, came.shape)
+        np.testing.assert_array_equal(sent, came)
+
+
+def test_no_python_of_ours_is_inside():
+    text = sandbox.INSIDE.read_text()
+    assert (
+        "import course" not in text and "from course" not in text and "expected" not in text.split('"""')[2]
+    )
+    assert os.path.isfile(sandbox.INSIDE)
+
+
+@needs_sandbox
+def test_torch_works_inside():
+    pytest.importorskip("torch")
+    code = "import torch\ndef f(x): return torch.from_numpy(x).exp().requires_grad_()"
+    np.testing.assert_allclose(answer(code)[0], np.exp(X))
