@@ -18,7 +18,10 @@ COMMANDS = {  # name: (module with main(arguments) -> exit status, what it does)
     "exam": ("course.student.exam", "drill for the oral exam; exam export makes cards for Anki or a page"),
     "tasks": ("course.tasks", "list what a student writes: tasks, points, and where they stand in the code"),
     "branches": ("course.branches", "make a branch for every homework, solved or as starter code"),
-    "grade": ("course.mentor.grade", "read a group's repositories: evidence, suggested points, feedback (for mentors)"),
+    "grade": (
+        "course.mentor.grade",
+        "read a group's repositories: evidence, suggested points, feedback (for mentors)",
+    ),
     "test": ("course.run_tests", "run the tests; more arguments go to pytest: test tests/test_x.py -x"),
 }
 NEED_NO_PACKAGES = {("run", "--list"), ("run", "--help"), ("run", "-h")}

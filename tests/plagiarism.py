@@ -5,9 +5,46 @@ import json
 import random
 import re
 
-LAYERS = ["Linear", "Conv2d", "ConvTranspose2d", "BatchNorm2d", "LeakyReLU", "Dropout", "GELU", "Embedding", "GroupNorm"]
-CALLS = ["mean", "sum", "clamp", "softmax", "sigmoid", "tanh", "exp", "log", "square", "permute", "flatten", "chunk", "norm"]
-WORDS = ["image", "latent", "noise", "label", "batch", "logit", "score", "mask", "weight", "target", "grid", "face"]
+LAYERS = [
+    "Linear",
+    "Conv2d",
+    "ConvTranspose2d",
+    "BatchNorm2d",
+    "LeakyReLU",
+    "Dropout",
+    "GELU",
+    "Embedding",
+    "GroupNorm",
+]
+CALLS = [
+    "mean",
+    "sum",
+    "clamp",
+    "softmax",
+    "sigmoid",
+    "tanh",
+    "exp",
+    "log",
+    "square",
+    "permute",
+    "flatten",
+    "chunk",
+    "norm",
+]
+WORDS = [
+    "image",
+    "latent",
+    "noise",
+    "label",
+    "batch",
+    "logit",
+    "score",
+    "mask",
+    "weight",
+    "target",
+    "grid",
+    "face",
+]
 
 
 def program(seed: int, functions: int = 10) -> str:
@@ -20,14 +57,16 @@ def program(seed: int, functions: int = 10) -> str:
         for _ in range(draw.randint(6, 12)):
             a, b, c = (draw.choice(names) for _ in range(3))
             lines.append(
-                draw.choice([
-                    f"    {a} = torch.{draw.choice(CALLS)}({b} * {draw.randint(1, 99)}, {c}.{draw.choice(CALLS)}())",
-                    f"    {a} = nn.{draw.choice(LAYERS)}({draw.randint(1, 99)}, {draw.randint(1, 99)})({b})",
-                    f"    if {b}.{draw.choice(CALLS)}() > {draw.random():.2f}:\n        {a} = {c} + {b}.{draw.choice(CALLS)}(1)",
-                    f"    for {a} in range({draw.randint(2, 30)}):\n        {b} = {c}.{draw.choice(CALLS)}() @ {a}",
-                    f"    {a} = F.{draw.choice(['mse_loss', 'relu', 'interpolate', 'pad', 'normalize'])}({b}, {c})",
-                    f"    assert {a}.shape == {b}.{draw.choice(CALLS)}().shape, '{draw.choice(WORDS)} {draw.random():.3f}'",
-                ])
+                draw.choice(
+                    [
+                        f"    {a} = torch.{draw.choice(CALLS)}({b} * {draw.randint(1, 99)}, {c}.{draw.choice(CALLS)}())",
+                        f"    {a} = nn.{draw.choice(LAYERS)}({draw.randint(1, 99)}, {draw.randint(1, 99)})({b})",
+                        f"    if {b}.{draw.choice(CALLS)}() > {draw.random():.2f}:\n        {a} = {c} + {b}.{draw.choice(CALLS)}(1)",
+                        f"    for {a} in range({draw.randint(2, 30)}):\n        {b} = {c}.{draw.choice(CALLS)}() @ {a}",
+                        f"    {a} = F.{draw.choice(['mse_loss', 'relu', 'interpolate', 'pad', 'normalize'])}({b}, {c})",
+                        f"    assert {a}.shape == {b}.{draw.choice(CALLS)}().shape, '{draw.choice(WORDS)} {draw.random():.3f}'",
+                    ]
+                )
             )
         lines.append(f"    return {draw.choice(names)}.{draw.choice(CALLS)}()\n")
         parts.append("\n".join(lines))
@@ -39,7 +78,10 @@ def renamed(text: str, seed: int) -> str:
     draw = random.Random(seed)
     own = {node.arg for node in ast.walk(ast.parse(text)) if isinstance(node, ast.arg)}
     own |= set(re.findall(r"step_\d+", text))
-    new = {name: f"{draw.choice('abcdefgh')}{draw.randint(100, 999)}_{index}" for index, name in enumerate(sorted(own))}
+    new = {
+        name: f"{draw.choice('abcdefgh')}{draw.randint(100, 999)}_{index}"
+        for index, name in enumerate(sorted(own))
+    }
     text = re.sub(r"(?<![.\w])[A-Za-z_]\w*", lambda match: new.get(match[0], match[0]), text)
     text = re.sub(r"\b\d+\b(?!_)", lambda match: str(draw.randint(1, 99)), text)
     return re.sub(r"^(def .*)$", r"# my own work\n\1", text, flags=re.MULTILINE)
@@ -59,5 +101,7 @@ def partial(text: str, other: str) -> str:
 
 def as_notebook(text: str) -> bytes:
     """A cell for each function."""
-    cells = [{"cell_type": "code", "source": part, "outputs": [], "metadata": {}} for part in text.split("\n\n")]
+    cells = [
+        {"cell_type": "code", "source": part, "outputs": [], "metadata": {}} for part in text.split("\n\n")
+    ]
     return json.dumps({"cells": cells, "nbformat": 4, "nbformat_minor": 5, "metadata": {}}).encode()

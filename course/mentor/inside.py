@@ -39,4 +39,5 @@ def _plain(result: object) -> object:
     return result.detach().cpu().numpy() if hasattr(result, "detach") else result
 
 
-main()
+if __name__ == "__main__":
+    main()
