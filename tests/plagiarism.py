@@ -50,24 +50,24 @@ WORDS = [
 def program(seed: int, functions: int = 10) -> str:
     """A script of its own: functions of random statements over torch's names."""
     draw = random.Random(seed)
+    call = lambda: draw.choice(CALLS)
+    number_to = lambda largest: draw.randint(1, largest)
     parts = ["import torch\nfrom torch import nn\nimport torch.nn.functional as F\n"]
     for number in range(functions):
         names = draw.sample(WORDS, 4)
         lines = [f"def step_{number}({', '.join(names)}):"]
         for _ in range(draw.randint(6, 12)):
             a, b, c = (draw.choice(names) for _ in range(3))
-            lines.append(
-                draw.choice(
-                    [
-                        f"    {a} = torch.{draw.choice(CALLS)}({b} * {draw.randint(1, 99)}, {c}.{draw.choice(CALLS)}())",
-                        f"    {a} = nn.{draw.choice(LAYERS)}({draw.randint(1, 99)}, {draw.randint(1, 99)})({b})",
-                        f"    if {b}.{draw.choice(CALLS)}() > {draw.random():.2f}:\n        {a} = {c} + {b}.{draw.choice(CALLS)}(1)",
-                        f"    for {a} in range({draw.randint(2, 30)}):\n        {b} = {c}.{draw.choice(CALLS)}() @ {a}",
-                        f"    {a} = F.{draw.choice(['mse_loss', 'relu', 'interpolate', 'pad', 'normalize'])}({b}, {c})",
-                        f"    assert {a}.shape == {b}.{draw.choice(CALLS)}().shape, '{draw.choice(WORDS)} {draw.random():.3f}'",
-                    ]
-                )
-            )
+            loss = draw.choice(["mse_loss", "relu", "interpolate", "pad", "normalize"])
+            kinds = [
+                f"    {a} = torch.{call()}({b} * {number_to(99)}, {c}.{call()}())",
+                f"    {a} = nn.{draw.choice(LAYERS)}({number_to(99)}, {number_to(99)})({b})",
+                f"    if {b}.{call()}() > {draw.random():.2f}:\n        {a} = {c} + {b}.{call()}(1)",
+                f"    for {a} in range({number_to(30)}):\n        {b} = {c}.{call()}() @ {a}",
+                f"    {a} = F.{loss}({b}, {c})",
+                f"    assert {a}.shape == {b}.{call()}().shape, '{draw.choice(WORDS)} {draw.random():.3f}'",
+            ]
+            lines.append(draw.choice(kinds))
         lines.append(f"    return {draw.choice(names)}.{draw.choice(CALLS)}()\n")
         parts.append("\n".join(lines))
     return "\n\n".join(parts)
