@@ -1,0 +1,210 @@
+"""From noise to images: samplers, each written as its paper's algorithm, and what can be done with them.
+
+    times = sampling_times(schedule, 50)
+    images = last(ddim(denoise, schedule, times, x_T))
+
+A sampler yields (s, x_s) after each of its steps from t to s < t; the last has s = 0.  `denoise(x_t, t)` is
+the mean image and the mean noise in x_t.  A step calls it once, and one of `heun` twice, but for the last.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+
+from common.errors import InputError
+
+import torch
+from torch import Tensor
+
+from hw4_diffusion.diffusion import Denoise, noised, posterior, step_variance
+from hw4_diffusion.schedule import Schedule
+
+Randn = Callable[[Tensor], Tensor]
+"""Images -> N(0, 1) of their shape."""
+Steps = Iterator[tuple[int, Tensor]]
+NAMES = ("ancestral", "ddim", "dpm-solver++", "heun", "euler")
+
+
+def sample(
+    name: str,
+    denoise: Denoise,
+    schedule: Schedule,
+    times: list[int],
+    x: Tensor,
+    *,
+    eta: float = 0.0,
+    randn: Randn = torch.randn_like,
+) -> Steps:
+    """The sampler called `name` from x_T on; `eta` is DDIM's, `randn` for those that add noise."""
+    match name:
+        case "ancestral":
+            return ancestral(denoise, schedule, times, x, randn)
+        case "ddim":
+            return ddim(denoise, schedule, times, x, eta, randn)
+        case "dpm-solver++":
+            return dpm_solver(denoise, schedule, times, x)
+        case "heun":
+            return heun(denoise, schedule, times, x)
+        case "euler":
+            return euler(denoise, schedule, times, x)
+    raise ValueError(f"sampler {name!r}: there are {', '.join(NAMES)}")
+
+
+def check(name: str, schedule: Schedule, eta: float = 0.0) -> None:
+    """InputError where a sampler cannot be used with a schedule or with this eta."""
+    if name == "euler" and not schedule.is_straight:
+        raise InputError(
+            "--sampler euler: follows straight paths, and this model was trained on a curved one; use heun, "
+            "ddim or dpm-solver++, or a model trained with --schedule flow"
+        )
+    if eta and name != "ddim":
+        raise InputError(f"--eta {eta:g}: only --sampler ddim has it; leave it out")
+
+
+def last(steps: Steps) -> Tensor:
+    """The images at the end."""
+    return deque(steps, maxlen=1)[0][1]
+
+
+def evaluations(name: str, steps: int) -> int:
+    """How often `denoise` is called for `steps` steps."""
+    return 2 * steps - 1 if name == "heun" else steps
+
+
+# ---- samplers
+
+
+def ancestral(denoise: Denoise, schedule: Schedule, times: list[int], x: Tensor, randn: Randn) -> Steps:
+    """Draws of the posterior at the guessed image (Ho et al. 2020, Alg. 2, for any part of the times)."""
+    for t, s in pairwise(times):
+        x0, _ = denoise(x, t)
+        x, variance = posterior(x, x0, *schedule.pair(t), *schedule.pair(s))
+        if s > 0:
+            x = x + math.sqrt(variance) * randn(x)
+        yield s, x
+
+
+def ddim(
+    denoise: Denoise, schedule: Schedule, times: list[int], x: Tensor, eta: float, randn: Randn
+) -> Steps:
+    """DDIM: the guessed image, with its own noise again (Song et al. 2021a, eq. 12).
+
+    `eta`: how much of that noise is new: 0 none, 1 as much as in ancestral sampling."""
+    for t, s in pairwise(times):
+        x0, eps = denoise(x, t)
+        std = eta * math.sqrt(posterior(x, x0, *schedule.pair(t), *schedule.pair(s))[1])
+        x = ddim_step(x0, eps, *schedule.pair(s), std)
+        if std > 0:
+            x = x + std * randn(x)
+        yield s, x
+
+
+def ddim_step(x0: Tensor, eps: Tensor, alpha_s: float, sigma_s: float, std: float = 0.0) -> Tensor:
+    """Mean of x_s whose noise is that of x_t but for a part of variance std^2."""
+    return alpha_s * x0 + math.sqrt(max(sigma_s**2 - std**2, 0)) * eps
+
+
+def dpm_solver(denoise: Denoise, schedule: Schedule, times: list[int], x: Tensor) -> Steps:
+    """DPM-Solver++(2M): a step with the image as it will be halfway, on the line through the last two guesses
+    over lambda = ln(alpha / sigma) (Lu et al. 2022, Alg. 2).  First and last step are those of DDIM."""
+    half_log_snr = (schedule.log_snr / 2).tolist()
+    before, h_before = None, math.inf
+    for t, s in pairwise(times):
+        x0, _ = denoise(x, t)
+        h = half_log_snr[s] - half_log_snr[t]
+        guess = x0
+        if before is not None and s > 0:
+            guess = x0 + h / (2 * h_before) * (x0 - before)
+        x = dpm_solver_step(x, guess, schedule.sigma[t].item(), *schedule.pair(s), h)
+        before, h_before = x0, h
+        yield s, x
+
+
+def dpm_solver_step(
+    x: Tensor, guess: Tensor, sigma_t: float, alpha_s: float, sigma_s: float, h: float
+) -> Tensor:
+    """The solution a step of h in lambda further, for an image that is `guess` throughout (Lu et al. 2022,
+    eq. 9)."""
+    return sigma_s / sigma_t * x - alpha_s * math.expm1(-h) * guess
+
+
+def heun(denoise: Denoise, schedule: Schedule, times: list[int], x: Tensor) -> Steps:
+    """Heun's method: a step of DDIM, then the same step by the mean of the slopes at both ends.
+
+    # DIFFERS: Karras et al. (2022, Alg. 1) take x / alpha over sigma / alpha; the angle below has no
+    # infinite noise where alpha = 0.
+    """
+    for t, s in pairwise(times):
+        x0, eps = denoise(x, t)
+        start, length = x / math.hypot(*schedule.pair(t)), math.hypot(*schedule.pair(s))
+        x = ddim_step(x0, eps, *schedule.pair(s))
+        if s > 0:
+            slopes = slope(x0, eps, angle(schedule, t)), slope(*denoise(x, s), angle(schedule, s))
+            x = length * (start + (angle(schedule, s) - angle(schedule, t)) * (slopes[0] + slopes[1]) / 2)
+        yield s, x
+
+
+def angle(schedule: Schedule, t: int) -> float:
+    """phi of alpha : sigma = cos phi : sin phi."""
+    alpha, sigma = schedule.pair(t)
+    return math.atan2(sigma, alpha)
+
+
+def slope(x0: Tensor, eps: Tensor, phi: float) -> Tensor:
+    """d/d phi of cos(phi) x_0 + sin(phi) eps: the probability-flow ODE (Song et al. 2021b, eq. 13) of
+    x / |(alpha, sigma)|, the v of Salimans and Ho (2022, sec. 4)."""
+    return math.cos(phi) * eps - math.sin(phi) * x0
+
+
+def euler(denoise: Denoise, schedule: Schedule, times: list[int], x: Tensor) -> Steps:
+    """Euler's method along the velocity eps - x_0 of straight paths (Liu et al. 2023, Alg. 1)."""
+    for t, s in pairwise(times):
+        x0, eps = denoise(x, t)
+        x = x + (schedule.sigma[s] - schedule.sigma[t]).item() * (eps - x0)
+        yield s, x
+
+
+# ---- images to noise, and images of which a part is known
+
+
+def encode(denoise: Denoise, schedule: Schedule, times: list[int], x0: Tensor) -> Tensor:
+    """The noise from which DDIM draws x0: its steps backwards (Song et al. 2021a, sec. 4.3).
+
+    `times` rise from 0 to T.  The image has no noise to speak of: the first step takes that of t = 1."""
+    x = x0
+    for s, t in pairwise(times):
+        guess, eps = denoise(x, max(s, 1))
+        x = ddim_step(guess, eps, *schedule.pair(t))
+    return x
+
+
+def inpaint(
+    denoise: Denoise,
+    schedule: Schedule,
+    times: list[int],
+    known: Tensor,
+    mask: Tensor,
+    randn: Randn = torch.randn_like,
+    *,
+    repeats: int = 10,
+) -> Tensor:
+    """Images that are `known` where `mask` (broadcast to (B, C, H, W)) is 1 and drawn where it is 0.
+
+    Ancestral sampling in which the known part is always noised from the truth; every step is taken `repeats`
+    times, so that both parts come to fit (Lugmayr et al. 2022, Alg. 1)."""
+    x = randn(known)
+    for t, s in pairwise(times):
+        (alpha_t, sigma_t), (alpha_s, sigma_s) = schedule.pair(t), schedule.pair(s)
+        for repeat in range(repeats if s > 0 else 1):
+            x0, _ = denoise(x, t)
+            mean, variance = posterior(x, x0, alpha_t, sigma_t, alpha_s, sigma_s)
+            drawn = mean + math.sqrt(variance) * randn(mean)
+            x_s = mask * noised(known, randn(known), alpha_s, sigma_s) + (1 - mask) * drawn
+            if repeat < repeats - 1 and s > 0:  # back to t
+                again = step_variance(alpha_t, sigma_t, alpha_s, sigma_s)
+                x = alpha_t / alpha_s * x_s + math.sqrt(again) * randn(x_s)
+        x = x_s
+    return x
