@@ -2,6 +2,8 @@
 
 x_t = alpha x_0 + sigma eps.  alpha and sigma are plain numbers of one time, or tensors that multiply a batch
 of images (B, C, H, W), each at its own time; schedule.py has them.  Steps towards the image: samplers.py.
+
+Theory: theory/en/diffusion.md.
 """
 
 from __future__ import annotations
@@ -26,19 +28,19 @@ Numbers = float | Tensor
 
 
 def noised(x0: Tensor, eps: Tensor, alpha: Numbers, sigma: Numbers) -> Tensor:
-    """A draw of q(x_t | x_0) = N(alpha x_0, sigma^2 I) (Ho et al. 2020, eq. 4)."""
+    """A draw of q(x_t | x_0) = N(alpha x_0, sigma^2 I) (Ho et al. 2020, eq. 4), eq. (diffusion.2)."""
     return alpha * x0 + sigma * eps
 
 
 def step_variance(alpha_t: Numbers, sigma_t: Numbers, alpha_s: Numbers, sigma_s: Numbers) -> Numbers:
-    """Variance of q(x_t | x_s) for s < t, beta_t where s = t - 1 (Kingma et al. 2021, eq. 23)."""
+    """Variance of q(x_t | x_s) for s < t, beta_t of eq. (diffusion.1) where s = t - 1."""
     return sigma_t**2 - (alpha_t / alpha_s) ** 2 * sigma_s**2
 
 
 def posterior(
     x_t: Tensor, x0: Tensor, alpha_t: Numbers, sigma_t: Numbers, alpha_s: Numbers, sigma_s: Numbers
 ) -> tuple[Tensor, Numbers]:
-    """Mean and variance of q(x_s | x_t, x_0) for s < t (Ho et al. 2020, eqs. 6, 7)."""
+    """Mean and variance of q(x_s | x_t, x_0) for s < t (Ho et al. 2020, eqs. 6, 7), eq. (diffusion.4)."""
     variance = step_variance(alpha_t, sigma_t, alpha_s, sigma_s)
     mean = alpha_t / alpha_s * sigma_s**2 / sigma_t**2 * x_t + alpha_s * variance / sigma_t**2 * x0
     return mean, variance * sigma_s**2 / sigma_t**2
@@ -48,8 +50,8 @@ def posterior(
 
 
 def target(prediction: Prediction, x0: Tensor, eps: Tensor, alpha: Numbers, sigma: Numbers) -> Tensor:
-    """What the network should say: the noise, the image, v (Salimans and Ho 2022, sec. 4), or the velocity
-    of the straight path (Liu et al. 2023, eq. 1)."""
+    """What the network should say: the noise, the image, v, eq. (diffusion.9), or the velocity of straight
+    paths, eq. (diffusion.24)."""
     match prediction:
         case "epsilon":
             return eps
@@ -65,7 +67,7 @@ def target(prediction: Prediction, x0: Tensor, eps: Tensor, alpha: Numbers, sigm
 def image_and_noise(
     prediction: Prediction, output: Tensor, x_t: Tensor, alpha: Numbers, sigma: Numbers
 ) -> tuple[Tensor, Tensor]:
-    """x_0 and eps that an output of the network means: `target` and x_t = alpha x_0 + sigma eps, solved.
+    """x_0 and eps that an output of the network means, eqs. (diffusion.8), (diffusion.9), (diffusion.25).
 
     From eps no image can be had where alpha = 0, and from x_0 no noise where sigma = 0."""
     match prediction:
@@ -83,12 +85,13 @@ def image_and_noise(
 
 
 def noise_in(x_t: Tensor, x0: Tensor, alpha: Numbers, sigma: Numbers) -> Tensor:
-    """eps, given the image in x_t."""
+    """eps, given the image in x_t, eq. (diffusion.8)."""
     return (x_t - alpha * x0) / sigma
 
 
 def score(eps: Tensor, sigma: Numbers) -> Tensor:
-    """Gradient of ln p(x_t) when eps is the mean noise in x_t, by Tweedie's formula (Song et al. 2021)."""
+    """Gradient of ln p(x_t) when eps is the mean noise in x_t, eq. (diffusion.10); of a single
+    image with its noise, what denoising score matching compares with, eq. (diffusion.11)."""
     return -eps / sigma
 
 
@@ -96,12 +99,12 @@ def score(eps: Tensor, sigma: Numbers) -> Tensor:
 
 
 def squared_error(output: Tensor, wanted: Tensor) -> Tensor:  # 2 x (B, C, H, W) -> (B,)
-    """The simple loss: mean over pixels and channels (Ho et al. 2020, eq. 14)."""
+    """The simple loss: mean over pixels and channels (Ho et al. 2020, eq. 14), eq. (diffusion.7)."""
     return (output - wanted).square().flatten(1).mean(1)
 
 
 def error_scale(prediction: Prediction, alpha: Tensor, sigma: Tensor) -> Tensor:
-    """Squared error of the network's output as a multiple of the squared error of the x_0 it means."""
+    """Squared error of the network's output as a multiple of that of the x_0 it means, eq. (diffusion.12)."""
     match prediction:
         case "epsilon":
             return (alpha / sigma) ** 2
@@ -115,7 +118,8 @@ def error_scale(prediction: Prediction, alpha: Tensor, sigma: Tensor) -> Tensor:
 
 
 def min_snr_weight(prediction: Prediction, alpha: Tensor, sigma: Tensor, gamma: float = 5.0) -> Tensor:
-    """Weight of `squared_error` that makes it min(SNR, gamma) |x_0 error|^2 (Hang et al. 2023, eq. 10)."""
+    """Weight of `squared_error` that makes it min(SNR, gamma) |x_0 error|^2 (Hang et al. 2023),
+    eq. (diffusion.12)."""
     return (alpha / sigma).square().clamp_max(gamma) / error_scale(prediction, alpha, sigma)
 
 
@@ -123,18 +127,18 @@ def min_snr_weight(prediction: Prediction, alpha: Tensor, sigma: Tensor, gamma: 
 
 
 def prior_kl(x0: Tensor, alpha: float, sigma: float) -> Tensor:  # (B, C, H, W) -> (B,)
-    """KL(q(x_T | x_0) || N(0, I)), L_T (Ho et al. 2020, eq. 5)."""
+    """KL(q(x_T | x_0) || N(0, I)), L_T of eq. (diffusion.5)."""
     return 0.5 * ((alpha * x0) ** 2 + sigma**2 - 1 - 2 * math.log(sigma)).flatten(1).sum(1)
 
 
 def denoising_kl(x0: Tensor, guess: Tensor, snr_s: float, snr_t: float) -> Tensor:  # 2 x (B, C, H, W) -> (B,)
-    """KL(q(x_s | x_t, x_0) || q(x_s | x_t, x_0 = guess)), L_s (Kingma et al. 2021, eq. 13)."""
+    """KL(q(x_s | x_t, x_0) || q(x_s | x_t, x_0 = guess)), L_s of eq. (diffusion.6)."""
     return 0.5 * (snr_s - snr_t) * (x0 - guess).square().flatten(1).sum(1)
 
 
 def decoder_nats(x0: Tensor, mean: Tensor, std: float) -> Tensor:  # 2 x (B, C, H, W) -> (B,)
     """-ln p(x_0 | x_1), L_0: N(mean, std^2) integrated over the grey level that x_0 is; the darkest and the
-    brightest reach to infinity (Ho et al. 2020, eq. 13)."""
+    brightest reach to infinity (Ho et al. 2020, eq. 13), eq. (diffusion.27)."""
     upper = torch.where(x0 > 0.999, torch.inf, (x0 - mean + 1 / 255) / std)
     lower = torch.where(x0 < -0.999, -torch.inf, (x0 - mean - 1 / 255) / std)
     below = upper + lower < 0  # the same mass in the lower tail, where a logarithm resolves it
@@ -150,7 +154,8 @@ Denoise = Callable[[Tensor, int], tuple[Tensor, Tensor]]
 def bound_terms(
     denoise: Denoise, schedule: Schedule, x0: Tensor, times: list[int], randn: Callable[[Tensor], Tensor]
 ) -> Tensor:  # -> (B, len(times))
-    """L_0, L_{s}, ..., L_T of -ln p(x_0) for the chain that visits `times`, T first and 0 last."""
+    """L_0, L_{s}, ..., L_T of -ln p(x_0) for the chain that visits `times`, T first and 0 last,
+    eq. (diffusion.5)."""
     terms = [prior_kl(x0, *schedule.pair(times[0]))]
     for t, s in pairwise(times):
         alpha, sigma = schedule.pair(t)
@@ -164,7 +169,7 @@ def bound_terms(
 
 
 def bits_per_dimension(nats: Tensor, dimensions: int) -> Tensor:
-    """Nats of an image -> bits for each of its C H W numbers."""
+    """Nats of an image -> bits for each of its C H W numbers, eq. (diffusion.28)."""
     return nats / (dimensions * math.log(2))
 
 
@@ -178,6 +183,6 @@ def without_class(labels: Tensor, chance: Tensor, share: float, classes: int) ->
 
 
 def guided(with_class: Tensor, without: Tensor, scale: float) -> Tensor:
-    """Output of the network, its change by the class enlarged; 1 leaves it (Ho and Salimans 2022, eq. 6, with
-    w = scale - 1)."""
+    """Output of the network, its change by the class enlarged; 1 leaves it (Ho and Salimans 2022, where
+    w is scale - 1), eqs. (diffusion.22), (diffusion.23)."""
     return without + scale * (with_class - without)

@@ -1,5 +1,7 @@
 """From noise to images: samplers, each written as its paper's algorithm, and what can be done with them.
 
+Theory: theory/en/diffusion.md, eqs. (diffusion.13)-(diffusion.19), (diffusion.26).
+
     times = sampling_times(schedule, 50)
     images = last(ddim(denoise, schedule, times, x_T))
 
@@ -78,7 +80,8 @@ def evaluations(name: str, steps: int) -> int:
 
 
 def ancestral(denoise: Denoise, schedule: Schedule, times: list[int], x: Tensor, randn: Randn) -> Steps:
-    """Draws of the posterior at the guessed image (Ho et al. 2020, Alg. 2, for any part of the times)."""
+    """Draws of the posterior at the guessed image (Ho et al. 2020, Alg. 2, for any part of the times), eq.
+    (diffusion.13): steps of the reverse SDE, eq. (diffusion.14)."""
     for t, s in pairwise(times):
         x0, _ = denoise(x, t)
         x, variance = posterior(x, x0, *schedule.pair(t), *schedule.pair(s))
@@ -90,7 +93,8 @@ def ancestral(denoise: Denoise, schedule: Schedule, times: list[int], x: Tensor,
 def ddim(
     denoise: Denoise, schedule: Schedule, times: list[int], x: Tensor, eta: float, randn: Randn
 ) -> Steps:
-    """DDIM: the guessed image, with its own noise again (Song et al. 2021a, eq. 12).
+    """DDIM: the guessed image, with its own noise again (Song et al. 2021a, eq. 12),
+    eq. (diffusion.16).
 
     `eta`: how much of that noise is new: 0 none, 1 as much as in ancestral sampling."""
     for t, s in pairwise(times):
@@ -103,13 +107,14 @@ def ddim(
 
 
 def ddim_step(x0: Tensor, eps: Tensor, alpha_s: float, sigma_s: float, std: float = 0.0) -> Tensor:
-    """Mean of x_s whose noise is that of x_t but for a part of variance std^2."""
+    """Mean of x_s whose noise is that of x_t but for a part of variance std^2, eq. (diffusion.16)."""
     return alpha_s * x0 + math.sqrt(max(sigma_s**2 - std**2, 0)) * eps
 
 
 def dpm_solver(denoise: Denoise, schedule: Schedule, times: list[int], x: Tensor) -> Steps:
     """DPM-Solver++(2M): a step with the image as it will be halfway, on the line through the last two guesses
-    over lambda = ln(alpha / sigma) (Lu et al. 2022, Alg. 2).  First and last step are those of DDIM."""
+    over lambda = ln(alpha / sigma) (Lu et al. 2022, Alg. 2), eq. (diffusion.19).  First and last
+    step are those of DDIM."""
     half_log_snr = (schedule.log_snr / 2).tolist()
     before, h_before = None, math.inf
     for t, s in pairwise(times):
@@ -126,13 +131,14 @@ def dpm_solver(denoise: Denoise, schedule: Schedule, times: list[int], x: Tensor
 def dpm_solver_step(
     x: Tensor, guess: Tensor, sigma_t: float, alpha_s: float, sigma_s: float, h: float
 ) -> Tensor:
-    """The solution a step of h in lambda further, for an image that is `guess` throughout (Lu et al. 2022,
-    eq. 9)."""
+    """The solution a step of h in lambda further, for an image that is `guess` throughout, eqs.
+    (diffusion.18), (diffusion.19)."""
     return sigma_s / sigma_t * x - alpha_s * math.expm1(-h) * guess
 
 
 def heun(denoise: Denoise, schedule: Schedule, times: list[int], x: Tensor) -> Steps:
-    """Heun's method: a step of DDIM, then the same step by the mean of the slopes at both ends.
+    """Heun's method: a step of DDIM, then the same step by the mean of the slopes at both ends, eq.
+    (diffusion.17).
 
     # DIFFERS: Karras et al. (2022, Alg. 1) take x / alpha over sigma / alpha; the angle below has no
     # infinite noise where alpha = 0.
@@ -154,13 +160,13 @@ def angle(schedule: Schedule, t: int) -> float:
 
 
 def slope(x0: Tensor, eps: Tensor, phi: float) -> Tensor:
-    """d/d phi of cos(phi) x_0 + sin(phi) eps: the probability-flow ODE (Song et al. 2021b, eq. 13) of
-    x / |(alpha, sigma)|, the v of Salimans and Ho (2022, sec. 4)."""
+    """d/d phi of cos(phi) x_0 + sin(phi) eps: the probability-flow ODE, eq. (diffusion.15), of
+    x / |(alpha, sigma)|."""
     return math.cos(phi) * eps - math.sin(phi) * x0
 
 
 def euler(denoise: Denoise, schedule: Schedule, times: list[int], x: Tensor) -> Steps:
-    """Euler's method along the velocity eps - x_0 of straight paths (Liu et al. 2023, Alg. 1)."""
+    """Euler's method along the velocity eps - x_0 of straight paths (Liu et al. 2023), eq. (diffusion.26)."""
     for t, s in pairwise(times):
         x0, eps = denoise(x, t)
         x = x + (schedule.sigma[s] - schedule.sigma[t]).item() * (eps - x0)
@@ -171,7 +177,7 @@ def euler(denoise: Denoise, schedule: Schedule, times: list[int], x: Tensor) -> 
 
 
 def encode(denoise: Denoise, schedule: Schedule, times: list[int], x0: Tensor) -> Tensor:
-    """The noise from which DDIM draws x0: its steps backwards (Song et al. 2021a, sec. 4.3).
+    """The noise from which DDIM draws x0: its steps backwards, eq. (diffusion.16).
 
     `times` rise from 0 to T.  The image has no noise to speak of: the first step takes that of t = 1."""
     x = x0

@@ -2,6 +2,9 @@
 
 At t = 0 there is the image alone.  `linear` and `cosine` keep alpha^2 + sigma^2 = 1, `flow` goes straight
 from the image to the noise.  Steps of a sampler are a part of these times.
+
+Theory: theory/en/diffusion.md, eqs. (diffusion.1)-(diffusion.3), (diffusion.20)-(diffusion.21),
+(diffusion.24).
 """
 
 from __future__ import annotations
@@ -38,12 +41,14 @@ class Schedule:
 
     @property
     def log_snr(self) -> Tensor:
-        """(T + 1,): ln(alpha^2 / sigma^2), infinite at t = 0 and, with a terminal SNR of zero, at t = T."""
+        """(T + 1,): ln(alpha^2 / sigma^2), eq. (diffusion.3); infinite at t = 0 and, where x_T is noise alone,
+        at t = T."""
         return 2 * (self.alpha.log() - self.sigma.log())
 
     @property
     def beta(self) -> Tensor:
-        """(T,): share of the energy that step t = 1, ..., T replaces, of a variance-preserving schedule."""
+        """(T,): share of the energy that step t = 1, ..., T replaces, of a variance-preserving schedule,
+        eq. (diffusion.1)."""
         return 1 - (self.alpha[1:] / self.alpha[:-1]).square()
 
     @property
@@ -87,7 +92,7 @@ NAMES: tuple[str, ...] = get_args(Name)
 
 
 def linear_betas(steps: int) -> Tensor:  # -> (T,)
-    """beta_1, ..., beta_T from 1e-4 to 0.02 (Ho et al. 2020, sec. 4), for T = 1000.
+    """beta_1, ..., beta_T from 1e-4 to 0.02 for T = 1000 (Ho et al. 2020, sec. 4), eq. (diffusion.20).
 
     # DIFFERS: for another T they are scaled by 1000 / T, so that x_T is as noisy (Nichol and Dhariwal 2021).
     """
@@ -97,7 +102,7 @@ def linear_betas(steps: int) -> Tensor:  # -> (T,)
 
 
 def cosine_betas(steps: int) -> Tensor:  # -> (T,)
-    """alpha_bar_t follows cos^2 of a time from 0.008 on (Nichol and Dhariwal 2021, eq. 17)."""
+    """alpha_bar_t follows cos^2 of a time from 0.008 on (Nichol and Dhariwal 2021), eq. (diffusion.20)."""
     share = torch.arange(steps + 1, dtype=torch.float64) / steps
     alpha_bar = ((share + 0.008) / 1.008 * torch.pi / 2).cos().square()
     return (1 - alpha_bar[1:] / alpha_bar[:-1]).clamp_max(LARGEST_BETA)
@@ -105,14 +110,14 @@ def cosine_betas(steps: int) -> Tensor:  # -> (T,)
 
 def with_zero_terminal_snr(alpha_bar: Tensor) -> Tensor:  # (T + 1,) -> (T + 1,)
     """sqrt(alpha_bar) of t = 1, ..., T shifted to end at 0 and scaled to begin as before (Lin et al. 2024,
-    Alg. 1)."""
+    Alg. 1), eq. (diffusion.21)."""
     alpha = alpha_bar[1:].sqrt()
     alpha = (alpha - alpha[-1]) * alpha[0] / (alpha[0] - alpha[-1])
     return torch.cat([alpha_bar[:1], alpha.square()])
 
 
 def straight(steps: int) -> Schedule:
-    """alpha = 1 - t / T, sigma = t / T (Liu et al. 2023, eq. 1, with the noise at the end)."""
+    """alpha = 1 - t / T, sigma = t / T with the noise at the end (Liu et al. 2023), eq. (diffusion.24)."""
     share = torch.arange(steps + 1, dtype=torch.float64) / steps
     return Schedule(1 - share, share)
 
