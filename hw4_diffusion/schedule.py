@@ -41,7 +41,7 @@ class Schedule:
 
     @property
     def log_snr(self) -> Tensor:
-        """(T + 1,): ln(alpha^2 / sigma^2), eq. (diffusion.3); infinite at t = 0 and, where x_T is noise alone,
+        """(T + 1,): ln(alpha^2 / sigma^2), eq. (diffusion.3); infinite at t = 0, and where x_T is noise alone
         at t = T."""
         return 2 * (self.alpha.log() - self.sigma.log())
 
