@@ -17,7 +17,7 @@ from common.errors import InputError
 import torch
 from torch import Tensor
 
-Name = Literal["linear", "cosine", "flow"]
+ScheduleName = Literal["linear", "cosine", "flow"]
 Spacing = Literal["time", "log-snr"]
 LARGEST_BETA = 0.999
 """No step of a variance-preserving schedule replaces more of the image's energy than that."""
@@ -77,7 +77,7 @@ class Schedule:
         return self.alpha[t].item(), self.sigma[t].item()
 
 
-def build(name: Name, steps: int = 1000, *, zero_terminal_snr: bool = False) -> Schedule:
+def build(name: ScheduleName, steps: int = 1000, *, zero_terminal_snr: bool = False) -> Schedule:
     """The schedule called `name` with T = `steps`; with `zero_terminal_snr` x_T is noise alone."""
     if name == "flow":
         return straight(steps)
@@ -88,7 +88,7 @@ def build(name: Name, steps: int = 1000, *, zero_terminal_snr: bool = False) -> 
     return Schedule(alpha_bar.sqrt(), (1 - alpha_bar).sqrt())
 
 
-NAMES: tuple[str, ...] = get_args(Name)
+NAMES: tuple[str, ...] = get_args(ScheduleName)
 
 
 def linear_betas(steps: int) -> Tensor:  # -> (T,)

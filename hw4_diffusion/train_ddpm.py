@@ -1,0 +1,297 @@
+"""Train a diffusion model (Ho et al. 2020, Alg. 1).  Theory: theory/en/diffusion.md.
+
+python hw4_diffusion/train_ddpm.py                               # drawn digits, told which one
+python hw4_diffusion/train_ddpm.py --data mnist --precision bf16
+python hw4_diffusion/train_ddpm.py --data avatars --size 32 --told hair
+python hw4_diffusion/train_ddpm.py --schedule flow --prediction flow      # rectified flow
+python hw4_diffusion/train_ddpm.py --resume runs/hw4/0001-ddpm-digits
+torchrun --nproc-per-node 2 hw4_diffusion/train_ddpm.py
+
+Of the averaged weights are logged the loss of validation images under the same noise every time, and the
+Fréchet distance of samples to them.  They are kept in model.safetensors too; sample_ddpm.py draws from any
+checkpoint while the training goes on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from common import command_line, data, devices, resumable, runs, shapes
+from common.averaged_weights import averaged
+from common.data import Batches, ImageSet, to_model_range
+from common.errors import InputError
+from common.flags import Channels, Count, Data, Decay, Pixels, Positive, Share, TrainingFlags
+from common.metrics import extractors, samples
+from common.noise import BatchNoise
+from common.schedules import half_cosine
+
+import torch
+from annotated_types import Interval
+from torch import Tensor, nn
+
+from hw4_diffusion import models, samplers, schedule
+from hw4_diffusion.diffusion import (
+    Prediction,
+    min_snr_weight,
+    noised,
+    squared_error,
+    target,
+    without_class,
+)
+from hw4_diffusion.schedule import ScheduleName, sampling_times
+from hw4_diffusion.unet import Architecture, UNet
+
+LARGEST_GRADIENT = 1.0
+"""A longer gradient is shortened to this length."""
+WARM_UP = 200
+"""Steps over which the learning rate rises."""
+DRAWING_STEPS = 20
+"""Steps of DPM-Solver++ for the samples of a measurement."""
+
+
+@dataclass(frozen=True)
+class Config(TrainingFlags):
+    """Flags of train_ddpm.py."""
+
+    data: Data = "digits"
+    """digits, avatars, creatures, mnist, fashion-mnist, celeba, or a folder of images."""
+    train_images: Count = 50_000
+    """Images to learn from, of a drawn set."""
+    size: Pixels | None = None
+    """Side of the images; the set's own if left out."""
+    told: str = "label"
+    """What the network is told of each image: its label, an attribute of a drawn set (hair), or nothing."""
+    drop_class: Share = 0.1
+    """Share of images whose class is not told, so that samples can be guided."""
+    schedule: ScheduleName = "cosine"
+    """How the noise grows."""
+    timesteps: Annotated[int, Interval(ge=10, le=100_000)] = 1000
+    """T, the times of the schedule."""
+    zero_terminal_snr: bool = False
+    """Rescale the schedule so that nothing of the image is left at its end."""
+    prediction: Prediction = "v"
+    """What the network predicts: the noise, the image, v, or the velocity of straight paths."""
+    weight: Literal["simple", "min-snr"] = "simple"
+    """Weight of the times in the loss."""
+    min_snr_gamma: Positive = 5.0
+    """Signal-to-noise ratio from which on min-snr weighs the error of the image alike."""
+    channels: tuple[Channels, ...] = (32, 64, 128)
+    """Channels of the network at each size, from the images' own on, each half of the one before."""
+    blocks: Count = 1
+    """Residual blocks at each size, down and up."""
+    steps: Count = 20_000
+    """Updates of the weights."""
+    batch_size: Count = 64
+    """Images per update, over all processes."""
+    learning_rate: Positive = 1e-3
+    """Adam's learning rate, constant until the cool-down."""
+    cooldown: Share = 0.3
+    """Last share of the steps, over which the learning rate falls to 0."""
+    ema_decay: Decay = 0.999
+    """What the averaged weights keep of their past at every step."""
+    measure_every: Count = 2000
+    """Steps between measurements."""
+    measure_images: Count = 1000
+    """Validation images, and samples that are compared with them."""
+
+
+def main(config: Config) -> Path:
+    check(config)
+    device = devices.start(config.device, precision=config.precision, seed=config.seed)
+    train, validation = load(config, "train", config.train_images), load(config, "val", config.measure_images)
+    labels, class_names = told(config, train)
+    network = device.prepare(UNet(architecture(config, train, class_names)), channels_last=True)
+    network_ddp, ema = device.parallel(network), averaged(network, config.ema_decay, growing=True)
+    optimizer = torch.optim.Adam(network.parameters(), config.learning_rate)
+    path = schedule.build(config.schedule, config.timesteps, zero_terminal_snr=config.zero_terminal_snr)
+    batches = Batches(train, config.batch_size, device, drop_last=True, seed=config.seed)
+    noise, averages = BatchNoise(config.batch_size, device, seed=config.seed), runs.Averages()
+    with resumable.start(
+        "hw4", f"ddpm-{Path(config.data).name}", config, device, network=network, ema=ema, noise=noise,
+        optimizer=optimizer, batches=batches, averages=averages,
+    ) as (run, saver, done):  # fmt: skip
+        report = Report(run, device, config, class_names, ema, validation)
+        for step, batch in zip(run.progress(done + 1, config.steps), batches.forever()):
+            set_learning_rate(config, step, optimizer)
+            x0 = batch.images  # (B, C, S, S)
+            time, chance = noise.uniform(2).unbind(1)
+            t = 1 + (time * path.steps).long()  # (B,), uniform on 1, ..., T
+            alpha, sigma = path.at(t, x0)
+            eps = noise.normal(*x0.shape[1:])
+            x_t = noised(x0, eps, alpha, sigma)
+            classes = None
+            if class_names:
+                classes = labels[batch.index].to(device.torch)
+                classes = without_class(classes, chance, config.drop_class, len(class_names))
+            with device.autocast():
+                output = network_ddp(x_t, t / path.steps, classes)
+            loss = squared_error(output.float(), target(config.prediction, x0, eps, alpha, sigma))  # (B,)
+            weighted = loss * weight(config, alpha, sigma)
+            optimizer.zero_grad()
+            weighted.mean().backward()
+            gradient = nn.utils.clip_grad_norm_(network.parameters(), LARGEST_GRADIENT)
+            optimizer.step()
+            ema.update_parameters(network)
+            averages.add({"loss": loss, "gradient_norm": gradient.expand(len(loss))})
+            if step % config.measure_every == 0 or step == config.steps:
+                means = averages.take(device)
+                saver.require_finite(step, *means.values())
+                report.measure(step, means)
+            # with finite losses and gradients the weights are finite: no checkpoint is written otherwise
+            saver.save_if_due(step, loss.mean() + gradient)
+        saver.save(config.steps)
+        report.finish()
+    return run.folder
+
+
+def weight(config: Config, alpha: Tensor, sigma: Tensor) -> Tensor | float:  # (B, 1, 1, 1) -> (B,)
+    """What each image's loss is multiplied with."""
+    if config.weight == "simple":
+        return 1.0
+    return min_snr_weight(config.prediction, alpha, sigma, config.min_snr_gamma).flatten()
+
+
+def set_learning_rate(config: Config, step: int, optimizer: torch.optim.Optimizer) -> None:
+    """Rises, stays, and falls over the last `cooldown` of the steps, as half a cosine."""
+    start = (1 - config.cooldown) * config.steps
+    share = half_cosine(max(0.0, (step - start) / max(config.steps - start, 1)))
+    for group in optimizer.param_groups:
+        group["lr"] = config.learning_rate * min(share, step / WARM_UP)
+
+
+# ---- checks, data, building
+
+
+def check(config: Config) -> None:
+    """InputError for a prediction from which the schedule's end gives no image."""
+    if config.prediction == "epsilon" and (config.zero_terminal_snr or config.schedule == "flow"):
+        ends = "--zero-terminal-snr" if config.zero_terminal_snr else "--schedule flow"
+        raise InputError(
+            f"--prediction epsilon: with {ends} the last image is noise alone, and no image can be had from "
+            "the noise in it; use --prediction v, x0 or flow"
+        )
+
+
+def load(config: Config, split: str, count: int) -> ImageSet:
+    """The images of one split, at most `count` of a drawn set or of validation images."""
+    drawn = config.data in data.DRAWN
+    images = data.load(
+        config.data, split, size=config.size, count=count if drawn else None, data_dir=config.data_dir
+    )
+    if images.shape[1] != images.shape[2]:
+        raise InputError(
+            f"--data {config.data}: images of {images.shape[1]}x{images.shape[2]}; use square ones"
+        )
+    return images.take(slice(0, count)) if split == "val" else images
+
+
+def told(config: Config, images: ImageSet) -> tuple[Tensor | None, tuple[str, ...]]:
+    """The class of each image, int64 (N,), and the names of the classes: none where none is told."""
+    if config.told == "nothing" or (config.told == "label" and images.labels is None):
+        return None, ()
+    if config.told == "label":
+        return images.labels, images.class_names
+    if config.told not in images.options:
+        known = ", ".join(["nothing", *["label"] * (images.labels is not None), *images.options])
+        raise InputError(f"--told {config.told}: not known of {config.data}; there are {known}")
+    return images.attributes[config.told], images.options[config.told]
+
+
+def architecture(config: Config, images: ImageSet, class_names: tuple[str, ...]) -> Architecture:
+    """Of a network for these images."""
+    channels, size, _ = images.shape
+    return Architecture(channels, size, config.channels, config.blocks, len(class_names))
+
+
+def reference_of(images: ImageSet, name: str, device: torch.device) -> samples.Reference:
+    """Real images to compare samples with, by the shipped extractor of their set, if there is one."""
+    extractor = None
+    if name in extractors.NAMES:
+        shipped = extractors.load_extractor(name, device)
+        extractor = shipped if shipped.shape[0] == images.shape[0] else None
+    return samples.Reference(images.images, extractor)
+
+
+# ---- reports
+
+
+class Report:
+    """Measures the averaged weights on rank 0, and keeps them for sampling."""
+
+    def __init__(
+        self, run: runs.Run, device: devices.Device, config: Config, class_names: tuple[str, ...],
+        ema: nn.Module, validation: ImageSet,
+    ):  # fmt: skip
+        self.run, self.device, self.config = run, device, config
+        if not device.is_main:
+            return
+        known = models.Description(
+            ema.module.shape, config.schedule, config.timesteps, config.zero_terminal_snr,
+            config.prediction, config.data, class_names,
+        )  # fmt: skip
+        runs.write_json(run.folder / models.DESCRIPTION, dataclasses.asdict(known))
+        self.model, self.real = models.Model(known, ema.module), validation
+        self.reference = reference_of(validation, config.data, device.torch)
+        self.labels, _ = told(config, validation)
+        generator = torch.Generator().manual_seed(1)
+        self.noise = torch.randn(validation.images.shape, generator=generator)
+        self.times = 1 + torch.randint(config.timesteps, (len(validation),), generator=generator)
+
+    @torch.inference_mode()
+    def measure(self, step: int, means: dict[str, float]) -> None:
+        """One line of metrics.jsonl, a picture, a file of weights."""
+        if not self.device.is_main:
+            return
+        drawn = models.in_chunks(self.draw, self.noise, self.labels)
+        numbers = {"loss": self.loss()} | self.reference.measure(drawn)
+        self.run.log(step, means | {f"val/{name}": value for name, value in numbers.items()})
+        shown = slice(0, 64)
+        if self.labels is not None:  # eight of each class, or of the first eight
+            classes = min(self.model.classes, 10)
+            shown = torch.cat([(self.labels == one).nonzero()[:8, 0] for one in range(classes)])
+        self.run.save_samples("samples", step, drawn[shown], 8)
+        models.save(self.run.folder / "model.safetensors", self.model, f"train_ddpm.py, step {step}")
+
+    def draw(self, noise: Tensor, labels: Tensor | None) -> Tensor:
+        """Images of the averaged weights."""
+        times = sampling_times(self.model.schedule, min(DRAWING_STEPS, self.model.schedule.steps))
+        denoise = self.model.denoiser(labels)
+        return samplers.last(
+            samplers.dpm_solver(denoise, self.model.schedule, times, noise.to(self.device.torch))
+        )
+
+    def loss(self) -> float:
+        """The simple loss of the validation images, each under one noise at one time."""
+        total = 0.0
+        for rows in torch.arange(len(self.real)).split(models.CHUNK):
+            x0, eps = to_model_range(self.real.images[rows]), self.noise[rows]
+            alpha, sigma = self.model.schedule.at(self.times[rows], x0)
+            labels = None if self.labels is None else self.labels[rows].to(self.device.torch)
+            x_t, t = (
+                noised(x0, eps, alpha, sigma).to(self.device.torch),
+                self.times[rows].to(self.device.torch),
+            )
+            output = self.model.output(x_t, t, labels).cpu()
+            total += squared_error(output, target(self.config.prediction, x0, eps, alpha, sigma)).sum().item()
+        return total / len(self.real)
+
+    def finish(self) -> None:
+        """summary.json of a finished run: its last measurement."""
+        if not self.device.is_main:
+            return
+        last = runs.read_metrics(self.run.folder)[-1]
+        self.run.summary(
+            {name: value for name, value in last.items() if "/" in name},
+            steps=last["step"],
+            n_val=len(self.real),
+            seed=self.config.seed,
+            parameters=shapes.parameters(self.model.network),
+        )
+        self.run.say(f"finished; next: sample_ddpm.py --model {self.run.folder}")
+
+
+if __name__ == "__main__":
+    command_line.run(main, Config)
