@@ -9,7 +9,7 @@ from pathlib import Path
 
 from common import atomic, checkpoints, command_line, runs
 from common.averaged_weights import averaged
-from common.data import to_uint8
+from common.data import ImageSet, to_uint8
 from common.environment import ROOT
 from common.errors import InputError
 from common.flags import Count
@@ -46,6 +46,10 @@ class Description:
     data: str
     """Set or folder it was trained on."""
     class_names: tuple[str, ...]
+    told: str = "label"
+    """What the classes are: labels of the set, an attribute, or nothing."""
+    train_images: Count | None = None
+    """How many of a drawn set it learned from."""
 
     @staticmethod
     def from_json(text: str) -> Description:
@@ -120,6 +124,18 @@ def in_chunks(draw, x: Tensor, labels: Tensor | None) -> Tensor:
     return torch.cat(
         [to_uint8(draw(x[rows], None if labels is None else labels[rows])).cpu() for rows in index]
     )
+
+
+def classes_of(images: ImageSet, told: str) -> tuple[Tensor | None, tuple[str, ...]]:
+    """The class of each image, int64 (N,), and the names of the classes; None and () where none is told."""
+    if told == "nothing" or (told == "label" and images.labels is None):
+        return None, ()
+    if told == "label":
+        return images.labels, images.class_names
+    if told not in images.options:
+        known = ", ".join(["nothing", *["label"] * (images.labels is not None), *images.options])
+        raise InputError(f"--told {told}: not known of {images.name}; there are {known}")
+    return images.attributes[told], images.options[told]
 
 
 # ---- on disk

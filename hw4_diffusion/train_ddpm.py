@@ -102,7 +102,7 @@ def main(config: Config) -> Path:
     check(config)
     device = devices.start(config.device, precision=config.precision, seed=config.seed)
     train, validation = load(config, "train", config.train_images), load(config, "val", config.measure_images)
-    labels, class_names = told(config, train)
+    labels, class_names = models.classes_of(train, config.told)
     network = device.prepare(UNet(architecture(config, train, class_names)), channels_last=True)
     network_ddp, ema = device.parallel(network), averaged(network, config.ema_decay, growing=True)
     optimizer = torch.optim.Adam(network.parameters(), config.learning_rate)
@@ -188,18 +188,6 @@ def load(config: Config, split: str, count: int) -> ImageSet:
     return images.take(slice(0, count)) if split == "val" else images
 
 
-def told(config: Config, images: ImageSet) -> tuple[Tensor | None, tuple[str, ...]]:
-    """The class of each image, int64 (N,), and the names of the classes: none where none is told."""
-    if config.told == "nothing" or (config.told == "label" and images.labels is None):
-        return None, ()
-    if config.told == "label":
-        return images.labels, images.class_names
-    if config.told not in images.options:
-        known = ", ".join(["nothing", *["label"] * (images.labels is not None), *images.options])
-        raise InputError(f"--told {config.told}: not known of {config.data}; there are {known}")
-    return images.attributes[config.told], images.options[config.told]
-
-
 def architecture(config: Config, images: ImageSet, class_names: tuple[str, ...]) -> Architecture:
     """Of a network for these images."""
     channels, size, _ = images.shape
@@ -230,12 +218,12 @@ class Report:
             return
         known = models.Description(
             ema.module.shape, config.schedule, config.timesteps, config.zero_terminal_snr,
-            config.prediction, config.data, class_names,
+            config.prediction, config.data, class_names, config.told, config.train_images,
         )  # fmt: skip
         runs.write_json(run.folder / models.DESCRIPTION, dataclasses.asdict(known))
         self.model, self.real = models.Model(known, ema.module), validation
         self.reference = reference_of(validation, config.data, device.torch)
-        self.labels, _ = told(config, validation)
+        self.labels, _ = models.classes_of(validation, config.told)
         generator = torch.Generator().manual_seed(1)
         self.noise = torch.randn(validation.images.shape, generator=generator)
         self.times = 1 + torch.randint(config.timesteps, (len(validation),), generator=generator)

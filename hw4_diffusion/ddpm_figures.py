@@ -1,0 +1,63 @@
+"""Figures of evaluated diffusion models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from common import figures
+from common.data import ImageSet
+from common.metrics import nearest, samples
+
+import torch
+from torch import Tensor
+
+
+def save_curves(path: Path, rows: Sequence[dict], distance: str, real: float | None, title: str) -> None:
+    """Fréchet distance against evaluations of the network, and against the time an image takes."""
+    figure, axes = figures.new_figure(11, 4, ncols=2)
+    ways = ("evaluations", "evaluations of the network"), ("seconds_an_image", "seconds an image")
+    for axis, (key, label) in zip(axes, ways):
+        for sampler in dict.fromkeys(row["sampler"] for row in rows):
+            line = sorted((row[key], row[distance], row.get(f"{distance}_sd", 0.0))
+                          for row in rows if row["sampler"] == sampler)  # fmt: skip
+            x, y, spread = zip(*line)
+            axis.errorbar(x, y, spread, label=sampler, marker=".", linewidth=1.5, capsize=2)
+        if real is not None:
+            axis.axhline(real, color="gray", linestyle=":", label="training images")
+        axis.set(xlabel=label, ylabel=distance, xscale="log", yscale="log")
+    axes[0].legend(frameon=False, fontsize=8)
+    figure.suptitle(title)
+    figures.save_figure(figure, path)
+
+
+def save_guidance(path: Path, rows: Sequence[dict], distance: str, title: str) -> None:
+    """Class accuracy, precision and recall against guidance, and the Fréchet distance."""
+    figure, axes = figures.new_figure(11, 4, ncols=2)
+    scales = [row["guidance"] for row in rows]
+    for key, name in (
+        ("class_accuracy", "class drawn as asked"),
+        ("precision", "precision"),
+        ("recall", "recall"),
+    ):
+        if key in rows[0]:
+            spread = [row.get(f"{key}_sd", 0.0) for row in rows]
+            axes[0].errorbar(scales, [row[key] for row in rows], spread, label=name, marker=".", capsize=2)
+    axes[0].set(xlabel="guidance", ylabel="share", ylim=(0, 1.02))
+    axes[0].legend(frameon=False)
+    spread = [row.get(f"{distance}_sd", 0.0) for row in rows]
+    axes[1].errorbar(scales, [row[distance] for row in rows], spread, marker=".", capsize=2)
+    axes[1].set(xlabel="guidance", ylabel=distance)
+    figure.suptitle(title)
+    figures.save_figure(figure, path)
+
+
+def save_neighbours(path: Path, shown: Tensor, train: ImageSet, real: samples.Reference) -> None:
+    """Each sample (uint8) beside the four training images nearest in feature space, or in pixels."""
+    embed, space = (
+        (real.features_of, "features") if real.extractor is not None else (nearest.pixels, "pixels")
+    )
+    near = nearest.nearest(embed(shown), (embed(part) for part in train.images.split(2000)), count=4).row
+    cells = torch.cat([shown[:, None], train.images[near]], 1).flatten(0, 1)
+    titles = ("sample", *(f"nearest {i + 1}" for i in range(4)))
+    figures.save_grid(path, cells, 5, title=f"Nearest training images by {space}", column_titles=titles)

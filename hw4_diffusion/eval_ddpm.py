@@ -1,0 +1,241 @@
+"""Measure diffusion models on test images.  Theory: theory/en/diffusion.md, theory/en/metrics.md.
+
+python hw4_diffusion/eval_ddpm.py runs/hw4/0001-ddpm-mnist
+python hw4_diffusion/eval_ddpm.py runs/hw4/*-ddpm-mnist --evaluations 5 10 20 50 100 250   # mean of seeds
+python hw4_diffusion/eval_ddpm.py mnist --samples 2000 --curve-samples 500 --bound-images 20
+
+Makes a run directory of its own.  Of samples: Fréchet distance, KID, precision, recall, classes drawn as
+asked, nearest training images; the Fréchet distance against evaluations of the network and against time, for
+every sampler; what guidance does; the variational bound in bits per dimension.  Everything is in
+summary.json, table.md and figures.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+from common import command_line, data, devices, figures, runs, seeds, text_table
+from common.data import ImageSet
+from common.errors import InputError
+from common.flags import Count, CountOrZero, Flags, Folder, NonNegative, Seed
+from common.metrics import samples
+from common.shapes import parameters
+from common.text_table import Column
+
+import tyro
+from annotated_types import Interval
+from torch import Tensor
+
+from hw4_diffusion import ddpm_figures, ddpm_measures, models, samplers
+from hw4_diffusion import train_ddpm as training
+from hw4_diffusion.ddpm_measures import Way
+from hw4_diffusion.models import Model
+from hw4_diffusion.sample_ddpm import Sampler
+from hw4_diffusion.schedule import Spacing, sampling_times
+
+
+@dataclass(frozen=True)
+class Config(Flags):
+    """Flags of eval_ddpm.py."""
+
+    models: Annotated[tuple[str, ...], tyro.conf.Positional]
+    """Run directories of train_ddpm.py, .safetensors files or shipped models, alike but for the seed."""
+    sampler: Sampler = "dpm-solver++"
+    """How the samples are drawn of which most is measured."""
+    steps: Count = 50
+    """Its steps."""
+    spacing: Spacing = "time"
+    """Where steps lie: at equal distances of time, or of log-SNR."""
+    samples: Annotated[int, Interval(ge=20, le=10**6)] = 10_000
+    """Images generated, against as many test images (or all there are)."""
+    evaluations: tuple[Count, ...] = (5, 10, 20, 50, 100, 250)
+    """Evaluations of the network at which every sampler is measured."""
+    curve_samples: CountOrZero = 2000
+    """Images generated for each point of this curve, and for each guidance; 0 leaves both out."""
+    guidances: tuple[NonNegative, ...] = (1.0, 1.5, 2.0, 3.0, 5.0)
+    """Guidances at which a model with classes is measured."""
+    bound_images: CountOrZero = 100
+    """Test images whose bound is computed over all times; 0 leaves it out."""
+    seed: Seed = 0
+    """Seed of all noise."""
+    device: str = "auto"
+    """Device to compute on: auto, cpu, mps, cuda or cuda:N."""
+    data_dir: Folder | None = None
+    """Folder of the image sets; default: data/ in the repository."""
+    outdir: Path = Path("runs")
+    """Parent folder of the run directories."""
+
+
+def main(config: Config) -> Path:
+    device = devices.start(config.device, seed=config.seed)
+    trained = load_models(config)
+    known = trained[0].known
+    train, test = load_split(config, trained[0], "train"), load_split(config, trained[0], "test")
+    test = test.take(slice(0, config.samples))
+    labels, _ = models.classes_of(test, known.told if known.class_names else "nothing")
+    with runs.start("hw4", f"eval-ddpm-{Path(known.data).name}", config, device) as run:
+        real = training.reference_of(test, known.data, device.torch)
+        few = slice(0, config.curve_samples)
+        near = (
+            training.reference_of(test.take(few), known.data, device.torch) if config.curve_samples else None
+        )
+        rows = {"model": [], "curve": [], "guidance": []}
+        for number, model in enumerate(trained):
+            device.prepare(model.network, channels_last=True)
+            row, drawn = measure(config, model, test, labels, real, train, device)
+            rows["model"].append({"seed": number, **row})
+            if number == 0:
+                save_pictures(run, config, model, drawn, train, real)
+            for kind, way in small_ways(config, model):
+                measured = point(config, model, way, None if labels is None else labels[few], near, device)
+                rows[kind].append({"seed": number, **measured})
+        report(run, config, rows, real, known, parameters(trained[0].network))
+    return run.folder
+
+
+# ---- numbers
+
+
+def measure(
+    config: Config, model: Model, test: ImageSet, labels: Tensor | None, real: samples.Reference,
+    train: ImageSet, device: devices.Device,
+) -> tuple[dict, Tensor]:  # fmt: skip
+    """Everything about one model, and the images that were drawn, uint8 (N, C, S, S)."""
+    way = Way(config.sampler, config.steps, config.spacing)
+    drawn = ddpm_measures.draw(model, way, len(test), labels, config.seed, device.torch)
+    row = ddpm_measures.quality(model, drawn.images, labels, real)
+    if real.extractor is not None:
+        row |= ddpm_measures.thorough(real.features_of(drawn.images), real, train)
+    row["seconds_an_image"] = drawn.seconds
+    if config.bound_images:
+        rows = slice(0, config.bound_images)
+        told = None if labels is None else labels[rows]
+        row |= ddpm_measures.bits(model, test.take(rows), told, device.torch)
+    return row, drawn.images
+
+
+def small_ways(config: Config, model: Model) -> list[tuple[str, Way]]:
+    """The points of the curve and of guidance."""
+    if not config.curve_samples:
+        return []
+    curve = [("curve", way) for way in ddpm_measures.ways(model, config.evaluations, config.spacing)]
+    scales = config.guidances if model.classes else ()
+    guided = [("guidance", Way(config.sampler, config.steps, config.spacing, scale)) for scale in scales]
+    return curve + guided
+
+
+def point(
+    config: Config,
+    model: Model,
+    way: Way,
+    labels: Tensor | None,
+    real: samples.Reference,
+    device: devices.Device,
+) -> dict:
+    """One row of a curve."""
+    drawn = ddpm_measures.draw(model, way, real.count, labels, config.seed, device.torch)
+    numbers = ddpm_measures.quality(model, drawn.images, labels, real)
+    asked = {
+        "sampler": way.sampler,
+        "steps": way.steps,
+        "evaluations": way.evaluations,
+        "guidance": way.guidance,
+    }
+    return {**asked, **numbers, "seconds_an_image": drawn.seconds}
+
+
+# ---- what is kept
+
+
+def report(
+    run: runs.Run, config: Config, rows: dict[str, list[dict]], real: samples.Reference, known, count: int
+) -> None:
+    """Table, figures of curves, summary.json."""
+    model = seeds.over_seeds([{"model": known.data, **row} for row in rows["model"]], by=("model",))[0]
+    curve = seeds.over_seeds(rows["curve"], by=("sampler", "evaluations"))
+    guidance = seeds.over_seeds(rows["guidance"], by=("guidance",))
+    text = "".join(f"{name:40} {value:.4g}\n" for name, value in model.items() if isinstance(value, float))
+    if curve and real.extractor is not None:
+        distance = next(name for name in curve[0] if name.startswith("fd_"))
+        floor = None
+        if f"{distance}_of_training_images" in model:
+            floor = model[f"{distance}_of_training_images"]
+        best = min(curve, key=lambda row: row[distance])
+        ddpm_figures.save_curves(
+            run.folder / "evaluations.png", curve, distance, floor,
+            f"{known.data}: {distance} is lowest at {best['evaluations']} evaluations of {best['sampler']}, "
+            f"{best[distance]:.3g}",
+        )  # fmt: skip
+        if guidance:
+            title = f"{known.data}: what guidance does ({config.sampler}, {config.steps} steps)"
+            ddpm_figures.save_guidance(run.folder / "guidance.png", guidance, distance, title)
+        text += "\n" + text_table.markdown(columns(distance), curve)
+        text += "\n" + text_table.markdown(
+            [Column("guidance", "guidance", "g"), *columns(distance)[2:]], guidance
+        )
+    runs.write_text_atomic(run.folder / "table.md", text)
+    run.summary(
+        {f"eval/{name}": value for name, value in model.items() if isinstance(value, float)},
+        models=[str(one) for one in config.models],
+        rows=rows,
+        curve=curve,
+        guidance=guidance,
+        n_test=real.count,
+        n_curve=config.curve_samples,
+        parameters=count,
+        trained_on=known.data,
+        figures=sorted(path.name for path in run.folder.glob("*.png")),
+    )
+    run.say(f"{text}\nsee {run.folder}")
+
+
+def columns(distance: str) -> list[Column]:
+    return [
+        Column("sampler", "sampler"),
+        Column("evaluations", "evaluations", "g"),
+        Column(distance, distance, ".2f"),
+        Column("precision", "precision", ".3f"),
+        Column("recall", "recall", ".3f"),
+        Column("class as asked", "class_accuracy", ".3f"),
+        Column("seconds an image", "seconds_an_image", ".4f"),
+    ]
+
+
+def save_pictures(
+    run: runs.Run, config: Config, model: Model, drawn: Tensor, train: ImageSet, real: samples.Reference
+) -> None:
+    """samples.png and neighbours.png."""
+    title = (
+        f"{config.sampler}, {samplers.evaluations(config.sampler, config.steps)} evaluations of the network"
+    )
+    figures.save_grid(run.folder / "samples.png", drawn[:80], 10, title=title)
+    ddpm_figures.save_neighbours(run.folder / "neighbours.png", drawn[:8], train, real)
+
+
+# ---- loading
+
+
+def load_models(config: Config) -> list[Model]:
+    """All models, checked to be alike; InputError for what cannot be measured."""
+    if not config.models:
+        raise InputError("no model given; name run directories of train_ddpm.py, or a shipped model")
+    trained = [models.load(one) for one in config.models]
+    for name, model in zip(config.models, trained):
+        if replace(model.known, data="") != replace(trained[0].known, data=""):
+            raise InputError(f"{name}: not alike {config.models[0]} but for the seed; evaluate it by itself")
+        samplers.check(config.sampler, model.schedule)
+        sampling_times(model.schedule, config.steps, config.spacing)
+    return trained
+
+
+def load_split(config: Config, model: Model, split: str) -> ImageSet:
+    """The images of a split, of the size that the model draws; of a drawn set those it learned from."""
+    known = model.known
+    count = known.train_images if split == "train" and known.data in data.DRAWN else None
+    return data.load(known.data, split, size=known.architecture.size, count=count, data_dir=config.data_dir)
+
+
+if __name__ == "__main__":
+    command_line.run(main, Config)
