@@ -54,7 +54,8 @@ class UNet(nn.Module):
     def __init__(self, shape: Architecture):
         super().__init__()
         self.shape = shape
-        first, *_, last = width = shape.channels
+        width = shape.channels
+        first, last = width[0], width[-1]
         told = 4 * first
         self.time = nn.Sequential(nn.Linear(first, told), nn.SiLU(), nn.Linear(told, told))
         self.label = nn.Embedding(shape.classes + 1, told) if shape.classes else None
