@@ -225,8 +225,8 @@ def load_models(config: Config) -> list[Model]:
     for name, model in zip(config.models, trained):
         if replace(model.known, data="") != replace(trained[0].known, data=""):
             raise InputError(f"{name}: not alike {config.models[0]} but for the seed; evaluate it by itself")
-        samplers.check(config.sampler, model.schedule)
-        sampling_times(model.schedule, config.steps, config.spacing)
+    samplers.check(config.sampler, trained[0].schedule)
+    sampling_times(trained[0].schedule, config.steps, config.spacing)  # refuses too many
     return trained
 
 
