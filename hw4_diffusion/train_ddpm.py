@@ -23,7 +23,19 @@ from common import command_line, data, devices, resumable, runs, shapes
 from common.averaged_weights import averaged
 from common.data import Batches, ImageSet, to_model_range
 from common.errors import InputError
-from common.flags import Channels, Count, Data, Decay, Pixels, Positive, Share, TrainingFlags
+from common.flags import (
+    Channels,
+    Count,
+    Data,
+    Decay,
+    Images,
+    Layers,
+    Pixels,
+    Positive,
+    SeveralImages,
+    Share,
+    TrainingFlags,
+)
 from common.metrics import extractors, samples
 from common.noise import BatchNoise
 from common.schedules import half_cosine
@@ -58,7 +70,7 @@ class Config(TrainingFlags):
 
     data: Data = "digits"
     """digits, avatars, creatures, mnist, fashion-mnist, celeba, or a folder of images."""
-    train_images: Count = 50_000
+    train_images: Images = 50_000
     """Images to learn from, of a drawn set."""
     size: Pixels | None = None
     """Side of the images; the set's own if left out."""
@@ -80,7 +92,7 @@ class Config(TrainingFlags):
     """Signal-to-noise ratio from which on min-snr weighs the error of the image alike."""
     channels: tuple[Channels, ...] = (32, 64, 128)
     """Channels of the network at each size, from the images' own on, each half of the one before."""
-    blocks: Count = 1
+    blocks: Layers = 1
     """Residual blocks at each size, down and up."""
     steps: Count = 20_000
     """Updates of the weights."""
@@ -94,7 +106,7 @@ class Config(TrainingFlags):
     """What the averaged weights keep of their past at every step."""
     measure_every: Count = 2000
     """Steps between measurements."""
-    measure_images: Count = 1000
+    measure_images: SeveralImages = 1000
     """Validation images, and samples that are compared with them."""
 
 
@@ -111,7 +123,7 @@ def main(config: Config) -> Path:
     noise, averages = BatchNoise(config.batch_size, device, seed=config.seed), runs.Averages()
     with resumable.start(
         "hw4", f"ddpm-{Path(config.data).name}", config, device, network=network, ema=ema, noise=noise,
-        optimizer=optimizer, batches=batches, averages=averages,
+        optimizer=optimizer, batches=batches, validation=validation, averages=averages,
     ) as (run, saver, done):  # fmt: skip
         report = Report(run, device, config, class_names, ema, validation)
         for step, batch in zip(run.progress(done + 1, config.steps), batches.forever()):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from common.errors import InputError
-from common.flags import Channels, Count, CountOrZero, Pixels
+from common.flags import Channels, CountOrZero, Layers, Pixels
 
 import torch
 import torch.nn.functional as F
@@ -32,7 +32,7 @@ class Architecture:
     """Side of the images; halved between levels."""
     channels: tuple[Channels, ...]
     """Of each level, from the images' own size to the smallest."""
-    blocks: Count
+    blocks: Layers
     """Residual blocks of each level on the way down, and on the way up."""
     classes: CountOrZero
     """K; 0 for a network that is told none."""

@@ -12,8 +12,8 @@ import pydantic
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOMS = ("common", "hw1_bayes_and_autoencoders", "hw2_gan", "hw3_stylegan_sampling", "lab8_generative",
-         "pretrained", "benchmarks")  # fmt: skip
+ROOMS = ("common", "hw1_bayes_and_autoencoders", "hw2_gan", "hw3_stylegan_sampling", "hw4_diffusion",
+         "lab8_generative", "pretrained", "benchmarks")  # fmt: skip
 
 
 def scripts() -> list[str]:

@@ -19,6 +19,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 from hw1_bayes_and_autoencoders import anomaly_data, train_autoencoder, train_vae
 from hw2_gan import train_gan
 from hw3_stylegan_sampling import train_stylegan
+from hw4_diffusion import train_ddpm
 from lab8_generative import train_autoencoder as lab_autoencoder
 from lab8_generative import train_gan as lab_gan
 
@@ -30,6 +31,10 @@ SCRIPTS = {
     "hw3 stylegan": (
         train_stylegan,
         {"data": "pets", "batch_size": 8, "size": 8, "channels": (8, 6), "steps": STEPS, "path_every": 2},
+    ),
+    "hw4 ddpm": (
+        train_ddpm,
+        {"data": "pets", "batch_size": 8, "size": 16, "channels": (8, 8), "steps": STEPS},
     ),
     "lab autoencoder": (lab_autoencoder, {"data": "creatures", "batch_size": 8, "width": 4}),
     "lab gan": (lab_gan, {"data": "creatures", "batch_size": 8, "width": 4, "steps": STEPS}),
@@ -93,6 +98,7 @@ LOGGED = {
     "hw1 vae": {"train/reconstruction_nats", "train/kl_nats", "val/loss_nats", "val/mse"},
     "hw2 gan": {"train/discriminator_loss", "train/generator_loss", "train/d_real", "val/raw_diversity"},
     "hw3 stylegan": {"train/discriminator_loss", "train/generator_loss", "train/d_real", "train/path_length"},
+    "hw4 ddpm": {"train/loss", "train/gradient_norm", "val/loss", "val/diversity"},
     "lab autoencoder": {"train/loss", "train/error", "val/loss", "val/error"},
     "lab gan": {"train/discriminator_loss", "train/generator_loss", "train/d_real", "val/raw_diversity"},
 }
