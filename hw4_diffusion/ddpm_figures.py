@@ -12,6 +12,9 @@ from common.metrics import nearest, samples
 import torch
 from torch import Tensor
 
+from hw4_diffusion import schedule
+from hw4_diffusion.schedule import Schedule
+
 
 def save_curves(path: Path, rows: Sequence[dict], distance: str, real: float | None, title: str) -> None:
     """Fréchet distance against evaluations of the network, and against the time an image takes."""
@@ -28,6 +31,28 @@ def save_curves(path: Path, rows: Sequence[dict], distance: str, real: float | N
         axis.set(xlabel=label, ylabel=distance, xscale="log", yscale="log")
     axes[0].legend(frameon=False, fontsize=8)
     figure.suptitle(title)
+    figures.save_figure(figure, path)
+
+
+def save_schedules(path: Path, own: Schedule, name: str) -> None:
+    """log-SNR and the shares of image and noise over time, of one schedule among the others."""
+    figure, axes = figures.new_figure(11, 4, ncols=2)
+    ways = [
+        (kind, zero) for kind in schedule.NAMES for zero in (False, True) if not (zero and kind == "flow")
+    ]
+    for kind, zero in ways:
+        other = schedule.build(kind, own.steps, zero_terminal_snr=zero)
+        label = f"{kind}, zero at the end" if zero else kind
+        line = {"linestyle": "--" if zero else "-", "linewidth": 2.5 if label == name else 1}
+        time = torch.arange(own.steps + 1) / own.steps
+        shown = other.log_snr.isfinite()
+        axes[0].plot(time[shown], other.log_snr[shown], label=label, **line)
+        axes[1].plot(time, other.alpha.square() / (other.alpha.square() + other.sigma.square()), **line)
+    axes[0].set(xlabel="t / T", ylabel="ln SNR", ylim=(-15, 15))
+    axes[1].set(xlabel="t / T", ylabel="share of the image in the energy")
+    axes[0].legend(frameon=False, fontsize=8)
+    left = own.log_snr[-1].exp().item()
+    figure.suptitle(f"{name}, T = {own.steps}: the SNR at the end is {left:.2g}")
     figures.save_figure(figure, path)
 
 

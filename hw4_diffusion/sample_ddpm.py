@@ -8,7 +8,7 @@ python hw4_diffusion/sample_ddpm.py --model mnist --show inpainting
 
 `--show`: samples of each class; the process, from noise to images, as a strip and a GIF; an interpolation
 between noises, as a strip and a GIF; test images encoded as noise by DDIM and decoded; test images of which
-the upper half is known.
+the upper half is known; the schedule of the noise beside others.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import torch
 from annotated_types import Interval
 from torch import Tensor
 
-from hw4_diffusion import models, samplers
+from hw4_diffusion import ddpm_figures, models, samplers
 from hw4_diffusion.models import Model
 from hw4_diffusion.schedule import Spacing, sampling_times
 
@@ -41,7 +41,9 @@ class Config(Flags):
 
     model: str
     """A shipped model's name, a run directory of train_ddpm.py, or a .safetensors file."""
-    show: Literal["samples", "process", "interpolation", "reconstruction", "inpainting"] = "samples"
+    show: Literal["samples", "process", "interpolation", "reconstruction", "inpainting", "schedule"] = (
+        "samples"
+    )
     """What is drawn."""
     sampler: Sampler = "dpm-solver++"
     """How the noise is removed; reconstruction is DDIM's, inpainting ancestral."""
@@ -79,7 +81,8 @@ def main(config: Config) -> None:
     sampling_times(model.schedule, config.steps, config.spacing)  # refuses too many
     device.prepare(model.network, channels_last=True)
     draw = {"samples": draw_samples, "process": draw_process, "interpolation": draw_interpolation,
-            "reconstruction": draw_reconstruction, "inpainting": draw_inpainting}[config.show]  # fmt: skip
+            "reconstruction": draw_reconstruction, "inpainting": draw_inpainting,
+            "schedule": draw_schedule}[config.show]  # fmt: skip
     try:
         files = draw(config, model, device.torch)
     except OSError as error:
@@ -175,6 +178,14 @@ def draw_inpainting(config: Config, model: Model, device: torch.device) -> list[
         row_titles=("image", "known", "drawn", "drawn", "drawn"),
     )  # fmt: skip
     return ["inpainting.png"]
+
+
+def draw_schedule(config: Config, model: Model, device: torch.device) -> list[str]:
+    """The signal-to-noise ratio over time."""
+    known = model.known
+    name = f"{known.schedule}, zero at the end" if known.zero_terminal_snr else known.schedule
+    ddpm_figures.save_schedules(config.outdir / "schedule.png", model.schedule, name)
+    return ["schedule.png"]
 
 
 # ---- parts

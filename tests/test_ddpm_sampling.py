@@ -221,6 +221,18 @@ def test_images_are_encoded_and_decoded(file, tmp_path, data_dir, monkeypatch):
     assert said < 0.1  # forty steps there and back
 
 
+def test_the_schedule_is_drawn_with_its_end(file, tmp_path, monkeypatch):
+    titles = []
+    note = lambda figure, path: titles.append(figure.get_suptitle())
+    monkeypatch.setattr(sample_ddpm.ddpm_figures.figures, "save_figure", note)
+    run(file, tmp_path, "--show", "schedule")
+    models.save(tmp_path / "zero.safetensors", untrained(zero_terminal_snr=True), "a test")
+    run(tmp_path / "zero.safetensors", tmp_path, "--show", "schedule")
+    left = untrained().schedule.log_snr[-1].exp().item()
+    assert titles == [f"cosine, T = 40: the SNR at the end is {left:.2g}",
+                      "cosine, zero at the end, T = 40: the SNR at the end is 0"]  # fmt: skip
+
+
 def test_what_is_known_is_kept_in_inpainting(file, tmp_path, data_dir, monkeypatch):
     grids = kept_grids(monkeypatch)
     run(
