@@ -121,7 +121,7 @@ def small_ways(config: Config, model: Model) -> list[tuple[str, Way]]:
     if not config.curve_samples:
         return []
     curve = [("curve", way) for way in ddpm_measures.ways(model, config.evaluations, config.spacing)]
-    scales = config.guidances if model.classes else ()
+    scales = config.guidances if model.classes and model.known.guidable else ()
     guided = [("guidance", Way(config.sampler, config.steps, config.spacing, scale)) for scale in scales]
     return curve + guided
 

@@ -50,6 +50,8 @@ class Description:
     """What the classes are: labels of the set, an attribute, or nothing."""
     train_images: Count | None = None
     """How many of a drawn set it learned from."""
+    guidable: bool = True
+    """Whether it learned images of no class too, which guidance compares with."""
 
     @staticmethod
     def from_json(text: str) -> Description:
@@ -113,6 +115,11 @@ class Model:
         if not self.classes and (classes or guidance != 1):
             asked = f"--guidance {guidance:g}" if guidance != 1 else f"--classes {classes[0]}"
             raise InputError(f"{asked}: this model was trained without classes; leave the flag out")
+        if guidance != 1 and not self.known.guidable:
+            raise InputError(
+                f"--guidance {guidance:g}: this model was trained with --drop-class 0 and does not know what "
+                "images of no class look like; leave the flag out"
+            )
         for wrong in (one for one in classes if not 0 <= one < self.classes):
             names = ", ".join(f"{i} {name}" for i, name in enumerate(self.known.class_names))
             raise InputError(f"--classes {wrong}: there are {self.classes} classes: {names}")

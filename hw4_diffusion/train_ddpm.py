@@ -229,8 +229,8 @@ class Report:
         if not device.is_main:
             return
         known = models.Description(
-            ema.module.shape, config.schedule, config.timesteps, config.zero_terminal_snr,
-            config.prediction, config.data, class_names, config.told, config.train_images,
+            ema.module.shape, config.schedule, config.timesteps, config.zero_terminal_snr, config.prediction,
+            config.data, class_names, config.told, config.train_images, guidable=config.drop_class > 0,
         )  # fmt: skip
         runs.write_json(run.folder / models.DESCRIPTION, dataclasses.asdict(known))
         self.model, self.real = models.Model(known, ema.module), validation

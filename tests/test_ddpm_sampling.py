@@ -281,6 +281,13 @@ def test_guidance_and_classes_of_a_model_without(flags, tmp_path):
     run(tmp_path / "plain.safetensors", tmp_path, "--count", "3")
 
 
+def test_guidance_of_a_model_that_always_knew_the_class(tmp_path):
+    models.save(tmp_path / "told.safetensors", untrained(guidable=False), "a test")
+    with pytest.raises(SystemExit, match=r"error: --guidance 2: this model was trained with --drop-class 0"):
+        run(tmp_path / "told.safetensors", tmp_path, "--guidance", "2")
+    run(tmp_path / "told.safetensors", tmp_path, "--classes", "0", "--count", "1")
+
+
 # ---- eval_ddpm.py
 
 

@@ -104,13 +104,13 @@ def test_every_parameter_is_trained(trained, data_dir, tmp_path):
 @pytest.mark.parametrize("changes", [
     {"schedule": "flow", "prediction": "flow"}, {"prediction": "epsilon", "weight": "min-snr"},
     {"prediction": "x0", "zero_terminal_snr": True, "schedule": "linear"}, {"told": "nothing"},
+    {"drop_class": 0.0},
 ])  # fmt: skip
 def test_every_recipe_trains_and_is_drawn_from(changes, data_dir, tmp_path):
     run_dir = train_ddpm.main(config(data_dir, tmp_path, steps=2, measure_every=2, **changes))
     model = models.load(run_dir)
-    assert model.schedule.ends_in_noise == (
-        "epsilon" not in changes.values() and "nothing" not in changes.values()
-    )
+    assert model.known.guidable == ("drop_class" not in changes)
+    assert model.schedule.ends_in_noise == ("flow" in changes.values() or "zero_terminal_snr" in changes)
     times = schedule.sampling_times(model.schedule, 4)
     noise = torch.randn(3, *model.image_shape)
     labels = torch.tensor([1, 2, 3]) if model.classes else None
