@@ -83,6 +83,7 @@ def test_sampling_times_fall_from_the_last_to_0(name, zero, spacing, steps):
 def test_times_are_spaced_as_asked():
     path = schedule.build("linear", 1000)
     assert schedule.sampling_times(path, 4) == [1000, 750, 500, 250, 0]
+    assert schedule.sampling_times(schedule.build("linear", 10), 3) == [10, 7, 3, 0]  # 6.67 and 3.33
     half = path.log_snr[schedule.sampling_times(path, 11, "log-snr")[:-1]]
     assert (half.diff() / half.diff().mean() - 1).abs().max() < 0.06  # the earliest times lie far apart
 
