@@ -56,6 +56,8 @@ class Config:
     """Images drawn at once."""
     rounds: int = 5
     """Rounds, after one to warm up."""
+    cpu: bool = False
+    """Count CPU seconds, on a machine that is busy with other work; give it one thread, OMP_NUM_THREADS=1."""
 
 
 def diffusers_network() -> nn.Module:
@@ -137,11 +139,11 @@ def lucidrains_sampling(count: int) -> Callable[[], None]:
 
 def our_seconds(config: Config, images: ImageSet, precision: str, outdir: Path) -> float:
     """Median seconds of a step of train_ddpm.main, seen from its progress bar, the first two left out."""
-    times = []
+    clock, times = clock_of(config), []
 
     def progress(self: runs.Run, first: int, last: int, unit: str = "step"):
         for step in range(first, last + 1):
-            times.append(time.perf_counter())
+            times.append(clock())
             yield step
 
     asked = train_ddpm.Config(
@@ -177,18 +179,23 @@ def our_sampling(count: int, precision: str) -> Callable[[], None]:
     return draw
 
 
-def median_seconds(step: Callable[[], None], count: int) -> float:
+def clock_of(config: Config) -> Callable[[], float]:
+    return time.process_time if config.cpu else time.perf_counter
+
+
+def median_seconds(config: Config, step: Callable[[], None], count: int) -> float:
     """Of a call, the first left out."""
     step()
-    times = []
+    clock, times = clock_of(config), []
     for _ in range(count):
-        start = time.perf_counter()
+        start = clock()
         step()
-        times.append(time.perf_counter() - start)
+        times.append(clock() - start)
     return statistics.median(times)
 
 
 def report(title: str, rounds: list[dict[str, float]], unit: float) -> None:
+    """Median seconds of each way, and how many times faster than the first it is."""
     first = next(iter(rounds[0]))
     print(title)
     for name in rounds[0]:
@@ -216,12 +223,18 @@ def main(config: Config) -> None:
     for _ in range(config.rounds + 1):
         with tempfile.TemporaryDirectory() as outdir:
             training.append(
-                {name: median_seconds(step(batch), config.steps) for name, (step, _, _) in theirs.items()}
+                {
+                    name: median_seconds(config, step(batch), config.steps)
+                    for name, (step, _, _) in theirs.items()
+                }
                 | {f"ours, {one}": our_seconds(config, images, one, Path(outdir)) for one in precisions}
             )
         sampling.append(
-            {name: median_seconds(draw(config.images), 1) for name, (_, draw, _) in theirs.items()}
-            | {f"ours, {one}": median_seconds(our_sampling(config.images, one), 1) for one in precisions}
+            {name: median_seconds(config, draw(config.images), 1) for name, (_, draw, _) in theirs.items()}
+            | {
+                f"ours, {one}": median_seconds(config, our_sampling(config.images, one), 1)
+                for one in precisions
+            }
         )
     report(f"a step of {config.batch_size} images of {SIZE}x{SIZE}", training[1:], 1)
     report(

@@ -56,6 +56,20 @@ def test_it_hears_the_time_and_the_class():
     assert (by_class[0] - by_class[1]).abs().max() > 1e-3 and (by_class[1] - by_class[2]).abs().max() > 1e-3
 
 
+def test_a_block_scales_and_shifts_what_it_adds():
+    """Told nothing, it is a plain residual block; a bias of its told layer doubles, another shifts."""
+    torch.manual_seed(0)
+    block, x = unet.Block(8, 16, 4), torch.randn(2, 8, 5, 5)
+    torch.nn.init.normal_(block.second[1].weight)
+    torch.nn.init.zeros_(block.told.weight)
+    torch.nn.init.zeros_(block.told.bias)
+    inner = block.norm(block.first(x))
+    told = torch.randn(2, 4)
+    assert (block(x, told) - block.shortcut(x) - block.second(inner)).abs().max() < 1e-5
+    torch.nn.init.ones_(block.told.bias)
+    assert (block(x, told) - block.shortcut(x) - block.second(2 * inner + 1)).abs().max() < 1e-5
+
+
 def test_every_parameter_learns():
     network = woken(SMALL)
     network(torch.randn(4, 1, 8, 8), torch.rand(4), torch.tensor([0, 1, 2, 3])).square().sum().backward()
