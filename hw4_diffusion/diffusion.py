@@ -142,9 +142,9 @@ def decoder_nats(x0: Tensor, mean: Tensor, std: float) -> Tensor:  # 2 x (B, C, 
     upper = torch.where(x0 > 0.999, torch.inf, (x0 - mean + 1 / 255) / std)
     lower = torch.where(x0 < -0.999, -torch.inf, (x0 - mean - 1 / 255) / std)
     below = upper + lower < 0  # the same mass in the lower tail, where a logarithm resolves it
-    low = torch.special.log_ndtr(torch.where(below, lower, -upper).double())
-    high = torch.special.log_ndtr(torch.where(below, upper, -lower).double())
-    return -(high + torch.log1p(-(low - high).exp())).flatten(1).sum(1).to(x0)
+    low = torch.special.log_ndtr(torch.where(below, lower, -upper))
+    high = torch.special.log_ndtr(torch.where(below, upper, -lower))
+    return -(high + torch.log1p(-(low - high).exp())).flatten(1).sum(1)
 
 
 Denoise = Callable[[Tensor, int], tuple[Tensor, Tensor]]
