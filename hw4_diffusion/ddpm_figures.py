@@ -56,6 +56,24 @@ def save_schedules(path: Path, own: Schedule, name: str) -> None:
     figures.save_figure(figure, path)
 
 
+def save_training(path: Path, trainings: Sequence[Sequence[dict]], distance: str) -> None:
+    """Distance to validation images, and their loss, over the hours of training of each seed."""
+    figure, axes = figures.new_figure(11, 4, ncols=2)
+    for number, lines in enumerate(trainings):
+        hours = [line["seconds"] / 3600 for line in lines]
+        for axis, name in zip(axes, (distance, "val/loss")):
+            axis.plot(hours, [line[name] for line in lines], marker=".", label=f"run {number + 1}")
+    for axis, name in zip(axes, (distance, "val/loss")):
+        axis.set(xlabel="hours of training", ylabel=name.removeprefix("val/"), yscale="log")
+    axes[0].legend(frameon=False)
+    first, last = trainings[0][0], trainings[0][-1]
+    figure.suptitle(
+        f"{distance.removeprefix('val/')} of the averaged weights: {first[distance]:.3g} after "
+        f"{first['step']} steps, {last[distance]:.3g} after {last['step']}"
+    )
+    figures.save_figure(figure, path)
+
+
 def save_guidance(path: Path, rows: Sequence[dict], distance: str, title: str) -> None:
     """Class accuracy, precision and recall against guidance, and the Fréchet distance."""
     figure, axes = figures.new_figure(11, 4, ncols=2)

@@ -6,8 +6,8 @@ python hw4_diffusion/eval_ddpm.py mnist --samples 2000 --curve-samples 500 --bou
 
 Makes a run directory of its own.  Of samples: Fréchet distance, KID, precision, recall, classes drawn as
 asked, nearest training images; the Fréchet distance against evaluations of the network and against time, for
-every sampler; what guidance does; the variational bound in bits per dimension.  Everything is in
-summary.json, table.md and figures.
+every sampler; what guidance does; the variational bound in bits per dimension; of runs, what each hour of
+training gave.  Everything is in summary.json, table.md and figures.
 """
 
 from __future__ import annotations
@@ -91,6 +91,7 @@ def main(config: Config) -> Path:
             for kind, way in small_ways(config, model):
                 measured = point(config, model, way, None if labels is None else labels[few], near, device)
                 rows[kind].append({"seed": number, **measured})
+        save_training(run, config)
         report(run, config, rows, real, known, parameters(trained[0].network))
     return run.folder
 
@@ -212,6 +213,15 @@ def save_pictures(
     )
     figures.save_grid(run.folder / "samples.png", drawn[:80], 10, title=title)
     ddpm_figures.save_neighbours(run.folder / "neighbours.png", drawn[:8], train, real)
+
+
+def save_training(run: runs.Run, config: Config) -> None:
+    """training.png of those models that are run directories."""
+    folders = [Path(one) for one in config.models if (Path(one) / "metrics.jsonl").is_file()]
+    trainings = [runs.read_metrics(folder, "val/loss") for folder in folders]
+    distances = [name for name in trainings[0][0] if name.startswith("val/fd_")] if trainings else []
+    if distances:
+        ddpm_figures.save_training(run.folder / "training.png", trainings, distances[0])
 
 
 # ---- loading

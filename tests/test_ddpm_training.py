@@ -16,7 +16,7 @@ from common.errors import InputError
 import pytest
 import torch
 
-from hw4_diffusion import models, samplers, schedule, train_ddpm
+from hw4_diffusion import eval_ddpm, models, samplers, schedule, train_ddpm
 from hw4_diffusion.unet import UNet
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -191,6 +191,19 @@ def test_a_model_learns_the_images_there_are(tmp_path):
     for name in ("ancestral", "ddim", "dpm-solver++", "heun"):
         drawn = samplers.last(samplers.sample(name, model.denoiser(labels), model.schedule, times, noise))
         assert (drawn - two[labels]).square().mean().sqrt() < 0.25, name
+
+
+def test_an_evaluation_shows_what_each_hour_gave(trained, data_dir, tmp_path, monkeypatch):
+    seen = {}
+    monkeypatch.setattr(eval_ddpm.ddpm_figures.figures, "save_figure",
+                        lambda figure, path: seen.update({path.stem: figure}))  # fmt: skip
+    eval_ddpm.main(eval_ddpm.Config(
+        (str(trained),), steps=2, samples=20, curve_samples=0, bound_images=0, device="cpu",
+        data_dir=data_dir, outdir=tmp_path,
+    ))  # fmt: skip
+    curve, lines = seen["training"].axes[0].lines[0], logged(trained)
+    assert curve.get_ydata().tolist() == [line["val/fd_digits_12"] for line in lines]
+    assert f"{lines[-1]['val/fd_digits_12']:.3g} after 6" in seen["training"].get_suptitle()
 
 
 # ---- killed, resumed, shared
