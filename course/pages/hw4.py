@@ -1,0 +1,118 @@
+"""Tables of week 4: what linearity costs a diffusion model, over image sets."""
+
+from pathlib import Path
+
+from course.pages.tables import Column, Table, device, flags, number, summary
+
+RESULTS = "hw4_diffusion/results"
+SETS = {"digits": "digits", "mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "avatars": "avatars"}
+RUSSIAN = SETS | {"digits": "цифры", "avatars": "аватары"}
+DENOISERS = {
+    "products": {"en": "caption, latent, products", "ru": "подпись, латентный вектор, произведения"},
+    "one regression": {
+        "en": "the same, one regression for all levels",
+        "ru": "то же, одна регрессия на все уровни",
+    },
+    "no products": {"en": "caption, latent", "ru": "подпись, латентный вектор"},
+    "no caption": {"en": "latent alone", "ru": "только латентный вектор"},
+}
+GAUSSIANS = {
+    "Gaussians": {"en": "Gaussian of each class, drawn at once", "ru": "гауссиана каждого класса, сразу"}
+}
+BOUNDS = {
+    "encoder only": {
+        "en": "test images, encoded and decoded",
+        "ru": "тестовые картинки после кодировщика и декодера",
+    },
+    "training images": {"en": "training images", "ru": "обучающие картинки"},
+}
+VAES = {
+    "prior": {"en": "VAE of homework 1, z from the prior", "ru": "VAE из работы 1, z из априорного"},
+    "mixture": {"en": "the same VAE, z from the mixture", "ru": "тот же VAE, z из смеси"},
+}
+MISSING = "–"
+
+
+def costs(root: Path, data: str) -> dict:
+    """What linear_costs.py kept of a set."""
+    return summary(root, f"{RESULTS}/linear_costs_{data}")
+
+
+def by_model(root: Path, data: str) -> dict[str, dict]:
+    return {row["model"]: row for row in costs(root, data)["rows"]}
+
+
+def rows(root: Path, names: dict[str, dict], key: str) -> list[dict]:
+    """A row for each denoiser, a column for each set."""
+    kept = {data: by_model(root, data) for data in SETS}
+    found = []
+    for model, title in names.items():
+        row = {"model": title, "best": model == "products"}
+        for data in SETS:
+            measured = kept[data].get(model, {})
+            row |= {data: measured.get(key, MISSING), f"{data}_sd": measured.get(f"{key}_sd")}
+        found.append(row)
+    return found
+
+
+def distance_rows(root: Path) -> list[dict]:
+    """Denoisers, what bounds them, and the VAE of homework 1 where it drew as many images."""
+    found = rows(root, DENOISERS | GAUSSIANS | BOUNDS, "fd")
+    for source, title in VAES.items():
+        row = {"model": title, **dict.fromkeys(SETS, MISSING)}
+        for data in ("mnist", "fashion_mnist"):
+            key = f"{costs(root, data)['distance']}_{source}"
+            row |= {data: vae(root, data)[key], f"{data}_sd": vae(root, data)[f"{key}_sd"]}
+        found.append(row)
+    return found
+
+
+def vae(root: Path, data: str) -> dict:
+    """What homework 1 measured of its classic VAE."""
+    return summary(root, f"hw1_bayes_and_autoencoders/results/eval_vae_{data}")["models"][0]
+
+
+def note(root: Path, language: str) -> str:
+    kept, options = costs(root, "mnist"), flags(root, f"{RESULTS}/linear_costs_mnist")
+    n, seeds = number(kept["n_test"], language), len(kept["seeds"])
+    components, steps, computer = options["components"], options["steps"], device(kept["device"], language)
+    command = "`python3 -m course run --full --only linear_costs_mnist`"
+    if language == "ru":
+        return (
+            f"Главных компонент {components}, шагов DDIM {steps}; сэмплов и тестовых картинок по {n}, "
+            f"среднее ± стандартное отклонение по {seeds} запускам с разным шумом (обучение не случайно); "
+            f"аватары 32×32 увеличены для экстрактора; {computer}; {command}, и так далее."
+        )
+    return (
+        f"{components} principal components, {steps} steps of DDIM; {n} samples against {n} test images, "
+        f"mean ± standard deviation over {seeds} draws of the noise (nothing in the training is random); "
+        f"avatars of 32×32 are enlarged for the extractor; {computer}; {command}, and so on."
+    )
+
+
+def error_note(root: Path, language: str) -> str:
+    """How many validation images each set has."""
+    names = RUSSIAN if language == "ru" else SETS
+    counts = ", ".join(f"{names[data]} {number(costs(root, data)['n_val'], language)}" for data in SETS)
+    levels = flags(root, f"{RESULTS}/linear_costs_mnist")["steps"]
+    if language == "ru":
+        return f"Валидационных картинок: {counts}; среднее по шуму и {levels} уровням вычислено точно."
+    return f"Validation images: {counts}; the mean over the noise and {levels} levels is computed exactly."
+
+
+def table(names: dict[str, dict], key: str, digits: int, write_note=note) -> Table:
+    """Denoisers against sets."""
+    columns = (
+        Column("model", "denoiser", "денойзер"),
+        *(Column(data, SETS[data], RUSSIAN[data], digits) for data in SETS),
+    )
+    make_rows = distance_rows if key == "fd" else lambda root: rows(root, names, key)
+    return Table(columns, make_rows, write_note)
+
+
+TABLES = {
+    "linear_distances": table(DENOISERS | GAUSSIANS | BOUNDS, "fd", 1),
+    "linear_obeyed": table(DENOISERS | GAUSSIANS | BOUNDS, "obeyed", 1),
+    "linear_errors": table(DENOISERS, "error", 4, error_note),
+    "linear_variances": table(DENOISERS | GAUSSIANS, "variance", 2),
+}

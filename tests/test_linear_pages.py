@@ -1,0 +1,129 @@
+"""What homework 4's pages say of linear diffusion: commands that can be given, numbers that were kept."""
+
+import re
+import shlex
+from pathlib import Path
+
+from common import command_line
+
+import pytest
+
+from course.pages.tables import number, percent, summary
+from hw4_diffusion import linear_costs, linear_diffusion
+
+SCRIPTS = {Path(module.__file__).name: module for module in (linear_costs, linear_diffusion)}
+FOLDER = Path(linear_diffusion.__file__).parent
+PAGES = {"en": "README.md", "ru": "README.ru.md"}
+TEXTS = {language: (FOLDER / name).read_text(encoding="utf-8") for language, name in PAGES.items()}
+
+
+def commands(text: str) -> list[list[str]]:
+    """Script and flags of every line that starts one of the scripts, in order."""
+    lines = re.findall(rf"^python {FOLDER.name}/((?:{'|'.join(SCRIPTS)}).*)$", text, re.M)
+    return [shlex.split(line, comments=True) for line in lines]
+
+
+def tried(text: str) -> list[list[str]]:
+    """Flags that the page proposes to add to the command above them."""
+    found, script = [], None
+    for line in text.splitlines():
+        script = next(iter(commands(line)), [script])[0]
+        if proposed := re.match(r"\*\*(?:Try|Попробуйте)\*\* `(--[^`]+)`", line):
+            found.append([script, *shlex.split(proposed[1])])
+    return found
+
+
+GIVEN = [*commands(TEXTS["en"]), *tried(TEXTS["en"]), *(command for module in SCRIPTS.values()
+         for command in commands(module.__doc__))]  # fmt: skip
+
+
+@pytest.mark.parametrize("command", sorted(set(map(shlex.join, GIVEN))))
+def test_commands_of_the_page_can_be_given(command):
+    script, *flags = shlex.split(command)
+    command_line.parse(SCRIPTS[script].Config, flags)
+
+
+def test_both_languages_give_the_same_commands():
+    assert commands(TEXTS["en"]) == commands(TEXTS["ru"])
+    assert tried(TEXTS["en"]) == tried(TEXTS["ru"])
+    assert (len(commands(TEXTS["en"])), len(tried(TEXTS["en"]))) == (4, 4)
+
+
+def kept(name: str) -> dict[str, float]:
+    return summary(FOLDER, f"results/{name}")["metrics"]
+
+
+@pytest.mark.parametrize("language", PAGES)
+def test_the_numbers_of_the_sections_are_those_kept(language):
+    page = " ".join(TEXTS[language].split())
+    products, without, avatars = map(kept, ("linear_digits", "linear_digits_no_products", "linear_avatars"))
+    for measured in (products, without):
+        assert f"`eval/obeyed_all_percent {measured['eval/obeyed_all_percent']:.4g}`" in page
+    assert f"`eval/fd_digits_10k {products['eval/fd_digits_10k']:.4g}`" in page
+    assert number(products["eval/fd_digits_10k_reconstructions"], language, 1) in page
+    for attribute in ("clothes_color", "hair", "expression", "expression"):
+        share = percent(avatars[f"eval/obeyed_{attribute}_percent"] / 100, language)
+        assert re.search(rf"{share}.*", page), attribute
+    assert percent(avatars["eval/obeyed_expression_percent_reconstructions"] / 100, language) in page
+
+
+def of_model(data: str, model: str, key: str = "fd") -> float:
+    rows = summary(FOLDER, f"results/linear_costs_{data}")["rows"]
+    return next(row for row in rows if row["model"] == model)[key]
+
+
+def of_change(rows: str, name: str, value: int, key: str) -> float:
+    """A number of the digits where one thing is changed."""
+    kept_rows = summary(FOLDER, "results/linear_costs_digits")[rows]
+    return next(row for row in kept_rows if row[name] == value)[key]
+
+
+def of_vae(data: str, source: str) -> float:
+    kept_vaes = summary(FOLDER.parent, f"hw1_bayes_and_autoencoders/results/eval_vae_{data}")
+    return kept_vaes["models"][0][f"eval/fd_{data}_10k_{source}"]
+
+
+@pytest.mark.parametrize("language", PAGES)
+def test_the_conclusions_say_what_was_measured(language):
+    report = " ".join(TEXTS[language].split("<!-- end of table -->")[-1].split())
+    show = lambda value, digits=0: number(value, language, digits)
+    share = lambda data, model: percent(of_model(data, model, "obeyed") / 100, language)
+    fd = lambda data, *models: [show(of_model(data, model)) for model in models]
+    vaes = lambda data: [show(of_vae(data, source)) for source in ("prior", "mixture")]
+    by_steps = lambda sampler: show(of_change("by_steps", "steps", 10, f"fd_{sampler}"))
+    by_components = lambda count, key: show(of_change("by_components", "components", count, f"fd_{key}"))
+    in_order = [
+        fd("digits", "no products", "products"),
+        [share("digits", "no products"), share("digits", "products")],
+        fd("digits", "Gaussians") + fd("mnist", "Gaussians"),
+        fd("digits", "products") + fd("mnist", "products"),
+        [by_steps("ddim"), by_steps("dpm-solver++")],
+        [show(of_model("digits", model, "variance"), 2) for model in ("one regression", "products")],
+        [by_components(50, "encoder"), by_components(100, "encoder")],
+        [by_components(50, "products"), by_components(100, "products")],
+        fd("fashion_mnist", "encoder only", "products"),
+        fd("mnist", "products") + vaes("mnist"),
+        fd("fashion_mnist", "products") + vaes("fashion_mnist"),
+        fd("avatars", "products", "encoder only"),
+        [share("avatars", model) for model in ("products", "encoder only", "training images")],
+    ]
+    for numbers in in_order:
+        whole = (rf"(?<![\d.,]){re.escape(one)}(?!\d)" for one in numbers)
+        assert re.search(".{1,110}".join(whole), report), numbers
+
+
+def test_one_regression_errs_more_and_is_yet_nearer():
+    for data in ("digits", "mnist", "fashion_mnist", "avatars"):
+        assert of_model(data, "one regression", "error") > of_model(data, "products", "error")
+        assert of_model(data, "one regression") < of_model(data, "products")
+    for data in ("digits", "mnist", "fashion_mnist"):
+        assert abs(of_model(data, "Gaussians", "variance") - 1) < 0.02
+        assert 0.94 < of_model(data, "products") / of_model(data, "Gaussians") < 1.06
+
+
+@pytest.mark.parametrize("language", PAGES)
+def test_the_report_stands_apart(language):
+    before, report = TEXTS[language].split("<!-- report -->\n")
+    report, after = report.split("<!-- end of report -->\n")
+    assert report.count("<!-- table: linear") == 4
+    assert "<!-- table:" not in before + after
