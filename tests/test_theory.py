@@ -104,6 +104,12 @@ def test_words_in_an_equation_may_differ_between_languages():
         (r"\left\lfloor \frac{7}{2} \right\rfloor + \lceil 0.5 \rceil \, n!", {"n": 3}, 9),
         (r"\max(a, \, \min \bigl( b, c \bigr))", {"a": 1, "b": 2, "c": 3}, 2),
         (r"\log_2 y + \ln e + \Gamma(4) + \mathrm{TP} + \bar m", {"y": 8, "TP": 1, "mbar": 2}, 13),
+        (
+            r"\hat\varepsilon_c - \tilde\sigma + \hat{x} x_t",
+            {"varepsilonhatc": 5, "sigmawave": 2, "xhat": 1, "x_t": 4},
+            7,
+        ),
+        (r"\frac{\mathrm{SNR}(t - 1)}{2}", {"S": lambda t: t + 1, "t": 8}, 4),
     ],
 )
 def test_a_printed_expression_is_evaluated(latex, values, expected):

@@ -29,9 +29,10 @@ _PLAINER = {  # what the parser does not know, in words that it does
     r"\\[lr][vV]ert": "|",
     r"\\odot": r"\\cdot",
     r"\\pm": r"+ \\mathit{pm} \\cdot",
-    r"\\(bar|hat|tilde) *\{?([A-Za-z])\}?(?!_)": r"\\mathit{\2\1}",
+    r"\\mathrm\{SNR\}": "S",  # only a function of one letter is read as a function
     r"\\mathrm\{(\w+)\}": r"\\mathit{\1}",
 }
+_ACCENTED = re.compile(r"\\(bar|hat|tilde) *(?:\{([A-Za-z])\}|\\?((?<=\\)[A-Za-z]+|[A-Za-z]))(?:_(\w))?")
 _INDEXED = re.compile(r"(\w+?)_\{(.*)\}")
 
 _COMPUTED: dict[type, Callable] = {
@@ -85,11 +86,12 @@ def _blocks(language: str) -> dict[str, str]:
 class Expression:
     r"""A printed expression.  Called with the values of its symbols, it computes itself in float64.
 
-    Greek letters go by their names, lambda as `lambda_`; an accent follows its letter, \bar m is `mbar`;
-    f' is `fprime`, the sign of \pm is `pm`.  A symbol with an index takes a value of its own, x_1 is `x_1`,
-    or its letter takes a function of the index or a tensor, whose last axis the index runs over from 1 on.
-    A function such as p(x) takes a function.  Between bars a number gives its absolute value, anything else
-    the norm over its first axis.
+    Greek letters go by their names, lambda as `lambda_`; an accent follows its letter, \bar m is `mbar`,
+    \hat x_t is `xhatt`, but \tilde\sigma is `sigmawave`, as the parser takes a d inside a word for a
+    differential; f' is `fprime`, the sign of \pm is `pm`, the function \mathrm{SNR} is `S`.  A symbol with an
+    index takes a value of its own, x_1 is `x_1`, or its letter takes a function of the index or a tensor,
+    whose last axis the index runs over from 1 on.  A function such as p(x) takes a function.  Between bars a
+    number gives its absolute value, anything else the norm over its first axis.
     """
 
     latex: str
@@ -107,7 +109,13 @@ def _normal(latex: str) -> str:
 def _parsed(latex: str) -> sympy.Expr:
     for pattern, plainer in _PLAINER.items():
         latex = re.sub(pattern, plainer, latex)
+    latex = _ACCENTED.sub(_in_one_word, latex)
     return parse_latex(latex.strip(" .,;"), strict=True)
+
+
+def _in_one_word(accented: re.Match) -> str:
+    accent, braced, letter, index = accented.groups(default="")
+    return rf"\mathit{{{braced}{letter}{'wave' if accent == 'tilde' else accent}{index}}}"
 
 
 def _as_value(value: float | Tensor | Callable) -> Tensor | Callable:
