@@ -25,7 +25,8 @@ CHUNK = 5000
 
 
 def features(x: Tensor, captions: Tensor, products: bool) -> Tensor:  # (N, D), (N, E) -> (N, F)
-    """phi: the caption, the latent, and with products the latent times each entry of the caption."""
+    """phi: the caption, the latent, and with products the latent times each entry of the caption, which give
+    each class a denoiser of its own, eq. (diffusion.31)."""
     multiplied = multipliers(captions, products)[:, :, None] * x[:, None]  # (N, M, D)
     return torch.cat([captions, multiplied.flatten(1)], 1)
 
@@ -49,7 +50,8 @@ class Moments:
         self.of_latents = self.of_features[:, self.entries :][:, : self.dimension]  # E phi z', (F, D)
 
     def normal_equations(self, alpha: float, sigma: float) -> tuple[Tensor, Tensor]:
-        """A = E phi phi' (F, F) and B = E phi z' (F, D) of noisy latents, the mean over images and all noise.
+        """A = E phi phi' (F, F) and B = E phi z' (F, D) of noisy latents, the mean over images and all noise,
+        from which the best linear denoiser follows, eq. (diffusion.30).
 
         What is linear in the latent is scaled by alpha; the noise adds sigma^2 I, as a ridge would."""
         scale = self.of_features.new_full((len(self.of_features),), alpha)
@@ -72,7 +74,7 @@ Solver = Callable[[Tensor, Tensor, float], Tensor]
 
 
 def ridge(left: Tensor, right: Tensor, penalty: float) -> Tensor:
-    """The minimum of E |phi W - z|^2 + penalty |W|^2: (A + penalty I) W = B."""
+    """The minimum of E |phi W - z|^2 + penalty |W|^2: (A + penalty I) W = B, eq. (diffusion.29)."""
     factor, failed = torch.linalg.cholesky_ex(left + penalty * torch.eye(len(left), dtype=left.dtype))
     if failed:
         raise InputError(
@@ -82,7 +84,8 @@ def ridge(left: Tensor, right: Tensor, penalty: float) -> Tensor:
 
 
 def gradient_descent(left: Tensor, right: Tensor, penalty: float) -> Iterator[Tensor]:
-    """W after 1, 2, ... steps down the gradient of the same objective, from 0, without end.
+    """W after 1, 2, ... steps down the gradient of the same objective, from 0, without end,
+    eq. (diffusion.29).
 
     A step is as long as the largest curvature allows; the momentum is Nesterov's and starts anew where it
     leads uphill (O'Donoghue and Candès 2015)."""
