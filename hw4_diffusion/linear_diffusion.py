@@ -3,6 +3,7 @@
 Three parts make images from captions, as in Stable Diffusion: an encoder of images (principal components), an
 embedding of captions (zeros and ones), a denoiser (least squares on the caption, the noisy latent and their
 products).  Noise becomes a latent in small steps, each of which takes some noise out; the decoder draws it.
+Theory: theory/en/diffusion.md#a-linear-diffusion-model, eqs. (diffusion.29)-(diffusion.31).
 
 python hw4_diffusion/linear_diffusion.py                        # drawn digits, a CPU core: 10 s
 python hw4_diffusion/linear_diffusion.py --data mnist --sampler ancestral
