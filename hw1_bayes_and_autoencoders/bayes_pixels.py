@@ -170,6 +170,11 @@ def read_sets(config: Config) -> tuple[Tensor, Tensor]:
         images = data.read_few(Path(config.data), counts, size, config.seed)
     train = images["train"]
     check_pixels(len(train), *train.shape[2:])
+    if min(train.shape[2:]) < 2:
+        raise InputError(
+            f"--data {config.data}: images of {'x'.join(map(str, train.shape[2:]))}, where a pixel has no "
+            "neighbours; give --size"
+        )
     return train, images.get("val", train[:0])
 
 

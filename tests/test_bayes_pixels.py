@@ -8,6 +8,7 @@ from fractions import Fraction
 
 from common import figures
 from common.data import avatars
+from common.errors import InputError
 
 import pytest
 import torch
@@ -143,6 +144,13 @@ def test_subfolders_are_the_splits_and_size_is_obeyed(tmp_path):
     train, held_out = bayes_pixels.read_sets(config)
     assert train.shape == (3, 3, 4, 6)
     assert held_out.shape == (2, 3, 4, 6)
+
+
+def test_images_without_neighbours_are_refused_unless_they_are_made_larger(tmp_path):
+    folder = folder_of(tmp_path, blocks(5, height=1))
+    with pytest.raises(InputError, match=r"^--data .*faces: images of 1x7, .* give --size"):
+        bayes_pixels.read_sets(bayes_pixels.Config(data=str(folder)))
+    assert bayes_pixels.read_sets(bayes_pixels.Config(data=str(folder), size=(4,)))[0].shape[2:] == (4, 4)
 
 
 def run(*arguments, cwd):
