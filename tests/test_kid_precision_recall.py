@@ -78,6 +78,11 @@ def test_kid_is_the_mean_over_ten_subsets_with_its_standard_error():
     assert found.standard_error == pytest.approx(deviation / math.sqrt(10), rel=1e-10)
 
 
+def test_subsets_are_of_1000_images_where_there_are_enough():
+    x, y = normal(10_010, 1), normal(10_010, 1, seed=1) + 0.5
+    assert kernel_distance(x, y) == kernel_distance(x, y, subset_size=1000)
+
+
 def brute_force(real, fake, k):
     distance = lambda a, b: math.dist(a.tolist(), b.tolist())
     radius = lambda points, i: sorted(distance(points[i], other) for other in points)[k]
