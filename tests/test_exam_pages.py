@@ -2,12 +2,12 @@
 
 import json
 import re
-from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
 
+from course.mentor import points, rubric
 from course.pages.tables import number, percent
 from course.student.formulas import as_mathml, as_text
 from theory.exam_pages import FOLDER, PageError, read_answer, read_questions
@@ -206,12 +206,9 @@ def as_number(cell: str) -> float:
     return float(cell.replace(",", ".").replace("–", "0"))
 
 
-@pytest.mark.skipif(find_spec("course.mentor") is None, reason="the grading comes with the mentor's tools")
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_marks_add_up_as_they_are_graded(language):
     """The page's tables and examples against the data and the functions by which work is graded."""
-    from course.mentor import points, rubric
-
     course, _, _ = rubric.read()
     *works, total = rows_below(language, "marks", 1)
     expected = [
