@@ -4,6 +4,7 @@ re-runs."""
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -441,3 +442,42 @@ def test_parts_that_do_not_sum_to_the_course_are_one_line(tmp_path, capsys):
     wrong.write_text(rubric.COURSE.read_text().replace("points = 15", "points = 16", 1))
     assert run(group_of(tmp_path, [HW2]), "--out", tmp_path / "out", "--deadlines", wrong) == 2
     assert "the parts of hw1 make 15 points" in capsys.readouterr().err
+
+
+# ---- the page for mentors
+
+MENTOR_PAGES = {
+    language: ROOT / "course/mentor" / name
+    for language, name in (("en", "README.md"), ("ru", "README.ru.md"))
+}
+
+
+@pytest.mark.parametrize("language", MENTOR_PAGES)
+def test_commands_and_marks_of_the_page_are_right(language, tmp_path):
+    text = MENTOR_PAGES[language].read_text(encoding="utf-8")
+    commands = re.findall(r"^python3 -m course grade (.*)$", text, re.MULTILINE)
+    assert len(commands) == 2
+    for command in commands:
+        grade.parser().parse_args(command.split())
+    (tmp_path / "marks.toml").write_text(
+        re.search(r"```toml\n(.*?)```", text, re.DOTALL)[1], encoding="utf-8"
+    )
+    marks = points.read_marks(tmp_path / "marks.toml", {"ivanov"}, COURSE, RUBRIC)
+    assert marks["ivanov"]["hw2"] == {"cspup": 4.5, "generator": 9}
+    for link in re.findall(r"\]\(([^)]+)\)", text):
+        assert (MENTOR_PAGES[language].parent / link).exists()
+
+
+def test_the_two_pages_say_the_same():
+    english, russian = (path.read_text(encoding="utf-8") for path in MENTOR_PAGES.values())
+    shape = lambda text: [
+        re.match(r"#+|\||```", line)[0] for line in text.split("\n") if re.match(r"#|\||```", line)
+    ]
+    assert shape(english) == shape(russian)
+
+
+def test_every_file_of_the_page_is_written(tmp_path):
+    run(group_of(tmp_path, [HW2]), "--out", tmp_path / "out")
+    names = re.findall(r"^\| `([^`]+)`", MENTOR_PAGES["en"].read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(names) == 9
+    assert all((tmp_path / "out" / name).exists() for name in names)

@@ -559,6 +559,11 @@ def test_every_remark_has_its_russian():
         "README.md:6 names train.ipynb, which is not there",
         "2 of 5 pictures; x.png: broken picture",
         "3 with a version, 1 without; r.txt: pip would refuse line 2 and 3 more",
+        "/tmp/group/x: not a git repository",
+        "took longer than 120 s: see --seconds",
+        "homework_1: names that lead out of the folder or into .git, left out: 3",
+        "a.ipynb: not read: not JSON: damaged or cut off",
+        "gan.ipynb: too large: 200 MB (at most 48 MB are read)",
     ):
         assert said.translated(line)
         assert re.search("[а-я]{3}", said.line(line, "ru"))

@@ -67,7 +67,7 @@ def page(everything: Everything, student: str, language: str) -> str:
     who = f"{each['student']['last_name']} {each['student']['first_name']}".strip() or student
     lines = [f"# {text['title'].format(plain(who))}", ""]
     if each.get("trouble"):
-        lines += [text["trouble"].format(plain(each["trouble"])), ""]
+        lines += [text["trouble"].format(plain(said.line(each["trouble"], language))), ""]
     if result.note:
         lines += [text["mentor"].format(plain(result.note)), ""]
     if result.known:
