@@ -240,7 +240,7 @@ def of_the_course(repository: branches.Repository) -> list[branches.Homework]:
 
 
 @pytest.mark.parametrize("starter", [False, True], ids=["solved", "starter"])
-@pytest.mark.parametrize("name", ["hw1", "hw2", "hw3", "lab8"])
+@pytest.mark.parametrize("name", ["hw1", "hw2", "hw3", "hw4", "lab8"])
 def test_on_every_branch_of_the_course_all_modules_import(clone, tmp_path, name, starter):
     (own,) = (homework for homework in of_the_course(clone) if homework.name == name)
     commit = branches.make(clone, clone.say("rev-parse", "HEAD"), own, starter=starter)
@@ -259,7 +259,7 @@ def test_on_every_branch_of_the_course_all_modules_import(clone, tmp_path, name,
 
 OTHERS = {
     name: tuple(f"{other}_" for other in ("hw1", "hw2", "hw3", "hw4", "lab8") if other != name)
-    for name in ("hw1", "hw2", "hw3", "lab8")
+    for name in ("hw1", "hw2", "hw3", "hw4", "lab8")
 }
 
 
