@@ -13,6 +13,7 @@ from theory.exam_pages import FOLDER
         (r"\frac{n_j}{N}", "nⱼ/N"),
         (r"\frac{a + b}{2 c}", "(a + b)/(2 c)"),
         (r"\tfrac{1}{2} \ln 2", "1/2 ln 2"),
+        (r"\ln \frac{p}{q} - \varepsilon - \hat\varepsilon", "ln (p/q) − ε − ε̂"),
         (r"a \gt b \lt c \iff d \ne 0", "a > b < c ⟺ d ≠ 0"),
         (r"\mathbb{E}_{q(z \mid x)} \lVert x - g(z) \rVert^2", "𝔼_{q(z ∣ x)} ‖x − g(z)‖²"),
         (r"\lVert w \rVert - 1", "‖w‖ − 1"),

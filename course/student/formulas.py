@@ -34,6 +34,7 @@ def as_text(latex: str) -> str:
     """The formula in Unicode, in as many lines as it has; ValueError if something in it is not understood."""
     latex = re.sub(_SIZES, "", TAG.sub("", latex)).replace("{,}", ",")
     latex = re.sub(r"\\[td]frac(?![a-z])", r"\\frac", re.sub(r"(?<!\\)&", " ", latex))
+    latex = re.sub(r"(\\(?:ln|log|exp) *)\\frac", r"\1\\nicefrac", latex)  # of the whole fraction
     text = re.sub(r"\^\{([^{}]*/[^{}]*)\}", _POWER + r"(\1)", _converter().latex_to_text(latex))
     return "\n".join(line for line in map(_spaced, unicodeit.replace(text).split("\n")) if line)
 
@@ -48,6 +49,7 @@ def _spaced(line: str) -> str:
         rf"{_CLOSE}(?=[A-Za-zα-ωΑ-Ω(+−])": "‖ ",
         f"[{_OPEN}{_CLOSE}]": "‖",
         _POWER: "^",
+        r"(?<=[\w)\]ᵀ\u0300-\u036f])− ": " − ",
         r"\s+": " ",
     }.items():
         line = re.sub(pattern, plainer, line)
@@ -62,6 +64,7 @@ def _converter() -> LatexNodes2Text:
         prepend=True,
         macros=[
             MacroTextSpec("frac", simplify_repl=_fraction),
+            MacroTextSpec("nicefrac", simplify_repl=lambda node, l2tobj: f"({_fraction(node, l2tobj)})"),
             *(MacroTextSpec(name, f"{name} ") for name in _FUNCTIONS),
             *(MacroTextSpec(name, text) for name, text in _SYMBOLS.items()),
         ],
