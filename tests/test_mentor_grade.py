@@ -214,6 +214,9 @@ def test_what_could_not_be_read_widens_the_suggestion():
     items = {"a": {"status": "found"}, "b": {"status": "unreadable"}, "c": {"status": "missing"}}
     assert points.suggest(items, ["a", "b", "c"], 9, set()) == (3, 6)
     assert points.suggest(items, ["a"], 9, set()) == (9, 9)
+    items["c"]["status"] = "external"
+    assert points.suggest(items, ["a", "b", "c"], 9, set()) == (3, 9)
+    assert points.suggest(items, ["a", "b", "c"], 9, {"b"}) == (4.5, 9), "what is optional does not count"
 
 
 # ---- from points to marks
@@ -364,8 +367,9 @@ def test_a_student_whose_reading_dies_is_one_status(tmp_path, capsys, monkeypatc
 def test_ctrl_c_keeps_what_is_done(tmp_path):
     folder = tmp_path / "group"
     lend_starter(tmp_path / "out")
-    for index in range(16):
-        build(folder / f"s{index:02d}", [HW2])
+    build(folder / "s00", [HW2])
+    for index in range(1, 16):
+        shutil.copytree(folder / "s00", folder / f"s{index:02d}")
     program = "import sys; from course.mentor import grade; sys.exit(grade.main(sys.argv[1:]))"
     command = [sys.executable, "-c", program]
     process = subprocess.Popen(

@@ -179,6 +179,25 @@ def test_addresses_that_could_run_something_are_refused(tmp_path, address, said)
     assert not flag.exists()
 
 
+@pytest.mark.parametrize(
+    ("protocols", "address"),
+    [
+        ("", "ext::sh -c touch% {flag}"),
+        ("https:ssh", "ext::sh -c touch% {flag}"),
+        ("file", "ext::sh -c touch% {flag}"),
+        ("https:ssh", "{source}"),
+        ("", "{source}"),
+        ("file", "git://127.0.0.1/x"),
+    ],
+)
+def test_git_itself_uses_no_other_transport(tmp_path, protocols, address):
+    source = build(tmp_path / "s", [Commit("main", {"a": "1"})])
+    flag = tmp_path / "ran"
+    with pytest.raises(GitError, match="not allowed"):
+        hardened.run(["ls-remote", address.format(flag=flag, source=source)], None, protocols=protocols)
+    assert not flag.exists()
+
+
 def test_a_password_in_an_address_is_not_shown():
     assert hardened.redacted("fatal: https://me:secret@host/x failed") == "fatal: https://host/x failed"
 

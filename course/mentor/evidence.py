@@ -188,6 +188,8 @@ class Checks:
     def _numbers(self, block: Block, item: Item) -> tuple[list[float], bool]:
         """The numbers that stand beside a term in a block, and whether it names the term at all."""
         if block.kind == "table":
+            if words.first(self.of(block), item.unless):
+                return [], False
             heads = lambda cell: words.first(words.words(cell), item.terms) is not None
             return numbers.in_table(block.text, block.section, heads, item.table)
         if not words.first(self.of(block), item.terms):

@@ -86,6 +86,7 @@ class Item(Strict):
     title: Text
     terms: list[str] = []
     headings: list[str] = []
+    unless: list[str] = []
     least: int = pydantic.Field(1, ge=1)
     above: float | None = None
     table: bool = False
