@@ -41,9 +41,9 @@ class Config(flags.Flags):
 
     run_dirs: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """Run directories of train_autoencoder.py, all on the same data."""
-    fraction: flags.Positive = 0.56
+    fraction: Annotated[float, Interval(gt=0, le=1)] = 0.56
     """Threshold of the rule fraction-of-max, as a share of the largest score among known spills."""
-    false_alarm_rate: Annotated[float, Interval(gt=0, lt=1)] = 0.05
+    false_alarm_rate: Annotated[float, Interval(ge=1e-4, lt=1)] = 0.05
     """Share of normal images that the rule quantile may flag."""
     threshold: flags.NonNegative | None = None
     """A threshold of your own on the MSE, reported as the rule `manual`."""

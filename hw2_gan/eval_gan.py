@@ -39,7 +39,7 @@ class Config(flags.Flags):
     """When: at the end of training, or after the epoch nearest to the validation images."""
     samples: Annotated[int, Interval(ge=20, le=10**6)] = 10_000
     """Images generated, against as many test images (or all there are)."""
-    frames: Annotated[int, Interval(ge=4, le=10_000)] = 60
+    frames: Annotated[int, Interval(ge=4, le=1000)] = 60
     """Frames of the interpolation."""
     seed: flags.Seed = 0
     """Seed of the latents."""
