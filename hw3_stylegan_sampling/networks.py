@@ -284,6 +284,8 @@ class Generator(nn.Module):
         self.shape, self.z_dim, self.w_dim = shape, shape.z_dim, shape.w_dim
         self.mapping, self.synthesis = Mapping(shape), Synthesis(shape)
         self.layers = self.synthesis.layers
+        self.source = ""
+        """Where its weights come from, if they are those of a file."""
         self.register_buffer("w_mean", torch.zeros(shape.w_dim))
 
     def styles(

@@ -3,14 +3,16 @@
 python hw3_stylegan_sampling/sample.py --network avatars --seeds 0-31
 python hw3_stylegan_sampling/sample.py --network ffhq.pkl --seeds 85,265,297,849 --trunc 0.7 --outdir faces
 python hw3_stylegan_sampling/sample.py --network cifar10.pkl --seeds 0-35 --class 1
+python hw3_stylegan_sampling/sample.py --network avatars --seeds 0-7 --trunc -1 -0.5 0 0.5 0.7 1 1.5
 
 Latents are those of NVIDIA's generate.py, np.random.RandomState(seed).randn(1, D), so that a published seed
-gives the published face.
+gives the published face.  Several --trunc make one sheet, psi.png, a row for each seed.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -41,8 +43,9 @@ class Config(Flags):
     """A shipped generator's name, a run directory of train_stylegan.py, a .safetensors or a .pkl file."""
     seeds: str = "0-15"
     """Seeds of the latents, one image each: 0,1,4-6."""
-    trunc: Annotated[float, Interval(ge=-10, le=10)] = 1.0
-    """Psi of eq. (stylegan.14): 0 draws the image of the mean w, 1 images as they come."""
+    trunc: tuple[Annotated[float, Interval(ge=-10, le=10)], ...] = (1.0,)
+    """Psi of eq. (stylegan.14): 0 draws the image of the mean w, 1 images as they come.  Several make a
+    sheet."""
     trunc_cutoff: CountOrZero | None = None
     """Style layers that are truncated, the first ones; all of them if left out."""
     class_index: Annotated[CountOrZero | None, tyro.conf.arg(name="class")] = None
@@ -64,13 +67,32 @@ def main(config: Config) -> None:
         raise InputError(
             f"--trunc-cutoff {config.trunc_cutoff}: this generator has {generator.layers} style layers"
         )
-    for seed in seeds:
-        image = draw(generator, seed, labels, config.trunc, config.trunc_cutoff, config.noise_mode)
-        try:
-            figures.save_png(config.outdir / f"seed{seed:04d}.png", image)
-        except OSError as error:
-            raise InputError(f"--outdir {config.outdir}: {error.strerror}; choose another folder") from error
+    if not config.trunc:
+        raise InputError("--trunc: no number; give one, or several for a sheet")
+    drawn = lambda seed, psi: draw(generator, seed, labels, psi, config.trunc_cutoff, config.noise_mode)
+    try:
+        if len(config.trunc) > 1:
+            rows = [torch.stack([drawn(seed, psi) for psi in config.trunc]) for seed in seeds]
+            save_sweep(config.outdir / "psi.png", torch.stack(rows), seeds, config.trunc)
+            print(f"{config.outdir / 'psi.png'}: {len(seeds)} seeds at {len(config.trunc)} values of psi")
+            return
+        for seed in seeds:
+            figures.save_png(config.outdir / f"seed{seed:04d}.png", drawn(seed, *config.trunc))
+    except OSError as error:
+        raise InputError(f"--outdir {config.outdir}: {error.strerror}; choose another folder") from error
     print(f"{config.outdir}: {len(seeds)} images, seed{seeds[0]:04d}.png to seed{seeds[-1]:04d}.png")
+
+
+def save_sweep(path: Path, images: Tensor, seeds: Sequence[int], psis: Sequence[float]) -> None:
+    """uint8 (seeds, psis, 3, S, S) as one sheet."""
+    figures.save_grid(
+        path,
+        images.flatten(0, 1),
+        len(psis),
+        title="From the mean image at psi = 0: towards each seed's image, past it, and the other way",
+        row_titles=[f"seed {seed}" for seed in seeds],
+        column_titles=[f"psi {psi:g}" for psi in psis],
+    )
 
 
 @torch.inference_mode()
@@ -94,18 +116,18 @@ def latent(seed: int, generator: Generator) -> Tensor:
     return torch.from_numpy(z).float().to(generator.w_mean.device)
 
 
-def numbers(text: str) -> list[int]:
-    """0,1,4-6 -> [0, 1, 4, 5, 6], each once; InputError for anything else."""
+def numbers(text: str, flag: str = "--seeds") -> list[int]:
+    """0,1,4-6 -> [0, 1, 4, 5, 6], each once; InputError naming the flag for anything else."""
     found = []
     for part in text.split(","):
         ends = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
         first, last = (int(ends[1]), int(ends[2] or ends[1])) if ends else (0, -1)
         if not first <= last < 2**32:
             raise InputError(
-                f"--seeds {text}: {part!r} is neither a seed nor a range; write 0,1,4-6, up to {2**32 - 1}"
+                f"{flag} {text}: {part!r} is neither a number nor a range; write 0,1,4-6, up to {2**32 - 1}"
             )
         if len(found) + last - first >= MOST_SEEDS:
-            raise InputError(f"--seeds {text}: more than {MOST_SEEDS} images; draw fewer at a time")
+            raise InputError(f"{flag} {text}: more than {MOST_SEEDS} numbers; draw fewer at a time")
         found += range(first, last + 1)
     return list(dict.fromkeys(found))  # the image of a seed is one file
 

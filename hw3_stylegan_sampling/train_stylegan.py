@@ -239,12 +239,11 @@ def main(config: Config) -> Path:
 # ---- checks, data, building
 
 
-def load(config: Config, split: str, count: int) -> ImageSet:
-    """The images of one split, at most `count`."""
-    drawn = config.data in data.DRAWN
-    images = data.load(
-        config.data, split, size=config.size, count=count if drawn else None, data_dir=config.data_dir
-    )
+def load(config: Config, split: str, count: int, data_dir: Path | None = None) -> ImageSet:
+    """The images of one split, at most `count`, from `data_dir` where it is given."""
+    drawn = count if config.data in data.DRAWN else None
+    data_dir = data_dir or config.data_dir
+    images = data.load(config.data, split, size=config.size, count=drawn, data_dir=data_dir)
     if images.shape[0] != 3:
         raise InputError(f"--data {config.data}: grey images; use avatars, celeba, creatures or a folder")
     images = images.take(slice(0, count))
@@ -258,11 +257,17 @@ def load(config: Config, split: str, count: int) -> ImageSet:
 
 def labels_of(config: Config, images: ImageSet) -> tuple[Tensor, tuple[int, ...]]:
     """What the networks are told of each image, float32 (N, K), and how many options each attribute has."""
-    if not config.conditional or config.data not in ATTRIBUTES:
+    if not (options := options_of(config)):
         return torch.zeros(len(images), 0), ()
-    attributes = ATTRIBUTES[config.data]
-    options = tuple(map(len, attributes.values()))
-    return choices.one_hot(torch.stack([images.attributes[name] for name in attributes], 1), options), options
+    chosen = torch.stack([images.attributes[name] for name in ATTRIBUTES[config.data]], 1)
+    return choices.one_hot(chosen, options), options
+
+
+def options_of(config: Config) -> tuple[int, ...]:
+    """How many options each attribute has that the networks are told; none without attributes."""
+    if not config.conditional:
+        return ()
+    return tuple(map(len, ATTRIBUTES.get(config.data, {}).values()))
 
 
 def build(config: Config, options: tuple[int, ...]) -> tuple[Generator, Discriminator]:

@@ -31,10 +31,13 @@ def read(path: Path) -> Generator:
     """The generator in a file that `save` wrote, in evaluation mode; InputError for any other file."""
     try:
         with safe_open(path, framework="pt") as file:
-            known = json.loads((file.metadata() or {})["architecture"])
+            metadata = file.metadata() or {}
+            known = json.loads(metadata["architecture"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
         shape = command_line.checked(Architecture(**{name: _tuple(value) for name, value in known.items()}))
-        return assembled(shape, tensors)
+        generator = assembled(shape, tensors)
+        generator.source = metadata.get("source", "")
+        return generator
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; name a generator's .safetensors or .pkl file") from None
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:

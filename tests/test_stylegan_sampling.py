@@ -89,12 +89,12 @@ def test_classes(tmp_path):
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (["--seeds", "6-4"], "--seeds 6-4: '6-4' is neither a seed nor a range; write 0,1,4-6"),
+        (["--seeds", "6-4"], "--seeds 6-4: '6-4' is neither a number nor a range; write 0,1,4-6"),
         (["--seeds", "1,,2"], "--seeds 1,,2"),
         (["--seeds", "a"], "--seeds a"),
         (["--trunc", "100"], "--trunc 100"),
         (["--seeds", "4294967296"], "--seeds 4294967296"),
-        (["--seeds", "0-4000000000"], "more than 100000 images"),
+        (["--seeds", "0-4000000000"], "more than 100000 numbers"),
         (["--trunc", "nan"], "--trunc"),
         (["--trunc-cutoff", "9"], "--trunc-cutoff 9: this generator has 4 style layers"),
         (["--class", "0"], "--class 0: this generator has no classes"),
