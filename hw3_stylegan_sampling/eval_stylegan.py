@@ -60,7 +60,7 @@ class Config(Flags):
 
 def main(config: Config) -> Path:
     device = devices.start(config.device)
-    generator = models.load(config.network, device.torch)
+    generator = device.prepare(models.load(config.network, device.torch), channels_last=True)
     if not config.seeds:
         raise InputError("--seeds: none; give at least one")
     real = reference(generator, config.data, config.samples, config.data_dir, device.torch)

@@ -44,5 +44,5 @@ def load(run_dir: Path, device: torch.device | str = "cpu") -> Trained:
     generator = ema.module
     generator.estimate_w_mean()
     for network in (generator, discriminator):
-        network.requires_grad_(False).eval().to(device)
+        network.requires_grad_(False).eval().to(device, memory_format=torch.channels_last)
     return Trained(generator, discriminator, config, int(content["step"]))

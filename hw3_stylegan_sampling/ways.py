@@ -17,8 +17,9 @@ from torch import Tensor
 from hw3_stylegan_sampling.discriminator import Discriminator
 from hw3_stylegan_sampling.networks import Generator
 
-CHUNK = 100
-"""Images that go through a network at once: four divide it, as minibatch deviation wants."""
+CHUNK = 20
+"""Images that go through a network at once: few fit a CPU's cache, and four divide it, as minibatch deviation
+wants."""
 BURN_IN = 1000
 """Candidates of which rejection learns the largest ratio before it accepts any."""
 
