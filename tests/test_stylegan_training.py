@@ -17,6 +17,7 @@ from common.noise import BatchNoise
 import pytest
 import torch
 from small_gans import logged, parts, save_pets, words
+from small_stylegans import config
 from torch import nn
 
 from hw3_stylegan_sampling import models, train_stylegan
@@ -31,17 +32,6 @@ HERE = devices.Device(torch.device("cpu"))
 @pytest.fixture(scope="module")
 def pets(tmp_path_factory) -> Path:
     return save_pets(tmp_path_factory.mktemp("data") / "pets", {"train": 48, "val": 12})
-
-
-def config(data: Path | str, outdir: Path, **changes) -> train_stylegan.Config:
-    """The smallest training, with every penalty in a few steps."""
-    small = {
-        "size": 8, "channels": (8, 6), "z_dim": 6, "w_dim": 7, "mapping_layers": 2, "steps": 6,
-        "batch_size": 8, "r1_every": 2, "path_every": 3, "measure_every": 3, "measure_images": 8,
-        "train_images": 48, "noise": True, "augment": ("color", "translation", "cutout"),
-        "device": "cpu", "checkpoint_seconds": 1e9,
-    }  # fmt: skip
-    return train_stylegan.Config(data=str(data), outdir=outdir, **{**small, **changes})
 
 
 # ---- the parts of a step

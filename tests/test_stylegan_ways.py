@@ -110,8 +110,8 @@ def test_gamma_keeps_the_wanted_share():
 
 
 def test_rejection_with_the_exact_share_draws_what_the_discriminator_asks_for(monkeypatch):
-    """Real first numbers are N(0, 1 / (1 + 2 NARROW)); the mean ratio of normal ones, as a share of the largest,
-    which is 1, is the root of that variance."""
+    """Real first numbers are N(0, 1 / (1 + 2 NARROW)); the mean ratio of normal ones, as a share of the
+    largest, which is 1, is the root of that variance."""
     monkeypatch.setattr(ways, "gamma_for", lambda ratio, share: 0.0)
     drawn = ways.rejection(toy_judge(), 4000, 4, draws())
     assert drawn.z.shape == (4000, 3) and drawn.images.shape == (4000, 3, 1, 1)
@@ -129,8 +129,8 @@ def test_rejection_spends_its_budget():
 
 
 def test_langevin_samples_its_energy_with_the_bias_of_finite_steps():
-    """Precision 1 + 2 NARROW = 4 in the first number, 1 in the second: variances 1 / (4 (1 - 0.2)) and 1 / (1 -
-    0.05) for steps of 0.2, eq. (stylegan.22)."""
+    """Precision 1 + 2 NARROW = 4 in the first number, 1 in the second: variances 1 / (4 (1 - 0.2)) and 1 / (1
+    - 0.05) for steps of 0.2, eq. (stylegan.22)."""
     drawn = ways.langevin(toy_judge(), 2000, 1 + 4 * 60, 0.2, draws())
     assert drawn.passes == 1 + 4 * 60
     assert drawn.z[:, 0].var().item() == pytest.approx(0.3125, rel=0.12)
@@ -147,7 +147,7 @@ def test_langevin_leaves_the_orders_alone():
 
 
 def test_the_discriminator_is_calibrated_on_images_it_has_not_seen():
-    """A logit of 3 log p / q + 1 becomes log p / q: real first numbers N(1, 1), whose log ratio is z - 1/2."""
+    """A logit of 3 log p / q + 1 becomes log p / q: real first numbers are N(1, 1), the log ratio z - 1/2."""
     judge = ways.Judge(Toy(), lambda images, labels: 3 * (images[:, 0, 0, 0] - 0.5) + 1)
     real, z = torch.randn(6000, 3, generator=draws()), torch.randn(6000, 3, generator=draws(1))
     real[:, 0] += 1
