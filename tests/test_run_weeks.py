@@ -204,6 +204,29 @@ def test_only_takes_a_week(tmp_path):
     assert list(results(folder)) == ["other", "train_it", "eval_it"]
 
 
+def test_a_run_that_is_given_is_not_started_again(two_weeks, tmp_path):
+    folder = make_weeks(tmp_path / "w", toy("train_it", "broken"), EVALUATE)
+    before = two_weeks[0] / results(two_weeks[0])["train_it"]["run_directory"]
+    (before / "config.json").write_text("{}")
+    assert run(folder, "--with", f"train_it={before}").returncode == 0
+    rows = results(folder)
+    assert [row["status"] for row in rows.values()] == ["given", "ok"]
+    assert (
+        str(before) in rows["eval_it"]["command"]
+        and not (folder / "runs/course-0001/logs/train_it.log").exists()
+    )
+
+
+@pytest.mark.parametrize("given", ["nothing=.", "train_it=.", "train_it"])
+def test_what_is_no_run_of_a_script_cannot_be_given(tmp_path, given):
+    process = run(make_weeks(tmp_path / "w", TRAIN), "--with", given)
+    assert (process.returncode, process.stdout) == (2, "")
+    assert (
+        process.stderr.startswith(f"course run: --with {given.partition('=')[0]}=")
+        and process.stderr.count("\n") == 1
+    )
+
+
 def test_only_refuses_an_unknown_name(tmp_path):
     unknown = run(make_weeks(tmp_path / "w", TRAIN), "--only", "hw8")
     assert (unknown.returncode, unknown.stdout) == (2, "")

@@ -37,7 +37,7 @@ class Result:
 
     name: str
     data: str
-    status: str = "not run"  # then "ok", "failed", "skipped" or "interrupted"
+    status: str = "not run"  # then "ok", "failed", "skipped", "interrupted" or "given"
     reason: str = ""
     command: str = ""
     log: str = ""
@@ -58,18 +58,28 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--list", action="store_true", help="print the scripts and what they do, and run nothing"
     )
+    parser.add_argument(
+        "--with", nargs="+", default=[], metavar="NAME=RUN_DIR", dest="given",
+        help="do not start NAME: the scripts that need it read this run directory",
+    )  # fmt: skip
     options = parser.parse_args(arguments)
     names = {name for script in SCRIPTS for name in (script.name, script.week)}
     if unknown := [name for name in options.only or () if name not in names]:
         print(f"course run: --only {unknown[0]}: no such week or script; see --list", file=sys.stderr)
         return 2
     scripts = chosen(SCRIPTS, options.only, options.full)
+    given = dict(word.partition("=")[::2] for word in options.given)
+    for name, folder in given.items():
+        if name not in {script.name for script in scripts} or not Path(folder, "config.json").is_file():
+            wanted = "give NAME=RUN_DIR, a script that would run and the directory of a run of it"
+            print(f"course run: --with {name}={folder}: {wanted}", file=sys.stderr)
+            return 2
     if options.list:
         for script in scripts:
             print(f"{script.week}  {script.name} ({script.data}): {script.what}")
             print(f"     {command_line(script.file, script.arguments(options.full))}")
         return 0
-    return run_all(scripts, options.full, new_folder(ROOT / "runs"))
+    return run_all(scripts, options.full, new_folder(ROOT / "runs"), given)
 
 
 def chosen(scripts: Iterable[Script], only: list[str] | None, full: bool) -> list[Script]:
@@ -95,16 +105,22 @@ def new_folder(parent: Path) -> Path:
         number += 1
 
 
-def run_all(scripts: list[Script], full: bool, outdir: Path) -> int:
-    """Run the scripts in order; a failure skips those that need it, and nothing else."""
+def run_all(scripts: list[Script], full: bool, outdir: Path, given: dict[str, str]) -> int:
+    """Run the scripts in order; a failure skips those that need it, and nothing else.
+
+    `given`: by name, run directories that stand for scripts which are not started."""
     results = {script.name: Result(script.name, script.data) for script in scripts}
+    for name, folder in given.items():
+        results[name].status, results[name].run_directory = "given", folder
     interrupted = False
     adopt_orphans()
     print(f"{len(scripts)} scripts, results in {relative(outdir)}", flush=True)
     try:
         for number, script in enumerate(scripts, 1):
+            if script.name in given:
+                continue
             result = results[script.name]
-            lacking = [name for name in script.needs(full) if results[name].status != "ok"]
+            lacking = [name for name in script.needs(full) if results[name].status not in ("ok", "given")]
             if lacking:
                 result.status, result.reason = "skipped", f"needs {lacking[0]}"
             else:
