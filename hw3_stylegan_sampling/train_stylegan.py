@@ -14,6 +14,7 @@ validation images; the averaged generator is written to generator.safetensors at
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -94,8 +95,9 @@ class Config(TrainingFlags):
     """Steps between path length penalties."""
     mixing: Share = 0.5
     """Share of images that two latents make, one the first layers, the other the rest."""
-    augment: tuple[Literal["color", "translation", "cutout"], ...] = ()
-    """Differentiable augmentation of all images that the discriminator sees."""
+    augment: tuple[Literal["color", "translation", "cutout", "adaptive"], ...] = ()
+    """Differentiable augmentation of all images that the discriminator sees; with adaptive, each change has a
+    probability that rises while the discriminator is too sure of real images."""
     ema_images: Positive = 10_000
     """Images after which the averaged weights have forgotten half of what they were."""
     measure_every: Count = 1250
@@ -118,14 +120,11 @@ class MixingGenerator(nn.Module):
         return self.generator.synthesis(ws, "random")
 
 
-def r1_penalty(
-    config: Config, discriminator: Discriminator, real: Tensor, labels: Tensor, step: int
-) -> Tensor | float:
+def r1_penalty(config: Config, judge: Callable[[Tensor], Tensor], real: Tensor, step: int) -> Tensor | float:
     """The mean penalty, eq. (gan.10), as this step's loss contains it: rarely, and so many times heavier, eq.
     (stylegan.11)."""
     if step % config.r1_every or not config.r1_gamma:
         return 0.0
-    judge = lambda images: discriminator(augmentation.augment(images, config.augment), labels)
     return config.r1_every * config.r1_gamma / 2 * adversarial.r1_penalty(judge, real).mean()
 
 
@@ -185,12 +184,13 @@ def main(config: Config) -> Path:
     paths = PathLengths(device)
     batches = Batches(train, config.batch_size, device, drop_last=True, seed=config.seed)
     noise, averages = BatchNoise(config.batch_size, device, seed=config.seed), runs.Averages()
-    seen = lambda images: augmentation.augment(images, config.augment)
+    seen = augmentation.Augmentation(config.augment, device)
     with resumable.start(
         "hw3", f"stylegan-{Path(config.data).name}", config, device,
         batches=batches, validation=validation, noise=noise, averages=averages,
         generator=generator, discriminator=discriminator, ema=ema, paths=paths,
         for_generator=for_generator, for_discriminator=for_discriminator,
+        augmentation=seen if seen.adaptive else None,
     ) as (run, saver, done):  # fmt: skip
         report = Report(run, device, validation, generator.z_dim)
         for step, batch in zip(run.progress(done + 1, config.steps), batches.forever()):
@@ -206,11 +206,13 @@ def main(config: Config) -> Path:
                     seen(real), real_labels, seen(fake.detach()), fake_labels
                 )
             d_loss = adversarial.cross_entropy_discriminator(real_logits, fake_logits)
-            penalty = r1_penalty(config, discriminator, real, real_labels, step)
+            judge = lambda images: discriminator(seen(images), real_labels)  # noqa: B023  used at once
+            penalty = r1_penalty(config, judge, real, step)
             for_discriminator.zero_grad()
             (d_loss.mean() + penalty).backward()
             for_discriminator.step()
             d_gradient = gradient_norm(discriminator)
+            seen.update(real_logits)
 
             discriminator.requires_grad_(False)  # no gradients of its weights in the generator's update
             with device.autocast():
@@ -225,7 +227,7 @@ def main(config: Config) -> Path:
             averages.add({"discriminator_loss": d_loss, "generator_loss": g_loss,
                           "d_real": real_logits.sigmoid(), "d_fake": fake_logits.sigmoid()})  # fmt: skip
             if step % config.measure_every == 0 or step == config.steps:
-                means = averages.take(device)
+                means = averages.take(device) | seen.numbers()
                 means["train/path_length"] = paths.mean.item()
                 saver.require_finite(step, *means.values())
                 report.measure(step, means, generator, ema.module)

@@ -126,7 +126,18 @@ def test_means_and_spreads():
 
 
 def test_all_ways_are_compared_at_their_cost(run_dir):
-    more = "--samples 20 --budget 9 --clusters 4 --seeds 0 --calibration-images 8".split()
+    more = [
+        "--samples",
+        "20",
+        "--budget",
+        "9",
+        "--clusters",
+        "4",
+        "--seeds",
+        "0",
+        "--calibration-images",
+        "8",
+    ]
     folder = compare_sampling.main(command_line.parse(compare_sampling.Config, flags(run_dir, *more)))
     kept = summary(folder)
     rows = {row["way"]: row for row in kept["rows"]}

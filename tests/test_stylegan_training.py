@@ -9,7 +9,7 @@ import sys
 from itertools import pairwise
 from pathlib import Path
 
-from common import adversarial, checkpoints, command_line, devices, figures
+from common import adversarial, augmentation, checkpoints, command_line, devices, figures
 from common.data import creatures
 from common.errors import InputError
 from common.noise import BatchNoise
@@ -78,10 +78,10 @@ def test_the_path_penalty_pulls_lengths_to_their_mean_and_reaches_every_style():
 def test_penalties_come_rarely_and_so_many_times_heavier():
     """Over six steps R1 with --r1-every 2 counts as much as in every step."""
     torch.manual_seed(0)
-    discriminator, images, labels = Discriminator((6, 5)), torch.randn(4, 3, 8, 8), torch.zeros(4, 0)
+    discriminator, images = Discriminator((6, 5)), torch.randn(4, 3, 8, 8)
     lazy, always = (config("pets", Path(), r1_every=every, augment=()) for every in (2, 1))
-    penalties = [train_stylegan.r1_penalty(lazy, discriminator, images, labels, step) for step in range(1, 7)]
-    each = train_stylegan.r1_penalty(always, discriminator, images, labels, 1)
+    penalties = [train_stylegan.r1_penalty(lazy, discriminator, images, step) for step in range(1, 7)]
+    each = train_stylegan.r1_penalty(always, discriminator, images, 1)
     plain = adversarial.r1_penalty(discriminator, images).mean()
     assert each.item() == pytest.approx(lazy.r1_gamma / 2 * plain.item())
     assert penalties[::2] == [0.0] * 3 and sum(penalties).item() == pytest.approx(6 * each.item())
@@ -277,6 +277,50 @@ def test_a_generator_learns_the_one_image_there_is(tmp_path):
     assert (drawn - target).square().mean() < 0.3 * (
         target - target.mean((1, 2), keepdim=True)
     ).square().mean()
+
+
+def test_changes_come_as_often_as_keeps_the_discriminator_unsure():
+    """Probabilities move by 256 images in 500,000 at a time, down to 0 and up to the largest."""
+    seen = augmentation.Augmentation(("color", "adaptive"), HERE)
+    images = torch.randn(4, 3, 8, 8)
+    assert torch.equal(seen(images), images) and seen.numbers() == {"train/augment_probability": 0.0}
+    sure, unsure = torch.ones(64), torch.tensor([1.0, 1, 1, -1] * 16)  # mean signs 1 and 0.5
+    for _ in range(3):
+        seen.update(sure)
+    assert seen.probability == 0  # not looked at yet
+    seen.update(sure)
+    assert seen.probability.item() == pytest.approx(256 / 500_000)
+    for _ in range(4):
+        seen.update(unsure)
+    assert seen.probability == 0
+    for _ in range(4):
+        seen.update(unsure)
+    assert seen.probability == 0
+    seen.probability.fill_(0.79999)
+    for _ in range(4):
+        seen.update(sure)
+    assert seen.probability.item() == pytest.approx(0.8)
+    many = torch.randn(2000, 3, 4, 4)
+    changed = (seen(many) != many).flatten(1).any(1).double().mean().item()
+    assert changed == pytest.approx(0.8, abs=0.04)
+    always = augmentation.Augmentation(("color",), HERE)
+    assert (always(many) != many).flatten(1).any(1).all()
+    assert always.state_dict() == {} and always.numbers() == {}
+
+
+def test_an_adaptive_probability_is_part_of_the_run(pets, tmp_path, monkeypatch):
+    for name, value in (("LOOKED_AT", 8), ("RISE", 100), ("TARGET", -2.0)):
+        monkeypatch.setattr(augmentation, name, value)
+    one = config(pets, tmp_path, augment=("color", "translation", "adaptive"), measure_every=1)
+    whole = train_stylegan.main(one)
+    probabilities = [line["train/augment_probability"] for line in logged(whole)]
+    assert probabilities[:2] == pytest.approx([0.08, 0.16]) and len(set(probabilities)) == 6
+    half = train_stylegan.main(dataclasses.replace(one, steps=3, cooldown=0.0))
+    half = train_stylegan.main(dataclasses.replace(one, cooldown=0.0, resume=half))
+    again = train_stylegan.main(dataclasses.replace(one, cooldown=0.0))
+    for name in ("augmentation", "generator", "discriminator"):
+        for key, value in parts(again)[name].items():
+            assert torch.equal(parts(half)[name][key], value), (name, key)
 
 
 # ---- mistakes
