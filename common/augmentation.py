@@ -29,16 +29,19 @@ def augment(
     images: Tensor, policies: tuple[str, ...] = POLICIES, probability: Tensor | None = None
 ) -> Tensor:
     """Change each image (B, C, H, W) in [-1, 1] by the named policies, each at random and by itself, T of eq.
-    (gan.15); with a probability () each change meets only that share of images, eq. (stylegan.26)."""
+    (gan.15); with a probability () each change meets only that share of images."""
     for name in POLICIES:
         if name not in policies:
             continue
         changed = _CHANGES[name](images)
-        if probability is not None:
-            meets = torch.rand(len(images), 1, 1, 1, device=images.device) < probability
-            changed = torch.where(meets, changed, images)
-        images = changed
+        images = changed if probability is None else sometimes(images, changed, probability)
     return images
+
+
+def sometimes(images: Tensor, changed: Tensor, probability: Tensor) -> Tensor:
+    """Each of the images (B, C, H, W), or with a probability () the changed one, eq. (stylegan.26)."""
+    meets = torch.rand(len(images), 1, 1, 1, device=images.device) < probability
+    return torch.where(meets, changed, images)
 
 
 class Augmentation(nn.Module):

@@ -314,6 +314,11 @@ class Generator(nn.Module):
         return self.synthesis(self.styles(z, labels, psi=psi), noise_mode)
 
 
+def feature_map_numbers(shape: Architecture) -> int:
+    """Numbers in the feature maps of one image, which a backward pass needs, eq. (stylegan.25)."""
+    return sum((1 if k == 0 else 2) * width * (4 << k) ** 2 for k, width in enumerate(shape.channels))
+
+
 @dataclass(frozen=True)
 class Config(Architecture):
     """Flags of networks.py: the generator's shape."""
@@ -328,6 +333,8 @@ def main(config: Config) -> None:
     for k, block in enumerate(generator.synthesis.blocks):
         print(f"{shapes.parameters(block):>12,} draw at {4 << k}x{4 << k}, {config.channels[k]} channels")
     print(f"{shapes.parameters(generator):>12,} in all; {generator.layers} style layers")
+    numbers = feature_map_numbers(config)
+    print(f"{numbers:>12,} numbers in the feature maps of one image, {4 * numbers / 1e6:.1f} MB in float32")
 
 
 if __name__ == "__main__":

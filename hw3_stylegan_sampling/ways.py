@@ -37,7 +37,7 @@ class Sampled(NamedTuple):
 
 
 class Judge:
-    """log p(x) / q(x) of images by a discriminator, eq. (stylegan.18), and the passes it took."""
+    """log p(x) / q(x) of images by a discriminator, and the passes it took."""
 
     def __init__(self, generator: Generator, discriminator: Discriminator):
         self.generator, self.discriminator = generator, discriminator
@@ -57,8 +57,8 @@ class Judge:
 
     @torch.no_grad()
     def calibrate(self, real: Tensor, labels: Tensor, z: Tensor) -> None:
-        """Fit scale and shift to images of neither network's training, real (N, 3, S, S) in [-1, 1] with
-        labels (N, K), and to as many generated ones: logistic regression (Turner et al. 2019).
+        """Fit scale and shift, eq. (stylegan.18), to images of neither network's training, real (N, 3, S, S)
+        in [-1, 1] with labels (N, K), and to generated ones: logistic regression (Turner et al. 2019).
 
         A discriminator in the middle of a game is surer of itself than it should be, or less."""
         from sklearn.linear_model import LogisticRegression
