@@ -34,6 +34,8 @@ from hw3_stylegan_sampling.train_stylegan import ATTRIBUTES
 
 SHOWN = (-1.0, -0.5, 0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
 """Psis of the sheet."""
+WALKED = 10
+"""Frames of each leg of the interpolation."""
 
 
 @dataclass(frozen=True)
@@ -183,10 +185,10 @@ def save_figures(folder: Path, generator: Generator, rows: list[dict], distance:
     style_mixing.save_sheet(folder / "mixing.png", sheet, [*"0123"], [*range(10, 15)], styles)
     z = torch.cat([sample.latent(seed, generator) for seed in (0, 1, 2)])
     panels = {
-        way: interpolate.draw(generator, interpolate.walk(generator, z, 12, way), 1.0, "const")
+        way: interpolate.draw(generator, interpolate.walk(generator, z, WALKED, way), 1.0, "const")
         for way in ("z-linear", "z-spherical", "w-linear", "w-spherical")
     }
-    films = interpolate.save(folder, panels, 12, 100)
+    films = interpolate.save(folder, panels, WALKED, 120)
     return ["psi.png", "samples.png", "truncation.png", "mixing.png", *films]
 
 

@@ -156,21 +156,23 @@ def gamma_for(log_ratio: Tensor, share: float) -> float:
 @torch.no_grad()
 def rejection(judge: Judge, count: int, budget: float, draws: torch.Generator) -> Sampled:
     """Discriminator rejection sampling (Azadi et al. 2019), eqs. (stylegan.19), (stylegan.20): a candidate
-    takes two passes, and gamma is such that on average `budget` passes go into one image."""
+    takes two passes, and gamma is such that on average `budget` passes go into one image: found anew
+    whenever a candidate has a larger ratio than all before."""
     judge.passes, share = 0, min(1.0, 2 / budget)
-    images, kept = [], []
-    waiting, gamma, largest = [], 0.0, -torch.inf
+    images, kept, waiting, ratios = [], [], [], []
+    gamma, largest = 0.0, -torch.inf
     while sum(map(len, kept)) < count:
         z = normal(judge.generator, CHUNK, draws)
         drawn = judge.draw(z)
         ratio = judge.log_ratio(drawn, judge.generator.mapping.labels(z)).double().cpu()
-        largest = max(largest, ratio.max().item())
         waiting.append((z, to_uint8(drawn).cpu(), ratio))
-        if len(waiting) * CHUNK < BURN_IN and not kept:
+        ratios.append(ratio)
+        if len(ratios) * CHUNK < BURN_IN:
             continue
-        if not kept:  # the burn-in's own candidates have their chance too
-            gamma = gamma_for(torch.cat([ratio for *_, ratio in waiting]), share)
-        for z, drawn, ratio in waiting:
+        if not kept or ratio.max() > largest:
+            largest = torch.cat(ratios).max().item()
+            gamma = gamma_for(torch.cat(ratios), share)
+        for z, drawn, ratio in waiting:  # the burn-in's own candidates have their chance too
             stays = torch.rand(len(z), generator=draws) < acceptance(ratio, largest, gamma)
             images.append(drawn[stays])
             kept.append(z[stays.to(z.device)])
