@@ -21,7 +21,7 @@ from typing import Annotated
 from common import command_line, devices, figures, runs
 from common.data import to_model_range
 from common.errors import InputError
-from common.flags import Count, Flags, Folder, Positive, Seed, Several, Share
+from common.flags import Flags, Folder, Images, Seed, Share
 
 import torch
 import tyro
@@ -42,15 +42,15 @@ class Config(Flags):
     """Images of each way and seed, against as many test images."""
     psi: Share = 0.7
     """Truncation in W: towards the mean, the nearest centre, the mean of the same attributes."""
-    limit: Positive = 1.0
+    limit: Annotated[float, Interval(gt=0, le=10)] = 1.0
     """Truncation in z: no number is further from 0."""
-    clusters: Several = 64
+    clusters: Annotated[int, Interval(ge=2, le=1000)] = 64
     """Centres of w."""
     budget: Annotated[float, Interval(ge=5, le=10_000)] = 41
     """Passes for an image of the ways that ask the discriminator."""
-    step_size: Positive = 0.1
+    step_size: Annotated[float, Interval(gt=0, le=1)] = 0.1
     """Size of a Langevin step."""
-    calibration_images: Count = 1000
+    calibration_images: Images = 1000
     """Validation images, and as many generated ones, that the discriminator is calibrated with."""
     seeds: tuple[Seed, ...] = (0, 1, 2)
     """Seeds of the latents: the spread is that over them."""

@@ -20,7 +20,7 @@ from typing import Annotated
 from common import choices, command_line, data, devices, figures, runs
 from common.data import ImageSet
 from common.errors import InputError
-from common.flags import Data, Flags, Folder, Number, Seed
+from common.flags import Data, Flags, Folder, Seed
 from common.metrics import attributes, precision_recall, samples
 
 import torch
@@ -48,7 +48,7 @@ class Config(Flags):
     """Images to compare with: avatars or creatures, which have an extractor."""
     samples: Annotated[int, Interval(ge=20, le=10**6)] = 10_000
     """Images generated at each psi, against as many test images."""
-    psis: tuple[Number, ...] = (0.25, 0.5, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5)
+    psis: tuple[sample.Psi, ...] = (0.25, 0.5, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5)
     """Strengths of truncation; 1 is always measured."""
     seeds: tuple[Seed, ...] = (0, 1, 2)
     """Seeds of the latents: the spread is that over them."""

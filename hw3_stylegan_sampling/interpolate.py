@@ -17,7 +17,7 @@ from typing import Annotated, Literal
 from common import command_line, devices, figures, latent_space
 from common.data import to_uint8
 from common.errors import InputError
-from common.flags import CountOrZero, Flags, Number
+from common.flags import CountOrZero, Flags
 
 import torch
 import torch.nn.functional as F
@@ -49,7 +49,7 @@ class Config(Flags):
     """Frames of the whole walk."""
     frame_ms: Annotated[int, Interval(ge=20, le=10_000)] = 60
     """Time of a frame in milliseconds; a GIF counts in steps of 10."""
-    trunc: Number = 1.0
+    trunc: sample.Psi = 1.0
     """Psi of eq. (stylegan.14)."""
     class_index: Annotated[CountOrZero | None, tyro.conf.arg(name="class")] = None
     """Class to draw, for generators with classes."""

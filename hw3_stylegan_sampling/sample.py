@@ -31,6 +31,8 @@ from torch import Tensor
 from hw3_stylegan_sampling import models
 from hw3_stylegan_sampling.networks import Generator, NoiseMode
 
+Psi = Annotated[float, Interval(ge=-10, le=10)]
+"""Strength of truncation."""
 MOST_SEEDS = 100_000
 """More images than that are a mistake in --seeds."""
 
@@ -43,7 +45,7 @@ class Config(Flags):
     """A shipped generator's name, a run directory of train_stylegan.py, a .safetensors or a .pkl file."""
     seeds: str = "0-15"
     """Seeds of the latents, one image each: 0,1,4-6."""
-    trunc: tuple[Annotated[float, Interval(ge=-10, le=10)], ...] = (1.0,)
+    trunc: tuple[Psi, ...] = (1.0,)
     """Psi of eq. (stylegan.14): 0 draws the image of the mean w, 1 images as they come.  Several make a
     sheet."""
     trunc_cutoff: CountOrZero | None = None

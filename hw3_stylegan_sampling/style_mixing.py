@@ -18,7 +18,7 @@ from typing import Annotated
 from common import command_line, devices, figures
 from common.data import to_uint8
 from common.errors import InputError
-from common.flags import CountOrZero, Flags, Number
+from common.flags import CountOrZero, Flags
 
 import torch
 import tyro
@@ -45,7 +45,7 @@ class Config(Flags):
     """Layers that the column gives: 0-3, or 0,1,8."""
     projected_w: tuple[Path, ...] = ()
     """Files of projections, each of which becomes a row above those of --rows."""
-    trunc: Number = 1.0
+    trunc: sample.Psi = 1.0
     """Psi of eq. (stylegan.14) for the seeds' styles."""
     class_index: Annotated[CountOrZero | None, tyro.conf.arg(name="class")] = None
     """Class to draw, for generators with classes."""

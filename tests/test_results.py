@@ -1,5 +1,6 @@
 """Results kept from a run, and the tables of the pages written from them."""
 
+import inspect
 import json
 import os
 import re
@@ -11,8 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from course.pages import TABLES, hw2, results
+from course.pages import TABLES, hw2, hw3, results
 from course.pages.tables import Column, Table, Text, device, markdown, number, percent
+from hw3_stylegan_sampling import compare_sampling
 
 
 def test_the_tables_of_all_pages_are_what_the_committed_results_say():
@@ -223,3 +225,15 @@ def test_the_study_counts_the_epochs_that_were_trained():
 def test_texts_are_written_in_both_languages():
     for name in (name for name, table in TABLES.items() if isinstance(table, Text)):
         assert re.search("[а-я]", shown(name, "ru")) and not re.search("[а-я]", shown(name, "en"))
+
+
+def test_an_unfinished_training_is_said_to_be_one():
+    steps = hw3.Config.steps
+    assert "5,000 of 60,000" in hw3.when({"step": 5000}, "en") and "goes on" in hw3.when({"step": 5000}, "en")
+    assert "ещё идёт" in hw3.when({"step": steps - 1}, "ru")
+    assert hw3.when({"step": steps}, "en") == "60,000 steps"
+
+
+def test_every_way_has_a_name_on_the_pages():
+    for way in hw3.WAYS:
+        assert f'"{way}": ' in inspect.getsource(compare_sampling.ways_of)
