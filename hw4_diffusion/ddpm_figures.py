@@ -29,9 +29,21 @@ def save_curves(path: Path, rows: Sequence[dict], distance: str, real: float | N
         if real is not None:
             axis.axhline(real, color="gray", linestyle=":", label="training images")
         axis.set(xlabel=label, ylabel=distance, xscale="log", yscale="log")
+        plain_numbers(axis.yaxis)
+        plain_numbers(axis.xaxis)
+    axes[0].set_xticks(sorted({row["evaluations"] for row in rows if row["sampler"] != "heun"}), minor=False)
+    axes[0].set_xticks([], minor=True)
     axes[0].legend(frameon=False, fontsize=8)
     figure.suptitle(title)
     figures.save_figure(figure, path)
+
+
+def plain_numbers(axis) -> None:
+    """16 where a logarithmic axis would say 1.6 x 10^1; few of them."""
+    from matplotlib import ticker
+
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(ticker.LogFormatter(minor_thresholds=(1, 0.4)))
 
 
 def save_schedules(path: Path, own: Schedule, name: str) -> None:
