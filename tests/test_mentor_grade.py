@@ -1,7 +1,5 @@
-"""`course grade` over a whole class: evidence against what is known by construction, tables, marks, pages,
-re-runs."""
+"""`course grade` on one student or a few: changes, marks, tables, broken and hostile repositories."""
 
-import csv
 import json
 import os
 import re
@@ -10,122 +8,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections import Counter
 from pathlib import Path
 
 import pytest
-from student_class import FOUND, invent
+from grading import lend_starter, rows, run
 from student_repositories import Commit, build, point, tree, write_object
 
-from course.mentor import grade, points, rubric, similarity, tables
-from course.mentor.history import end_of_day
+from course.mentor import grade, points, rubric
 
 pytest.importorskip("resource", reason="limits as POSIX has them")
 ROOT = Path(__file__).resolve().parent.parent
 COURSE, RUBRIC, _ = rubric.read()
-
-
-STARTER: list[Path] = []
-"""The kept fingerprints of the course's own files: they take seconds, and every run would read them anew."""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _starter(tmp_path_factory):
-    STARTER.append(tmp_path_factory.mktemp("starter") / "starter.json")
-    similarity.starter_units([], STARTER[0])
-    yield
-    STARTER.clear()
-
-
-def run(*arguments: object) -> int:
-    words = [str(argument) for argument in arguments]
-    lend_starter(Path(words[words.index("--out") + 1]))
-    return grade.main(words)
-
-
-def lend_starter(out: Path) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    shutil.copy(STARTER[0], out)
-
-
-def rows(path: Path) -> list[dict]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-@pytest.fixture(scope="module")
-def graded(tmp_path_factory):
-    """The class, the folder of its grades, and what the command returned."""
-    root = tmp_path_factory.mktemp("class")
-    group = invent(root / "repositories")
-    lines = ["student_id,last_name,first_name,repository"]
-    lines += [f"{each.id},{each.last_name},{each.first_name},{each.folder}" for each in group]
-    (root / "students.csv").write_text("\n".join(lines), encoding="utf-8")
-    return group, root, run(root / "students.csv", "--out", root / "grades")
-
-
-def evidence(root: Path, student: str) -> dict:
-    return json.loads((root / "grades" / "students" / f"{student}.json").read_text())
-
-
-def test_every_student_is_read(graded):
-    group, root, status = graded
-    assert status == 0
-    assert [row["student_id"] for row in rows(root / "grades" / "totals.csv")] == [each.id for each in group]
-    for each in group:
-        assert evidence(root, each.id)["works"].keys() == each.works.keys(), each
-
-
-def test_the_evidence_agrees_with_what_is_there(graded):
-    """Precision and recall of every item over forty students, two works each."""
-    group, root, _ = graded
-    right, wrong, lost = Counter(), Counter(), Counter()
-    for each in group:
-        found = evidence(root, each.id)["works"]
-        for work, handed in each.works.items():
-            for item, truth in handed.truth.items():
-                there = found[work]["items"][item]["status"] == FOUND
-                right[item] += there and truth == FOUND
-                wrong[item] += there and truth != FOUND
-                lost[item] += not there and truth == FOUND
-    for item in {*right, *wrong, *lost}:
-        precision = right[item] / max(1, right[item] + wrong[item])
-        recall = right[item] / max(1, right[item] + lost[item])
-        assert min(precision, recall) >= 0.95, f"{item}: precision {precision:.2f}, recall {recall:.2f}"
-
-
-def test_late_works_and_missing_names_are_told(graded):
-    group, root, _ = graded
-    table = rows(root / "grades" / "grades.csv")
-    statuses = {(row["student_id"], row["assignment"]): row["status"] for row in table}
-    for each in group:
-        assert (evidence(root, each.id)["main"]["name"]["status"] == FOUND) == each.named, each
-        for work in each.works:
-            deadline = next(w.deadline for w in COURSE.works if w.id == work)
-            expected = "no deadline" if deadline is None else "on time" if each.on_time else "late"
-            assert statuses[each.id, work] == expected, (each, work)
-    assert set(statuses.values()) == {"on time", "late", "no deadline", "not handed in"}
-
-
-def test_a_second_run_reads_nothing_anew(graded, capsys):
-    _, root, _ = graded
-    before = {path: path.read_bytes() for path in (root / "grades").glob("*.csv")}
-    assert run(root / "students.csv", "--out", root / "grades") == 0
-    printed = capsys.readouterr().out
-    assert printed.count("(unchanged)") == 40
-    assert "0 of them new or changed" in printed
-    assert {path: path.read_bytes() for path in before} == before
-
-
-def test_pages_and_feedback_of_everyone_are_there(graded):
-    group, root, _ = graded
-    for each in group:
-        russian = (root / "grades" / "feedback" / f"{each.id}.ru.md").read_text()
-        english = (root / "grades" / "feedback" / f"{each.id}.en.md").read_text()
-        assert russian.count("\n## ") == english.count("\n## ") == 6
-        assert russian.count("|---|") == english.count("|---|")
-    page = (root / "grades" / "index.html").read_text()
-    assert page.count("<article") == 40
 
 
 # ---- one student
@@ -210,90 +103,7 @@ def test_missing_is_not_zero_and_unreadable_is_neither(tmp_path, capsys):
     assert (totals["empty"]["total"], totals["empty"]["mark"]) == ("", "")
 
 
-def test_what_could_not_be_read_widens_the_suggestion():
-    items = {"a": {"status": "found"}, "b": {"status": "unreadable"}, "c": {"status": "missing"}}
-    assert points.suggest(items, ["a", "b", "c"], 9, set()) == (3, 6)
-    assert points.suggest(items, ["a"], 9, set()) == (9, 9)
-    items["c"]["status"] = "external"
-    assert points.suggest(items, ["a", "b", "c"], 9, set()) == (3, 9)
-    assert points.suggest(items, ["a", "b", "c"], 9, {"b"}) == (4.5, 9), "what is optional does not count"
-
-
-# ---- from points to marks
-
-
-@pytest.mark.parametrize(
-    ("total", "letter", "mark"),
-    [
-        *(
-            (110, "A", 5),
-            (88.5, "A", 5),
-            (88, "B", 4),
-            (79, "C", 4),
-            (71, "D", 3),
-            (66, "E", 3),
-            (60, "E", 3),
-        ),
-        *((59.5, "FX", 2), (0, "FX", 2)),
-    ],
-)
-def test_the_scale_of_the_course(total, letter, mark):
-    step = points.mark_of(total, COURSE)
-    assert (step.letter, step.mark) == (letter, mark)
-
-
-def assessed(day: float, *works: str) -> dict:
-    dates = {"status": "late", "first_committed": day, "first_seen": None}
-    items = {name: {item: {"status": "found"} for item in RUBRIC.works[name].items} for name in works}
-    return {
-        "status": "read",
-        "works": {name: {"dates": dates, "items": items[name]} for name in works},
-        "main": {},
-    }
-
-
-ALL = ("hw1", "hw2", "hw3", "hw4", "lab8")
-TERM = end_of_day(COURSE.grade.term_until, 3)
-
-
-@pytest.mark.parametrize(
-    ("day", "marks", "total", "rule"),
-    [
-        (TERM - 1, {}, 100, ""),
-        (TERM + 1, {}, 70, "nothing handed in during the term"),
-        (TERM + 1, {"talk": 5}, 105, ""),
-        (TERM + 1, {"exam": 5}, 75, "nothing handed in during the term"),
-        (TERM - 1, {"resit": True}, 60, "resit"),
-        (TERM - 1, {"resit": True, "exam": 4}, 64, "resit"),
-    ],
-)
-def test_the_special_rules(day, marks, total, rule):
-    result = points.result(assessed(day, *ALL), marks, COURSE, RUBRIC)
-    assert result.total == total
-    assert rule in "; ".join(result.rules)
-
-
-def test_work_pushed_after_the_last_day_gives_nothing():
-    late = assessed(TERM + 1, "hw2")
-    late["works"]["hw2"]["dates"]["status"] = "not accepted"
-    result = points.result(late, {}, COURSE, RUBRIC)
-    assert result.works["hw2"].value is None
-    assert result.works["hw2"].status == "not accepted"
-
-
-def test_points_and_parts_of_the_rubric_agree_with_the_course():
-    for work in COURSE.works:
-        if work.id in RUBRIC.works:
-            assert sum(part.points for part in RUBRIC.works[work.id].parts) == work.points
-    assert sum(work.points for work in COURSE.works) == 110
-
-
 # ---- tables
-
-
-@pytest.mark.parametrize("cell", ["=1+1", "+1", "-1", "@x", "\t=1", "\r=1", "=cmd|' /C calc'!A0", "＝1"])
-def test_no_cell_is_a_formula(cell):
-    assert tables.plain(tables._one_line(cell))[0] in "'\\"
 
 
 def test_cells_of_hostile_names_stay_in_their_row(tmp_path):
