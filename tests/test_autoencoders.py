@@ -55,6 +55,15 @@ def test_one_batch_is_overfitted(arch):
     assert terms["mse"].mean().item() < 0.1 * first
 
 
+def test_patches_are_painted_as_often_on_every_pixel_as_on_its_mirror_image():
+    grey = torch.zeros(20_000, 1, 16, 12)
+    painted = (autoencoders.with_patches(grey, 1) != 0)[:, 0]
+    for over in (1, 2):
+        shares = painted.any(over).double().mean(0)
+        assert (shares - shares.flip(0)).abs().max() < 0.03  # five sd of a difference of shares: 0.02
+    assert 0 < painted.double().mean() < 0.1
+
+
 @pytest.mark.parametrize("color", [False, True])
 def test_colour_is_a_flag_of_the_script(color):
     model = training.build_model(training.Config(color=color))
