@@ -96,6 +96,14 @@ def test_the_penalty_has_its_weight_every_so_many_steps(tmp_path, monkeypatch):
     assert [round(gradient.mean().item() / expected, 4) for gradient in gradients.values()] == [0, 0, 1] * 2
 
 
+def test_as_many_training_as_held_out_images_are_compared_from_the_whole_set():
+    train = torch.arange(64, dtype=torch.uint8)[:, None, None, None].expand(-1, 3, 48, 48)
+    watching = monitor.Monitor(train, creatures.draw_set("val", 48, 20).images, 6, CPU)
+    compared = watching.train[:, 0, 0, 0].tolist()
+    assert len(set(compared)) == len(compared) == 20
+    assert max(compared) >= 40  # all below it by chance: 1 in 50,000
+
+
 # ---- which weights
 
 
