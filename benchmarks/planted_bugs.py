@@ -48,7 +48,18 @@ FIGURES = ("save_figures", "save_*_figure", "draw_*", "*_name")
 """Functions that are left alone everywhere; planted_bugs.toml names more."""
 NEVER = {"import_name", "import_from", "raise_stmt", "decorator", "fstring", "assert_stmt"}
 """Parts of the syntax that are left alone."""
-LEFT_ALONE = {"device", "dtype", "title", "label", "xlabel", "ylabel", "row_titles", "column_titles", "desc"}
+LEFT_ALONE = {
+    "device",
+    "dtype",
+    "seed",
+    "title",
+    "label",
+    "xlabel",
+    "ylabel",
+    "row_titles",
+    "column_titles",
+    "desc",
+}
 """Keyword arguments that are left alone."""
 
 
