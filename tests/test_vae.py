@@ -228,6 +228,16 @@ def test_a_comparison_of_single_seeds_says_so():
 # ---- models
 
 
+@pytest.mark.parametrize("arch", ["mlp", "conv", "residual"])
+def test_encoders_and_decoders_are_no_linear_functions(arch):
+    torch.manual_seed(0)
+    model, nothing = vae.build(arch, (1, 16, 16), 4).double(), torch.zeros(3, 0)
+    for network, x in ((model.encoder, torch.randn(3, 1, 16, 16)), (model.decoder, torch.randn(3, 4))):
+        with torch.no_grad():
+            up, middle, down = (network(factor * x.double(), nothing) for factor in (1, 0, -1))
+        assert (up + down - 2 * middle).abs().max() > 0.05 * (up - down).abs().max()
+
+
 @pytest.mark.parametrize(
     ("arch", "shape"),
     [
