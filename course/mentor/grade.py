@@ -3,15 +3,17 @@
 python3 -m course grade students.csv                # columns student_id, repository, last_name, first_name
 python3 -m course grade repositories/ --out marks   # a folder that holds one repository a student
 
-Everything is read as data: nothing is checked out and nothing of a student's is executed.  The folder --out
-gets
+Everything is read as data: nothing is checked out and nothing of a student's is executed.  What --out gets:
 
-index.html       for going through the group: j and k move, / filters grades.csv       nbgrader's columns, a
-line for each student and work criteria.csv     every item of the rubric, what was found and where
-totals.csv       points and marks by the course's scale similarity.csv   code and pictures that two students
-share marks.toml       the mentor's own marks, which go before every suggestion; never overwritten feedback/
-a page for each student, in English and Russian results/         the same in Gradescope's format changes.md
-what is different from the last run
+    index.html       for going through the group: j and k move, / searches
+    grades.csv       nbgrader's columns, a line for each student and work
+    criteria.csv     every item of the rubric, what was found and where
+    totals.csv       points and marks by the course's scale
+    similarity.csv   code and pictures that two students share
+    marks.toml       the mentor's own marks, which go before every suggestion; never overwritten
+    feedback/        a page for each student, in English and Russian
+    results/         the same in Gradescope's format
+    changes.md       what is different from the last run
 
 An interrupted run keeps what is done; the next one reads only what changed.
 """
@@ -20,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import sys
 import time
@@ -136,7 +139,9 @@ def read_all(
     """Evidence of every student, in their order, and how many were read anew; each is kept as soon as it is
     there."""
     found, fresh = {}, 0
-    with ProcessPool(max_workers=max(1, jobs), max_tasks=20, initializer=_in_worker) as pool:
+    # spawned: a fork of a process with threads and large libraries has no room left under its own limit
+    fresh_processes = multiprocessing.get_context("spawn")
+    with ProcessPool(max(1, jobs), max_tasks=20, initializer=_in_worker, context=fresh_processes) as pool:
         waiting = {}
         for student in group:
             known = _known(out / "students" / f"{student.id}.json")
