@@ -189,11 +189,12 @@ def test_the_perceptual_error_asks_for_its_range():
         ((), "--images: name image files or a folder, or --seeds"),
         (("--images", "nothing.png"), "nothing.png"),
         (("--seeds", "0-400"), "--images: 401 images; project at most 256 at once"),
-        (("--seeds", "1,1"), "seed0001 is the name of two images"),
+        (("--images", "{people}", "--seeds", "1"), "seed0001 is the name of two images"),
         (("--seeds", "one"), "--seeds one"),
         (("--seeds", "1", "--perceptual", "lpips"), "--perceptual lpips: it needs `pip install lpips`"),
     ],
 )
-def test_mistakes_in_one_line(network, flags, message):
-    said = run(network, *flags)
+def test_mistakes_in_one_line(network, tmp_path, flags, message):
+    figures.save_png(tmp_path / "people" / "seed0001.png", torch.zeros(3, 16, 16, dtype=torch.uint8))
+    said = run(network, *(flag.format(people=tmp_path / "people") for flag in flags))
     assert message in said and "\n" not in said.strip()
