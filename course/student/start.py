@@ -10,6 +10,7 @@ branch that is there is left as it is.
 from __future__ import annotations
 
 import argparse
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -76,7 +77,7 @@ def start(course: Repository, source: str, homework: Homework, folder: Path, lan
     print(
         f"{folder}: branch {homework.branch}; the tasks are the lines with NotImplementedError in "
         f"{homework.folder}/ and common/; the homework's page is {homework.folder}/README.md\n"
-        f"next: cd {folder}, then python3 -m course tasks {homework.name}"
+        f"next: cd {shlex.quote(str(folder))}, then python3 -m course tasks {homework.name}"
     )
 
 
