@@ -245,23 +245,23 @@ def test_a_plot_is_told_from_a_photograph():
     ],
 )
 def test_what_a_target_means(target, paths):
-    assert targets.paths(target, "hw1/README.md", "https://host/me/work", "hw1")[0] == paths
+    assert targets.paths(target, "hw1/README.md", "https://host/me/course", "hw1")[0] == paths
 
 
 @pytest.mark.parametrize(
     ("address", "path"),
     [
-        ("https://host/me/work/blob/homework_1/img/x.png?raw=true", "img/x.png"),
-        ("https://host/me/work/raw/main/img/x.png", "img/x.png"),
-        ("https://raw.host/me/work/homework_1/x.png", "x.png"),
-        ("https://host/me/work/-/raw/feature/x.png", "x.png"),
-        ("https://host/other/work/blob/homework_1/x.png", None),
+        ("https://host/me/course/blob/homework_1/img/x.png?raw=true", "img/x.png"),
+        ("https://host/me/course/raw/main/img/x.png", "img/x.png"),
+        ("https://raw.host/me/course/homework_1/x.png", "x.png"),
+        ("https://host/me/course/-/raw/feature/x.png", "x.png"),
+        ("https://host/other/course/blob/homework_1/x.png", None),
         ("https://host/user-attachments/assets/123", None),
         ("//host/x.png", None),
     ],
 )
 def test_addresses_of_the_same_repository(address, path):
-    for source in ("https://host/me/work", "git@host:me/work.git"):
+    for source in ("https://host/me/course", "git@host:me/course.git"):
         found, elsewhere = targets.paths(address, "README.md", source, "homework_1")
         assert (found, elsewhere) == ([path] if path else [], True)
 
