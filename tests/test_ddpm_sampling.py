@@ -1,38 +1,20 @@
-"""Models on disk, what they say of noisy images, sample_ddpm.py, eval_ddpm.py, mistakes in one line."""
+"""Models on disk, what they say of noisy images, sample_ddpm.py, mistakes in one line."""
 
 import dataclasses
-import json
 import re
 from pathlib import Path
 
 from common import checkpoints, command_line, data, runs
 from common.averaged_weights import averaged
 from common.errors import InputError
-from common.metrics import samples
 
 import imageio.v3 as imageio
 import pytest
 import torch
+from small_diffusion import untrained
 
-from hw4_diffusion import ddpm_measures, diffusion, eval_ddpm, models, sample_ddpm, samplers
-from hw4_diffusion.ddpm_measures import Way
-from hw4_diffusion.models import Description, Model
+from hw4_diffusion import diffusion, models, sample_ddpm, samplers
 from hw4_diffusion.schedule import sampling_times
-from hw4_diffusion.unet import Architecture, UNet
-
-
-def untrained(seed: int = 0, classes: int = 10, **changes) -> Model:
-    """A small model of random weights for drawn digits of 16 pixels."""
-    torch.manual_seed(seed)
-    network = UNet(Architecture(1, 16, (8, 8), 1, classes)).requires_grad_(False)
-    for parameter in network.parameters():
-        if (parameter == 0).all():
-            torch.nn.init.normal_(parameter, std=0.05)
-    names = tuple("0123456789")[:classes]
-    known = Description(
-        network.shape, "cosine", 40, False, "v", "digits", names, "label" if classes else "nothing", 30
-    )
-    return models.ready(dataclasses.replace(known, **changes), network)
 
 
 @pytest.fixture(scope="module")
@@ -286,100 +268,3 @@ def test_guidance_of_a_model_that_always_knew_the_class(tmp_path):
     with pytest.raises(SystemExit, match=r"error: --guidance 2: this model was trained with --drop-class 0"):
         run(tmp_path / "told.safetensors", tmp_path, "--guidance", "2")
     run(tmp_path / "told.safetensors", tmp_path, "--classes", "0", "--count", "1")
-
-
-# ---- eval_ddpm.py
-
-
-SMALL_EVALUATION = {"samples": 40, "curve_samples": 24, "evaluations": (3, 5), "guidances": (1.0, 2.0),
-                    "steps": 3, "bound_images": 4, "device": "cpu"}  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def evaluated(tmp_path_factory, data_dir) -> Path:
-    folder = tmp_path_factory.mktemp("models")
-    for seed in (0, 1):
-        models.save(folder / f"{seed}.safetensors", untrained(seed), "a test")
-    names = tuple(str(folder / f"{seed}.safetensors") for seed in (0, 1))
-    return eval_ddpm.main(
-        eval_ddpm.Config(names, data_dir=data_dir, outdir=tmp_path_factory.mktemp("runs"), **SMALL_EVALUATION)
-    )
-
-
-def test_an_evaluation_keeps_every_number_of_two_seeds(evaluated):
-    summary = json.loads((evaluated / "summary.json").read_text())
-    assert summary["n_test"] == 40 and summary["n_curve"] == 24 and len(summary["rows"]["model"]) == 2
-    names = {"fd_digits_40", "fd_digits_40_standard_error", "kid_digits_40", "precision", "recall",
-             "class_accuracy", "nearest_training_ratio", "bits_per_dimension", "seconds_an_image",
-             "diversity"}  # fmt: skip
-    assert {f"eval/{name}" for name in names} <= summary["metrics"].keys()
-    assert {f"eval/{name}_sd" for name in names} <= summary["metrics"].keys()
-    curve = {(row["sampler"], row["evaluations"]): row for row in summary["curve"]}
-    assert curve.keys() == {
-        (name, count) for name in ("ancestral", "ddim", "dpm-solver++", "heun") for count in (3, 5)
-    }
-    assert curve["heun", 5]["steps"] == 3 and curve["ddim", 5]["steps"] == 5
-    assert all(row["seeds"] == 2 and row["fd_digits_24"] > 0 for row in summary["curve"])
-    assert [row["guidance"] for row in summary["guidance"]] == [1, 2]
-    assert set(summary["figures"]) == {"evaluations.png", "guidance.png", "neighbours.png", "samples.png"}
-    assert all((evaluated / name).is_file() for name in summary["figures"])
-    assert "| dpm-solver++ | 5 |" in (evaluated / "table.md").read_text()
-
-
-def test_the_numbers_are_those_of_the_images(evaluated, data_dir):
-    """One point of the curve by hand: the images, their distance, the share of the class asked for."""
-    summary = json.loads((evaluated / "summary.json").read_text())
-    (row,) = [row for row in summary["rows"]["curve"]
-              if (row["seed"], row["sampler"], row["evaluations"]) == (1, "ddim", 5)]  # fmt: skip
-    test = data.load("digits", "test", size=16, data_dir=data_dir).take(slice(0, 24))
-    model = models.load(json.loads((evaluated / "config.json").read_text())["models"][1])
-    noise = torch.randn(24, 1, 16, 16, generator=torch.Generator().manual_seed(0))
-    times = sampling_times(model.schedule, 5)
-    drawn = samplers.last(
-        samplers.ddim(model.denoiser(test.labels), model.schedule, times, noise, 0.0, torch.randn_like)
-    )
-    real = samples.Reference(test.images, eval_ddpm.training.reference_of(test, "digits", "cpu").extractor)
-    features = real.features_of(data.to_uint8(drawn))
-    assert row["fd_digits_24"] == pytest.approx(real.distance(features), rel=1e-3)
-    answers = real.extractor.answers(features)["label"]
-    assert row["class_accuracy"] == pytest.approx((answers == test.labels).double().mean().item())
-
-
-def test_bits_per_dimension_of_a_model_that_knows_nothing(data_dir):
-    """Of a network that says 0 where v is wanted every term of the bound is known."""
-    model = untrained()
-    for parameter in model.network.end.parameters():
-        parameter.zero_()
-    images = data.load("digits", "test", size=16, data_dir=data_dir).take(slice(0, 3))
-    got = ddpm_measures.bits(model, images, images.labels, torch.device("cpu"))
-    x0 = data.to_model_range(images.images).double()
-    total = 0.0
-    for s in range(1, 40):  # the guess is alpha x_t, so that its error is sigma (sigma x_0 - alpha eps)
-        (a, b), (a_s, b_s) = model.schedule.pair(s + 1), model.schedule.pair(s)
-        error = b**2 * (b**2 * x0.square() + a**2)  # its mean over the noise; clipping makes it smaller
-        total += 0.5 * ((a_s / b_s) ** 2 - (a / b) ** 2) * error.flatten(1).sum(1).mean().item()
-    inner = got["bits_per_dimension"] - got["bits_per_dimension_first"] - got["bits_per_dimension_last"]
-    assert 0.5 * total < inner * 256 * 0.6931 < 1.05 * total
-
-
-def test_every_sampler_is_measured_at_equal_evaluations():
-    model = untrained()
-    found = ddpm_measures.ways(model, (1, 10, 40, 41), "time")
-    assert Way("heun", 5, "time") in found and Way("heun", 21, "time") in found
-    assert Way("ddim", 40, "time") in found and Way("ddim", 41, "time") not in found
-    assert "euler" not in {way.sampler for way in found}
-    straight = untrained(schedule="flow", prediction="flow")
-    assert Way("euler", 10, "time") in ddpm_measures.ways(straight, (10,), "time")
-
-
-def test_models_that_are_not_alike(tmp_path, data_dir):
-    models.save(tmp_path / "a.safetensors", untrained(), "a test")
-    models.save(tmp_path / "b.safetensors", untrained(prediction="x0"), "a test")
-    names = (str(tmp_path / "a.safetensors"), str(tmp_path / "b.safetensors"))
-    with pytest.raises(InputError, match=r"b.safetensors: not alike .*a.safetensors but for the seed"):
-        eval_ddpm.main(eval_ddpm.Config(names, outdir=tmp_path, data_dir=data_dir))
-    with pytest.raises(InputError, match="no model given"):
-        eval_ddpm.main(eval_ddpm.Config((), outdir=tmp_path))
-    with pytest.raises(InputError, match=r"--steps 50: .* 40 times"):
-        eval_ddpm.main(eval_ddpm.Config(names[:1], outdir=tmp_path, data_dir=data_dir))
-    assert not (tmp_path / "hw4").exists()

@@ -1,0 +1,23 @@
+"""A diffusion model small enough for tests of what is done with one."""
+
+import dataclasses
+
+import torch
+
+from hw4_diffusion import models
+from hw4_diffusion.models import Description, Model
+from hw4_diffusion.unet import Architecture, UNet
+
+
+def untrained(seed: int = 0, classes: int = 10, **changes) -> Model:
+    """A small model of random weights for drawn digits of 16 pixels."""
+    torch.manual_seed(seed)
+    network = UNet(Architecture(1, 16, (8, 8), 1, classes)).requires_grad_(False)
+    for parameter in network.parameters():
+        if (parameter == 0).all():
+            torch.nn.init.normal_(parameter, std=0.05)
+    names = tuple("0123456789")[:classes]
+    known = Description(
+        network.shape, "cosine", 40, False, "v", "digits", names, "label" if classes else "nothing", 30
+    )
+    return models.ready(dataclasses.replace(known, **changes), network)
