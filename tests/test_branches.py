@@ -132,16 +132,19 @@ def test_the_same_commit_gives_the_same_branches_and_only_changes_move_them(cour
     assert now[0] == before.split()[0] and now[1] != before.split()[1]
 
 
-@pytest.mark.parametrize("how", ["a commit on top", "amended", "someone's own"])
+@pytest.mark.parametrize("how", ["a commit on top", "amended", "our words again", "someone's own"])
 def test_foreign_commits_are_never_lost(course, capsys, how):
     if how == "someone's own":
         git(course, "branch", "homework_1")
     else:
         branches.main(["hw1"])
         git(course, "switch", "--quiet", "homework_1")
-        (course / "LICENSE").write_text("mine\n")
-        amend = ["--amend", "--no-edit"] if how == "amended" else ["--message", "mine"]
-        git(course, "commit", "--quiet", "--all", *amend)
+        if how == "our words again":
+            git(course, "commit", "--quiet", "--allow-empty", "--reuse-message", "HEAD")
+        else:
+            (course / "LICENSE").write_text("mine\n")
+            amend = ["--amend", "--no-edit"] if how == "amended" else ["--message", "mine"]
+            git(course, "commit", "--quiet", "--all", *amend)
         git(course, "switch", "--quiet", "main")
     theirs = git(course, "rev-parse", "homework_1")
     capsys.readouterr()
