@@ -14,8 +14,10 @@ def chosen(z: Tensor, options: tuple[int, ...]) -> Tensor:  # (B, A) -> int64 (B
     """The options that normal numbers choose, one number for each of A attributes with so many options.
 
     Phi(z_a) is uniform on (0, 1) and is cut into equal parts, eq. (gan.22)."""
-    counts = torch.tensor(options, device=z.device)
-    return (torch.special.ndtr(z.float()) * counts).long().minimum(counts - 1)  # a large z has a share of 1
+    shares = torch.special.ndtr(z.float()).unbind(1)  # 1 for a large z
+    return torch.stack(
+        [(share * count).long().clamp(max=count - 1) for share, count in zip(shares, options, strict=True)], 1
+    )
 
 
 def one_hot(choices: Tensor, options: tuple[int, ...]) -> Tensor:

@@ -14,6 +14,7 @@ validation images; the averaged generator is written to generator.safetensors at
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from typing import Literal
 
 from common import adversarial, augmentation, choices, command_line, data, devices, resumable, runs, shapes
 from common.averaged_weights import averaged
+from common.cuda_graphs import Graphed
 from common.data import Batches, ImageSet, avatars, creatures
 from common.errors import InputError
 from common.flags import (
@@ -40,7 +42,7 @@ from common.flags import (
 )
 from common.metrics import samples
 from common.noise import BatchNoise
-from common.schedules import half_cosine
+from common.schedules import half_cosine, set_learning_rate
 
 import torch
 from torch import Tensor, nn
@@ -177,14 +179,41 @@ def main(config: Config) -> Path:
     generator, discriminator = (device.prepare(part, channels_last=True) for part in build(config, options))
     generator_ddp = device.parallel(MixingGenerator(generator))
     discriminator_ddp = device.parallel(Pair(discriminator))
-    adam = lambda network: torch.optim.Adam(network.parameters(), config.learning_rate, betas=(0.0, 0.99))
+    adam = lambda network: device.adam(network.parameters(), config.learning_rate, betas=(0.0, 0.99))
     for_generator, for_discriminator = adam(generator), adam(discriminator)
     decay = 0.5 ** (config.batch_size / config.ema_images)  # eq. (stylegan.15)
     ema = averaged(generator, decay, growing=True)
-    paths = PathLengths(device)
     batches = Batches(train, config.batch_size, device, drop_last=True, seed=config.seed)
     noise, averages = BatchNoise(config.batch_size, device, seed=config.seed), runs.Averages()
-    seen = augmentation.Augmentation(config.augment, device)
+    paths, seen = PathLengths(device), augmentation.Augmentation(config.augment, device)
+
+    def update(real, real_labels, z, other, cut, *, turn: int):
+        """Both players' step: what is logged of it (B,), and the lengths of their gradients."""
+        fake_labels = generator.mapping.labels(z)
+        discriminator.requires_grad_(True)
+        with device.autocast():
+            fake = generator_ddp(z, other, cut)
+            real_logits, fake_logits = discriminator_ddp(
+                seen(real), real_labels, seen(fake.detach()), fake_labels
+            )
+        d_loss = adversarial.cross_entropy_discriminator(real_logits, fake_logits)
+        judge = lambda images: discriminator(seen(images), real_labels)
+        for_discriminator.zero_grad()
+        (d_loss.mean() + r1_penalty(config, judge, real, turn)).backward()
+        for_discriminator.step()
+        seen.update(real_logits)
+
+        discriminator.requires_grad_(False)  # no gradients of its weights in the generator's update
+        with device.autocast():
+            g_loss = adversarial.non_saturating_generator(discriminator(seen(fake), fake_labels))
+        for_generator.zero_grad()
+        (g_loss.mean() + path_penalty(config, paths, generator, z, turn)).backward()
+        for_generator.step()
+        logged = {"discriminator_loss": d_loss, "generator_loss": g_loss,
+                  "d_real": real_logits.sigmoid(), "d_fake": fake_logits.sigmoid()}  # fmt: skip
+        return logged, gradient_norm(discriminator) + gradient_norm(generator)
+
+    update = Graphed(update, device)
     with resumable.start(
         "hw3", f"stylegan-{Path(config.data).name}", config, device,
         batches=batches, validation=validation, noise=noise, averages=averages,
@@ -195,44 +224,18 @@ def main(config: Config) -> Path:
         report = Report(run, device, validation, generator.z_dim)
         for step, batch in zip(run.progress(done + 1, config.steps), batches.forever()):
             set_learning_rates(config, step, for_generator, for_discriminator)
-            real, real_labels = batch.images, labels[batch.index].to(device.torch)
-            z, other, cut = latents(config, noise, generator)
-            fake_labels = generator.mapping.labels(z)
-
-            discriminator.requires_grad_(True)
-            with device.autocast():
-                fake = generator_ddp(z, other, cut)
-                real_logits, fake_logits = discriminator_ddp(
-                    seen(real), real_labels, seen(fake.detach()), fake_labels
-                )
-            d_loss = adversarial.cross_entropy_discriminator(real_logits, fake_logits)
-            judge = lambda images: discriminator(seen(images), real_labels)  # noqa: B023  used at once
-            penalty = r1_penalty(config, judge, real, step)
-            for_discriminator.zero_grad()
-            (d_loss.mean() + penalty).backward()
-            for_discriminator.step()
-            d_gradient = gradient_norm(discriminator)
-            seen.update(real_logits)
-
-            discriminator.requires_grad_(False)  # no gradients of its weights in the generator's update
-            with device.autocast():
-                g_loss = adversarial.non_saturating_generator(discriminator(seen(fake), fake_labels))
-            penalty = path_penalty(config, paths, generator, z, step)
-            for_generator.zero_grad()
-            (g_loss.mean() + penalty).backward()
-            for_generator.step()
-            g_gradient = gradient_norm(generator)
+            told = labels[batch.index].to(device.torch)
+            turn = math.gcd(step, math.lcm(config.r1_every, config.path_every))  # which penalties are due
+            logged, gradients = update(batch.images, told, *latents(config, noise, generator), turn=turn)
             ema.update_parameters(generator)
-
-            averages.add({"discriminator_loss": d_loss, "generator_loss": g_loss,
-                          "d_real": real_logits.sigmoid(), "d_fake": fake_logits.sigmoid()})  # fmt: skip
+            averages.add(logged)
             if step % config.measure_every == 0 or step == config.steps:
-                means = averages.take(device) | seen.numbers()
-                means["train/path_length"] = paths.mean.item()
+                means = averages.take(device) | seen.numbers() | {"train/path_length": paths.mean.item()}
                 saver.require_finite(step, *means.values())
                 report.measure(step, means, generator, ema.module)
             # with finite losses and gradients the weights are finite: no checkpoint is written otherwise
-            saver.save_if_due(step, g_loss.mean() + d_loss.mean() + g_gradient + d_gradient)
+            losses = logged["generator_loss"] + logged["discriminator_loss"]
+            saver.save_if_due(step, losses.mean() + gradients)
         saver.save(config.steps)
         report.finish(config, generator, discriminator)
     return run.folder
@@ -306,8 +309,7 @@ def set_learning_rates(config: Config, step: int, *optimizers: torch.optim.Optim
     start = (1 - config.cooldown) * config.steps
     share = half_cosine(max(0.0, (step - start) / max(config.steps - start, 1)))
     for optimizer in optimizers:
-        for group in optimizer.param_groups:
-            group["lr"] = share * config.learning_rate
+        set_learning_rate(optimizer, share * config.learning_rate)
 
 
 # ---- reports

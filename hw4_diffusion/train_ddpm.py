@@ -21,6 +21,7 @@ from typing import Annotated, Literal
 
 from common import command_line, data, devices, resumable, runs, shapes
 from common.averaged_weights import averaged
+from common.cuda_graphs import Graphed
 from common.data import Batches, ImageSet, to_model_range
 from common.errors import InputError
 from common.flags import (
@@ -38,7 +39,7 @@ from common.flags import (
 )
 from common.metrics import extractors, samples
 from common.noise import BatchNoise
-from common.schedules import half_cosine
+from common.schedules import half_cosine, set_learning_rate
 
 import torch
 from annotated_types import Interval
@@ -117,43 +118,48 @@ def main(config: Config) -> Path:
     labels, class_names = models.classes_of(train, config.told)
     network = device.prepare(UNet(architecture(config, train, class_names)), channels_last=True)
     network_ddp, ema = device.parallel(network), averaged(network, config.ema_decay, growing=True)
-    optimizer = torch.optim.Adam(network.parameters(), config.learning_rate)
+    optimizer = device.adam(network.parameters(), config.learning_rate)
     path = schedule.build(config.schedule, config.timesteps, zero_terminal_snr=config.zero_terminal_snr)
     batches = Batches(train, config.batch_size, device, drop_last=True, seed=config.seed)
     noise, averages = BatchNoise(config.batch_size, device, seed=config.seed), runs.Averages()
+
+    def update(x0, eps, t, alpha, sigma, *classes):
+        """One step: what is logged of it (B,), and the length of the gradient."""
+        x_t = noised(x0, eps, alpha, sigma)
+        with device.autocast():
+            output = network_ddp(x_t, t / path.steps, *classes)
+        loss = squared_error(output.float(), target(config.prediction, x0, eps, alpha, sigma))  # (B,)
+        optimizer.zero_grad()
+        (loss * weight(config, alpha, sigma)).mean().backward()
+        gradient = nn.utils.clip_grad_norm_(network.parameters(), LARGEST_GRADIENT)
+        optimizer.step()
+        return {"loss": loss, "gradient_norm": gradient.expand(len(loss))}
+
+    update = Graphed(update, device)
     with resumable.start(
         "hw4", f"ddpm-{Path(config.data).name}", config, device, network=network, ema=ema, noise=noise,
         optimizer=optimizer, batches=batches, validation=validation, averages=averages,
     ) as (run, saver, done):  # fmt: skip
         report = Report(run, device, config, class_names, ema, validation)
         for step, batch in zip(run.progress(done + 1, config.steps), batches.forever()):
-            set_learning_rate(config, step, optimizer)
+            set_learning_rate(optimizer, learning_rate(config, step))
             x0 = batch.images  # (B, C, S, S)
             time, chance = noise.uniform(2).unbind(1)
             t = 1 + (time * path.steps).long()  # (B,), uniform on 1, ..., T
-            alpha, sigma = path.at(t, x0)
             eps = noise.normal(*x0.shape[1:])
-            x_t = noised(x0, eps, alpha, sigma)
-            classes = None
+            classes = ()
             if class_names:
-                classes = labels[batch.index].to(device.torch)
-                classes = without_class(classes, chance, config.drop_class, len(class_names))
-            with device.autocast():
-                output = network_ddp(x_t, t / path.steps, classes)
-            loss = squared_error(output.float(), target(config.prediction, x0, eps, alpha, sigma))  # (B,)
-            weighted = loss * weight(config, alpha, sigma)
-            optimizer.zero_grad()
-            weighted.mean().backward()
-            gradient = nn.utils.clip_grad_norm_(network.parameters(), LARGEST_GRADIENT)
-            optimizer.step()
+                told = labels[batch.index].to(device.torch)
+                classes = (without_class(told, chance, config.drop_class, len(class_names)),)
+            logged = update(x0, eps, t, *path.at(t, x0), *classes)
             ema.update_parameters(network)
-            averages.add({"loss": loss, "gradient_norm": gradient.expand(len(loss))})
+            averages.add(logged)
             if step % config.measure_every == 0 or step == config.steps:
                 means = averages.take(device)
                 saver.require_finite(step, *means.values())
                 report.measure(step, means)
             # with finite losses and gradients the weights are finite: no checkpoint is written otherwise
-            saver.save_if_due(step, loss.mean() + gradient)
+            saver.save_if_due(step, logged["loss"].mean() + logged["gradient_norm"].mean())
         saver.save(config.steps)
         report.finish()
     return run.folder
@@ -166,12 +172,11 @@ def weight(config: Config, alpha: Tensor, sigma: Tensor) -> Tensor | float:  # (
     return min_snr_weight(config.prediction, alpha, sigma, config.min_snr_gamma).flatten()
 
 
-def set_learning_rate(config: Config, step: int, optimizer: torch.optim.Optimizer) -> None:
+def learning_rate(config: Config, step: int) -> float:
     """Rises, stays, and falls over the last `cooldown` of the steps, as half a cosine."""
     start = (1 - config.cooldown) * config.steps
     share = half_cosine(max(0.0, (step - start) / max(config.steps - start, 1)))
-    for group in optimizer.param_groups:
-        group["lr"] = config.learning_rate * min(share, step / WARM_UP)
+    return config.learning_rate * min(share, step / WARM_UP)
 
 
 # ---- checks, data, building

@@ -8,7 +8,7 @@ Without a GPU all of it is skipped.
 import copy
 import dataclasses
 
-from common import checkpoints, choices
+from common import checkpoints, choices, cuda_graphs
 from common.metrics import extractors
 
 import pytest
@@ -70,6 +70,19 @@ def test_a_resumed_run_goes_where_the_whole_one_went(train):  # noqa: F811
     for part in ("generator", "discriminator", "ema"):
         for key, value in last(whole)["parts"][part].items():
             assert torch.allclose(last(half)["parts"][part][key], value, rtol=1e-2, atol=1e-3), (part, key)
+
+
+@pytest.mark.parametrize("name", ["hw3 stylegan", "hw4 ddpm"])
+def test_steps_as_graphs_end_where_plain_ones_do(name, train, monkeypatch):  # noqa: F811
+    more = {"r1_every": 4, "path_every": 2} if "gan" in name else {}
+    replays, replay = [], torch.cuda.CUDAGraph.replay
+    monkeypatch.setattr(torch.cuda.CUDAGraph, "replay", lambda graph: (replays.append(1), replay(graph)))
+    with_graphs = last(train(name, device=GPU, steps=24, **more))
+    assert len(replays) >= 24 - 3 * cuda_graphs.WARM_UP
+    monkeypatch.setattr(cuda_graphs, "WARM_UP", 99)
+    plain = last(train(name, device=GPU, steps=24, **more))
+    pairs = zip(numbers(with_graphs["parts"]), numbers(plain["parts"]), strict=True)
+    assert all(torch.allclose(one.double(), other.double(), rtol=2e-2, atol=5e-3) for one, other in pairs)
 
 
 def both(network):
