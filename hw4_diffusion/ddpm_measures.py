@@ -55,7 +55,8 @@ def draw(model: Model, way: Way, count: int, labels: Tensor | None, seed: int, d
         return samplers.last(path)
 
     start = time.process_time() if device.type == "cpu" else time.perf_counter()
-    images = models.in_chunks(steps, noise, labels)
+    chunk = models.GPU_CHUNK if device.type == "cuda" else models.CHUNK
+    images = models.in_chunks(steps, noise, labels, chunk)
     end = time.process_time() if device.type == "cpu" else time.perf_counter()
     return Drawn(images, (end - start) / count)
 
