@@ -146,17 +146,7 @@ def reference(
             "or compare two folders with python -m common.metrics.fid"
         )
     images: ImageSet = data.load(data_name, "test", size=size, count=count, data_dir=data_dir)
-    real = samples.reference_of(images, device)
-    if real.extractor is None:
-        real = samples.Reference(images.images, _extractor(data_name, device), styled=data_name == "avatars")
-    return real
-
-
-def _extractor(name: str, device: torch.device):
-    """For images of another size, which are brought to that of the extractor."""
-    from common.metrics import extractors
-
-    return extractors.load_extractor(name, device)
+    return samples.reference_of(images, device, any_side=True)
 
 
 def step_of(generator: Generator) -> int | None:

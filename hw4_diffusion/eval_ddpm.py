@@ -29,7 +29,6 @@ from annotated_types import Interval
 from torch import Tensor
 
 from hw4_diffusion import ddpm_figures, ddpm_measures, models, samplers
-from hw4_diffusion import train_ddpm as training
 from hw4_diffusion.ddpm_measures import Way
 from hw4_diffusion.models import Model
 from hw4_diffusion.sample_ddpm import Sampler
@@ -76,11 +75,9 @@ def main(config: Config) -> Path:
     test = test.take(slice(0, config.samples))
     labels, _ = models.classes_of(test, known.told if known.class_names else "nothing")
     with runs.start("hw4", f"eval-ddpm-{Path(known.data).name}", config, device) as run:
-        real = training.reference_of(test, known.data, device.torch)
-        few = slice(0, config.curve_samples)
-        near = (
-            training.reference_of(test.take(few), known.data, device.torch) if config.curve_samples else None
-        )
+        reference = lambda images: samples.reference_of(images, device.torch, any_side=True)
+        real, few = reference(test), slice(0, config.curve_samples)
+        near = reference(test.take(few)) if config.curve_samples else None
         rows = {"model": [], "curve": [], "guidance": []}
         for number, model in enumerate(trained):
             device.prepare(model.network, channels_last=True)

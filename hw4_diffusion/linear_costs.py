@@ -18,7 +18,7 @@ from pathlib import Path
 from common import command_line, devices, flags, runs, seeds, text_table
 from common.data import ImageSet, to_uint8
 from common.errors import InputError
-from common.metrics import frechet
+from common.metrics import frechet, samples
 from common.metrics.samples import Reference
 from common.text_table import Column
 
@@ -286,8 +286,9 @@ def prepare(config: Config) -> World:
     )
     sets = {split: linear_diffusion.load(base, split) for split in ("train", "val", "test")}
     captions = {split: captions_of(images, config.attributes) for split, images in sets.items()}
-    reference = linear_measures.reference_of(sets["test"])
-    if reference is None or not captions["test"].chosen.keys() & reference.extractor.options.keys():
+    reference = samples.reference_of(sets["test"], any_side=True)
+    read = {} if reference.extractor is None else reference.extractor.options
+    if not captions["test"].chosen.keys() & read.keys():
         raise InputError(
             f"--data {config.data}: no shipped network reads these captions from its images, so that nothing "
             "can be compared; linear_diffusion.py needs none"

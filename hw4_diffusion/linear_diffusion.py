@@ -26,6 +26,7 @@ from typing import Literal
 
 from common import command_line, data, devices, flags, runs
 from common.data import ImageSet, to_uint8
+from common.metrics import samples
 
 import torch
 from torch import Tensor
@@ -184,8 +185,8 @@ def measure(
     numbers["val/denoising_error"] = linear_measures.denoising_error(
         model.denoiser, model.encoder.encode(sets["val"].images), captions["val"].embedded, levels
     )
-    reference = linear_measures.reference_of(sets["test"])
-    if reference is not None:
+    reference = samples.reference_of(sets["test"], any_side=True)
+    if reference.extractor is not None:
         decoded = to_uint8(model.encoder.decode(model.encoder.encode(sets["test"].images)))
         numbers |= linear_measures.of_images(images, captions["test"], reference)
         of_decoded = linear_measures.of_images(decoded, captions["test"], reference)

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from common.data import ImageSet, to_model_range
-from common.metrics import attributes, extractors, samples
+from common.data import to_model_range
+from common.metrics import attributes, samples
 
 from torch import Tensor
 
 from hw4_diffusion.linear_captions import Captions
 from hw4_diffusion.linear_denoiser import LinearDenoiser, Moments
 from hw4_diffusion.linear_encoder import LinearEncoder
-
-
-def reference_of(test: ImageSet) -> samples.Reference | None:
-    """Test images and the extractor shipped for their set, whatever their side; None where there is none."""
-    if test.name not in extractors.NAMES or test.file_names:  # a folder may be called mnist, too
-        return None
-    extractor = extractors.load_extractor(test.name)
-    return samples.Reference(test.images, extractor) if extractor.shape[0] == test.shape[0] else None
 
 
 def of_images(images: Tensor, captions: Captions, reference: samples.Reference) -> dict[str, float]:

@@ -37,7 +37,7 @@ from common.flags import (
     Share,
     TrainingFlags,
 )
-from common.metrics import extractors, samples
+from common.metrics import samples
 from common.noise import BatchNoise
 from common.schedules import half_cosine, set_learning_rate
 
@@ -211,15 +211,6 @@ def architecture(config: Config, images: ImageSet, class_names: tuple[str, ...])
     return Architecture(channels, size, config.channels, config.blocks, len(class_names))
 
 
-def reference_of(images: ImageSet, name: str, device: torch.device) -> samples.Reference:
-    """Real images to compare samples with, by the shipped extractor of their set, if there is one."""
-    extractor = None
-    if name in extractors.NAMES:
-        shipped = extractors.load_extractor(name, device)
-        extractor = shipped if shipped.shape[0] == images.shape[0] else None
-    return samples.Reference(images.images, extractor)
-
-
 # ---- reports
 
 
@@ -239,7 +230,7 @@ class Report:
         )  # fmt: skip
         runs.write_json(run.folder / models.DESCRIPTION, dataclasses.asdict(known))
         self.model, self.real = models.Model(known, ema.module), validation
-        self.reference = reference_of(validation, config.data, device.torch)
+        self.reference = samples.reference_of(validation, device.torch, any_side=True)
         self.labels, _ = models.classes_of(validation, config.told)
         generator = torch.Generator().manual_seed(1)
         self.noise = torch.randn(validation.images.shape, generator=generator)

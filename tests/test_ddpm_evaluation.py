@@ -68,7 +68,7 @@ def test_the_numbers_are_those_of_the_images(evaluated, data_dir):
     drawn = samplers.last(
         samplers.ddim(model.denoiser(test.labels), model.schedule, times, noise, 0.0, torch.randn_like)
     )
-    real = samples.Reference(test.images, eval_ddpm.training.reference_of(test, "digits", "cpu").extractor)
+    real = samples.reference_of(test, any_side=True)
     features = real.features_of(data.to_uint8(drawn))
     assert row["fd_digits_24"] == pytest.approx(real.distance(features), rel=1e-3)
     answers = real.extractor.answers(features)["label"]

@@ -98,8 +98,12 @@ def test_entropy_is_that_of_the_recognised_alone():
 def test_where_no_extractor_reads_the_images_diversity_is_all(people):
     small = avatars.draw_set("val", 32, 20, 0)
     assert samples.reference_of(small).measure(small.images).keys() == {"diversity"}
-    folder = dataclasses.replace(people, attributes={}, options={})  # a user's folder called avatars
-    assert samples.reference_of(folder).extractor is None
+    assert samples.reference_of(small, any_side=True).name == "fd_avatars_20"
+    folder = dataclasses.replace(small, file_names=tuple("x" * 20))  # a user's folder called avatars
+    grey = dataclasses.replace(small, images=small.images[:, :1])
+    toys = dataclasses.replace(small, name="toys")
+    for other in (folder, grey, toys):
+        assert samples.reference_of(other, any_side=True).extractor is None
 
 
 def test_images_of_another_side_are_brought_to_the_extractors(people, real):

@@ -84,13 +84,16 @@ class Reference:
         return numbers
 
 
-def reference_of(image_set: ImageSet, device: torch.device | str = "cpu") -> Reference:
-    """Prepare the images of a set, with the extractor that was trained on it, if there is one."""
+def reference_of(
+    image_set: ImageSet, device: torch.device | str = "cpu", *, any_side: bool = False
+) -> Reference:
+    """Prepare the images of a set, with the extractor that was trained on it, if there is one for images of
+    this side, or of `any_side`."""
     extractor = None
-    drawn = bool(image_set.options)  # not a folder that happens to be called avatars
-    if drawn and image_set.name in extractors.NAMES:
+    if image_set.name in extractors.NAMES and not image_set.file_names:  # a folder may be called avatars
         shipped = extractors.load_extractor(image_set.name, device)
-        extractor = shipped if shipped.shape == image_set.shape else None
+        fits = shipped.shape[0] == image_set.shape[0] if any_side else shipped.shape == image_set.shape
+        extractor = shipped if fits else None
     return Reference(image_set.images, extractor, styled=image_set.name in STYLED)
 
 
