@@ -266,23 +266,6 @@ def marginal(model: StyleModel, options: dict[str, int]) -> Fraction:
     return math.prod(chosen, start=Fraction(1))
 
 
-def drawable(attributes: Sequence[Attribute]) -> bool:
-    """Whether every attribute and option is one that common.data.avatars draws."""
-    return all(set(a.options) <= set(avatars.STYLE_OPTIONS.get(a.name, ())) for a in attributes)
-
-
-def portraits(model: StyleModel, styles: Styles, size: int, generator: torch.Generator) -> Tensor:
-    """uint8 (N, 3, size, size): each style worn by a random person with a neutral face, looking ahead."""
-    wanted = {
-        a.name: torch.tensor([avatars.STYLE_OPTIONS[a.name].index(option) for option in a.options])[
-            styles.options[a.name]
-        ]
-        for a in model.attributes
-    }
-    anyone = avatars.sample_attributes(len(styles), generator)
-    return avatars.draw({"person": anyone["person"], "background": anyone["background"], **wanted}, size)
-
-
 def report(name: str, model: StyleModel, styles: Styles) -> str:
     """The styles drawn, in words, with their probabilities."""
     lines = [f"\n{len(styles)} styles, {name}:"]
@@ -310,13 +293,13 @@ def save_figures(
     curves = fitted(attributes, ALPHAS), leave_one_out(attributes, ALPHAS)
     uniform = -math.log(mle.combinations)
     style_figures.save_leave_one_out(run.folder / "leave_one_out.png", ALPHAS, *curves, uniform, config.alpha)
-    if not drawable(attributes):
+    if not style_figures.drawable(attributes):
         run.say("no portraits: these are not the attributes of the course's avatars")
         return ["theta.png", "leave_one_out.png"]
     images, titles = [], []
     generator = torch.Generator().manual_seed(config.seed)
     for name, styles in drawn.items():
-        images.append(portraits(models[name], styles, config.size, generator))
+        images.append(style_figures.portraits(attributes, styles.options, config.size, generator))
         for row, p in enumerate(styles.probability):
             words = list(models[name].names(styles, row).values())
             lines = ", ".join(words[:2]), ", ".join(words[2:]), f"{name}: 1 in {float(1 / p):,.0f}"

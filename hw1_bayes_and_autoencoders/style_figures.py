@@ -7,6 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from common import figures
+from common.data import avatars
 
 import torch
 from torch import Tensor
@@ -27,6 +28,22 @@ def theta_table(attributes: Sequence[Attribute], mle: Theta, smoothed: Theta) ->
         for option, alias, n, p, q in zip(attribute.options, attribute.aliases, attribute.counts, *theta):
             lines.append(f"  {option:{wide}}  {alias:{alias_wide}}{n:>4}  {float(p):8.4f}  {float(q):8.4f}")
     return "\n".join(lines)
+
+
+def drawable(attributes: Sequence[Attribute]) -> bool:
+    """Whether every attribute and option is one that common.data.avatars draws."""
+    return all(set(a.options) <= set(avatars.STYLE_OPTIONS.get(a.name, ())) for a in attributes)
+
+
+def portraits(
+    attributes: Sequence[Attribute], styles: dict[str, Tensor], size: int, generator: torch.Generator
+) -> Tensor:
+    """uint8 (N, 3, size, size): each style, an index (N,) for each attribute, worn by a random person with a
+    neutral face, looking ahead."""
+    drawn = lambda a: torch.tensor([avatars.STYLE_OPTIONS[a.name].index(option) for option in a.options])
+    wanted = {a.name: drawn(a)[styles[a.name]] for a in attributes}
+    anyone = avatars.sample_attributes(len(next(iter(styles.values()))), generator)
+    return avatars.draw({"person": anyone["person"], "background": anyone["background"], **wanted}, size)
 
 
 def save_styles(path: Path, images: Tensor, titles: Sequence[str], columns: int = 5) -> None:

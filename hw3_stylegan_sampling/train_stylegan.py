@@ -40,15 +40,14 @@ from common.flags import (
     Share,
     TrainingFlags,
 )
-from common.metrics import samples
 from common.noise import BatchNoise
 from common.schedules import half_cosine, set_learning_rate
 
 import torch
 from torch import Tensor, nn
 
-from hw3_stylegan_sampling import weights
 from hw3_stylegan_sampling.discriminator import Discriminator
+from hw3_stylegan_sampling.monitor import Monitor
 from hw3_stylegan_sampling.networks import Architecture, Generator
 
 ATTRIBUTES = {"avatars": avatars.CHOICES, "creatures": creatures.OPTIONS}
@@ -221,7 +220,7 @@ def main(config: Config) -> Path:
         for_generator=for_generator, for_discriminator=for_discriminator,
         augmentation=seen if seen.adaptive else None,
     ) as (run, saver, done):  # fmt: skip
-        report = Report(run, device, validation, generator.z_dim)
+        monitor = Monitor(run, device, validation, generator.z_dim)
         for step, batch in zip(run.progress(done + 1, config.steps), batches.forever()):
             set_learning_rates(config, step, for_generator, for_discriminator)
             told = labels[batch.index].to(device.torch)
@@ -232,12 +231,12 @@ def main(config: Config) -> Path:
             if step % config.measure_every == 0 or step == config.steps:
                 means = averages.take(device) | seen.numbers() | {"train/path_length": paths.mean.item()}
                 saver.require_finite(step, *means.values())
-                report.measure(step, means, generator, ema.module)
+                monitor.measure(step, means, generator, ema.module)
             # with finite losses and gradients the weights are finite: no checkpoint is written otherwise
             losses = logged["generator_loss"] + logged["discriminator_loss"]
             saver.save_if_due(step, losses.mean() + gradients)
         saver.save(config.steps)
-        report.finish(config, generator, discriminator)
+        monitor.finish(config.seed, shapes.parameters(generator), shapes.parameters(discriminator))
     return run.folder
 
 
@@ -310,46 +309,6 @@ def set_learning_rates(config: Config, step: int, *optimizers: torch.optim.Optim
     share = half_cosine(max(0.0, (step - start) / max(config.steps - start, 1)))
     for optimizer in optimizers:
         set_learning_rate(optimizer, share * config.learning_rate)
-
-
-# ---- reports
-
-
-class Report:
-    """Measures both versions of the generator on rank 0, and keeps the averaged one for sampling."""
-
-    def __init__(self, run: runs.Run, device: devices.Device, validation: ImageSet, z_dim: int):
-        self.run, self.device = run, device
-        if device.is_main:
-            self.real = samples.reference_of(validation, device.torch)
-            self.z = samples.latents(self.real.count, z_dim, seed=1)
-
-    def measure(self, step: int, means: dict[str, float], generator: Generator, ema: Generator) -> None:
-        """One line of metrics.jsonl, two pictures, one file of weights."""
-        if not self.device.is_main:
-            return
-        versions = {"raw": generator, "ema": ema}
-        numbers, images = samples.measure_versions(versions, self.z, self.real, self.device.torch)
-        for version, drawn in images.items():
-            self.run.save_samples(version, step, drawn[:64], 8)
-        self.run.log(step, means | numbers)
-        ema.estimate_w_mean()
-        weights.save(self.run.folder / "generator.safetensors", ema, f"train_stylegan.py, step {step}")
-
-    def finish(self, config: Config, generator: Generator, discriminator: Discriminator) -> None:
-        """summary.json of a finished run: its last measurement."""
-        if not self.device.is_main:
-            return
-        last = runs.read_metrics(self.run.folder)[-1]
-        self.run.summary(
-            {name: value for name, value in last.items() if name.startswith("val/")},
-            steps=last["step"],
-            n_val=self.real.count,
-            seed=config.seed,
-            generator_parameters=shapes.parameters(generator),
-            discriminator_parameters=shapes.parameters(discriminator),
-        )
-        self.run.say(f"finished; next: sample.py --network {self.run.folder} --seeds 0-31")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from common.errors import InputError
 import pytest
 import torch
 
-from hw1_bayes_and_autoencoders import bayes_styles
+from hw1_bayes_and_autoencoders import bayes_styles, style_figures
 from hw1_bayes_and_autoencoders.bayes_styles import STYLE_COUNTS, StyleModel
 from hw1_bayes_and_autoencoders.style_counts import Attribute, read_counts
 
@@ -36,7 +36,7 @@ def generator(seed=0):
 def test_the_course_table_has_50_people_and_28_options_of_the_avatars(people):
     assert [a.total for a in people] == [50] * 5
     assert sum(len(a.options) for a in people) == 28
-    assert bayes_styles.drawable(people)
+    assert style_figures.drawable(people)
     aliases = {a.name: dict(zip(a.options, a.aliases)) for a in people}
     assert aliases == bayes_styles.avatars.RUSSIAN_NAMES
 

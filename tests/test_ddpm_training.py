@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from common.errors import InputError
 
 import pytest
 import torch
+import two_processes
 
 from hw4_diffusion import eval_ddpm, models, samplers, schedule, train_ddpm
 from hw4_diffusion.unet import UNet
@@ -246,21 +246,11 @@ def test_killed_and_resumed_it_ends_with_the_same_bits(data_dir, trained, tmp_pa
 
 
 def test_two_processes_with_half_the_batch_follow_one_with_the_whole(data_dir, tmp_path):
-    results = []
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    for name, launcher in (("one", []), ("two", torchrun)):
-        flags = words(config(data_dir, tmp_path / name, measure_every=1))
-        command = [sys.executable, *launcher, "hw4_diffusion/train_ddpm.py", *flags]
-        done = subprocess.run(
-            command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True,
-            text=True, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.count("run directory") == 1
-        (run_dir,) = (tmp_path / name / "hw4").iterdir()
-        results.append(logged(run_dir))
-    assert len(results[0]) == 6
-    for line, other in zip(*results, strict=True):
+    flags = lambda outdir: words(config(data_dir, outdir, measure_every=1))
+    script = "hw4_diffusion/train_ddpm.py"
+    alone, together = two_processes.logs_alone_and_together(script, flags, tmp_path)
+    assert len(alone) == 6
+    for line, other in zip(alone, together):
         for name in ("train/loss", "train/gradient_norm", "val/loss"):
             assert other[name] == pytest.approx(line[name], rel=1e-3), (line["step"], name)
 

@@ -17,6 +17,7 @@ import imageio.v3 as imageio
 import pytest
 import torch
 import torch.distributed as dist
+import two_processes
 from small_gans import COUNTS, EVERYTHING, SCRIPTS, config, logged, parts, save_pets, words
 
 from hw2_gan import eval_gan, gan_data, networks, players, train_gan
@@ -163,11 +164,7 @@ def test_two_processes_with_half_the_batch_follow_one_with_the_whole(pets, tmp_p
     flags = {"epochs": 20, "batch_size": 96, "measure_images": 2, **stable}
     alone = train_gan.main(config(pets, tmp_path / "one", **flags))
     command = words(config(pets, tmp_path / "two", **flags))
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run(
-        [*torchrun, SCRIPTS / "train_gan.py", *command], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    done = two_processes.start(SCRIPTS / "train_gan.py", *command)
     assert "batch normalisation" not in done.stderr and done.stdout.count("run directory") == 1
     (together,) = (tmp_path / "two" / "hw2").iterdir()
     assert len(logged(alone)) == 20

@@ -1,10 +1,6 @@
 """Both players' updates, step by step, against the same steps written out anew."""
 
 import ast
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 from common import adversarial, devices
 from common.data import Batches, ImageSet
@@ -13,6 +9,7 @@ from common.noise import BatchNoise
 import pytest
 import torch
 import torch.nn.functional as F
+import two_processes
 
 from hw2_gan import networks, players, train_gan
 
@@ -160,16 +157,7 @@ def test_processes_draw_noise_and_augmentation_of_their_own(tmp_path):
     """One seed for all would show every process the same changes, batch after batch."""
     script = tmp_path / "ranks.py"
     script.write_text(RANKS)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    root = Path(__file__).resolve().parent.parent
-    done = subprocess.run(
-        [*torchrun, script], cwd=root, capture_output=True, text=True, check=False, env=_with_path(root)
-    )
-    assert done.returncode == 0, done.stderr
+    done = two_processes.start(script)
     (line,) = (line for line in done.stdout.splitlines() if line.startswith("drawn"))
     first, second = ast.literal_eval(line.removeprefix("drawn "))
     assert all(one != other for one, other in zip(first, second))
-
-
-def _with_path(root: Path) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(root)}

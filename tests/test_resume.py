@@ -14,6 +14,7 @@ from common import checkpoints
 
 import pytest
 import torch
+import two_processes
 from PIL import Image
 from torch import nn
 
@@ -212,9 +213,7 @@ def test_torchrun_trains_with_averaged_gradients_and_writes_once(tmp_path):
     script = [SCRIPT, *flags, "--outdir"]
     one, two = tmp_path / "one", tmp_path / "two"
     subprocess.run([sys.executable, *script, one], check=True, capture_output=True)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run([*torchrun, *script, two], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    two_processes.start(*script, two)
     alone, together = weights(one)["model"], weights(two)["model"]
     # Adam divides by the gradient's size: float32's order of summation shows as a part of lr = 1e-3 a step
     largest = max((alone[name] - together[name]).abs().max() for name in alone)
