@@ -1,4 +1,4 @@
-"""What `python3 -m course run` starts of week 4: linear diffusion, and what linearity costs."""
+"""What `python3 -m course run` starts of week 4: linear diffusion and what linearity costs; DDPMs."""
 
 from course.weeks.script import Script
 
@@ -54,4 +54,67 @@ WITHOUT_PRODUCTS = Script(
     shows=("val/denoising_error", "eval/obeyed_all_percent"),
     keeps_figures=("samples.png",),
 )
-SCRIPTS = (*map(linear_diffusion, SETS), WITHOUT_PRODUCTS, *map(linear_costs, SETS))
+DDPM = f"{FOLDER}/train_ddpm.py"
+SEEDS = (0, 1, 2)
+TRAINED_ON = {"mnist": "--data mnist --batch-size 256 --steps 6000"}
+"""Flags of the trainings whose numbers the page shows."""
+FIRST_DDPM = Script(
+    name="train_ddpm",
+    file=DDPM,
+    what="a DDPM: a U-Net that removes noise, its averaged weights, guidance",
+    data="digits",
+    short="--steps 100 --measure-every 100 --train-images 2000 --measure-images 100",
+    full="",
+    shows=("val/loss",),
+    keeps_figures=(),
+)
+
+
+def train_ddpm(data: str, seed: int) -> Script:
+    """One training of several that differ in their seeds."""
+    return Script(
+        name=f"train_ddpm_{data.replace('-', '_')}_{seed}",
+        file=DDPM,
+        what=f"a DDPM of {data}, seed {seed}",
+        data=data,
+        short=None,
+        full=f"{TRAINED_ON[data]} --seed {seed}",
+        shows=("val/loss",),
+        keeps_figures=(),
+    )
+
+
+def eval_ddpm(data: str) -> Script:
+    """Everything about the models of all seeds; the short run looks at the one it has trained."""
+    name = data.replace("-", "_")
+    return Script(
+        name=f"eval_ddpm_{name}",
+        file=f"{FOLDER}/eval_ddpm.py",
+        what="distance, classes as asked, samplers at equal evaluations, guidance, bits per dimension",
+        data=data,
+        short=None,
+        full=" ".join(f"{{train_ddpm_{name}_{seed}}}" for seed in SEEDS),
+        shows=("eval/class_accuracy", "eval/bits_per_dimension"),
+    )
+
+
+EVAL_FIRST_DDPM = Script(
+    name="eval_ddpm",
+    file=f"{FOLDER}/eval_ddpm.py",
+    what="the same model measured: distance, classes as asked, samplers, guidance, bits per dimension",
+    data="digits",
+    short="{train_ddpm} --samples 60 --curve-samples 20 --evaluations 5 10 --guidances 1 2 --bound-images 2 "
+    "--steps 10",
+    full="{train_ddpm}",
+    shows=("eval/class_accuracy", "eval/bits_per_dimension"),
+    keeps_figures=(),
+)
+SCRIPTS = (
+    *map(linear_diffusion, SETS),
+    WITHOUT_PRODUCTS,
+    *map(linear_costs, SETS),
+    FIRST_DDPM,
+    EVAL_FIRST_DDPM,
+    *(train_ddpm(data, seed) for data in TRAINED_ON for seed in SEEDS),
+    *map(eval_ddpm, TRAINED_ON),
+)
