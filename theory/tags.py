@@ -22,7 +22,7 @@ from theory.pages import LANGUAGES, REPOSITORY, TAG, read_page
 
 CODE_FOLDERS = ("common", "hw*", "lab8*", "course")
 
-_TAG = r"[a-z][a-z0-9]*\.[0-9]+"
+_TAG = r"[a-z][a-z0-9_]*\.[0-9]+"
 _CITES = re.compile(r"\beqs?\.", re.IGNORECASE)
 _RANGE = re.compile(rf"\(({_TAG})\)(?:\s*[-–]\s*\(({_TAG})\))?")
 _MALFORMED = re.compile(rf"\beqs?(?:\.?\s+{_TAG}|\s*\({_TAG}\))|\bequations?\s+\(?{_TAG}", re.IGNORECASE)

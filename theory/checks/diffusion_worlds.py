@@ -6,7 +6,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from hw4_diffusion.diffusion import Denoise, noise_in
+from hw4_diffusion import samplers
+from hw4_diffusion.diffusion import Denoise, guided, image_and_noise, noise_in
 from hw4_diffusion.schedule import Schedule
 
 EARLY, LATE = (0.8, 0.6), (0.6, 0.8)
@@ -50,3 +51,30 @@ def at_equal_steps(steps: int, low: float = -4.0, high: float = 4.0) -> Schedule
 def std_of(schedule: Schedule, t: int) -> float:
     """Standard deviation of x_t in the Gaussian world."""
     return math.sqrt(variance(*schedule.pair(t)))
+
+
+def noise_only(steps: int) -> Schedule:
+    """From alpha = 0 to 1, in equal angles, without schedule.build's lower end."""
+    phi = torch.linspace(0, math.pi / 2, steps + 1, dtype=torch.float64)
+    return Schedule(phi.cos(), phi.sin())
+
+
+def guided_world(weight: float, of_class: Callable, of_all: Callable) -> tuple[Schedule, Denoise]:
+    """A denoiser as the samplers call it, guided, from two exact ones."""
+    steps = noise_only(4000)
+
+    def denoise(x: Tensor, t: int) -> tuple[Tensor, Tensor]:
+        alpha, sigma = max(steps.pair(t)[0], 1e-9), steps.pair(t)[1]
+        noises = [noise_in(x, image(x, alpha, sigma), alpha, sigma) for image in (of_class, of_all)]
+        eps = guided(*noises, weight)
+        return image_and_noise("epsilon", eps, x, alpha, sigma)
+
+    return steps, denoise
+
+
+def sampled(weight: float, of_class: Callable, of_all: Callable, start: Tensor) -> Tensor:
+    """Where the guided ODE leads from `start`, by 4000 steps of DDIM."""
+    steps, denoise = guided_world(weight, of_class, of_all)
+    return samplers.last(
+        samplers.ddim(denoise, steps, list(range(4000, -1, -1)), start, 0.0, torch.zeros_like)
+    )

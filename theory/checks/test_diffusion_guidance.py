@@ -8,10 +8,12 @@ from torch import Tensor
 from torch.distributions import Normal
 
 from hw4_diffusion import diffusion, samplers, schedule
-from hw4_diffusion.schedule import Schedule
 from theory.checks.diffusion_worlds import (
     denoiser,
     gaussian_image,
+    guided_world,
+    noise_only,
+    sampled,
     two_point_image,
     variance,
 )
@@ -64,32 +66,6 @@ def test_shares_are_stretched_until_nothing_is_left_at_the_end():
 
 
 # ---- guidance
-
-
-def noise_only(steps: int) -> Schedule:
-    """From alpha = 0 to 1, in equal angles, without schedule.build's lower end."""
-    phi = torch.linspace(0, math.pi / 2, steps + 1, dtype=torch.float64)
-    return Schedule(phi.cos(), phi.sin())
-
-
-def guided_world(weight: float, of_class, of_all):
-    """A denoiser as the samplers call it, guided, from two exact ones."""
-    steps = noise_only(4000)
-
-    def denoise(x: Tensor, t: int) -> tuple[Tensor, Tensor]:
-        alpha, sigma = max(steps.pair(t)[0], 1e-9), steps.pair(t)[1]
-        noises = [diffusion.noise_in(x, image(x, alpha, sigma), alpha, sigma) for image in (of_class, of_all)]
-        eps = diffusion.guided(*noises, weight)
-        return diffusion.image_and_noise("epsilon", eps, x, alpha, sigma)
-
-    return steps, denoise
-
-
-def sampled(weight: float, of_class, of_all, start: Tensor) -> Tensor:
-    steps, denoise = guided_world(weight, of_class, of_all)
-    return samplers.last(
-        samplers.ddim(denoise, steps, list(range(4000, -1, -1)), start, 0.0, torch.zeros_like)
-    )
 
 
 @verifies("diffusion.22")
