@@ -3,7 +3,9 @@
 The networks have the shapes of Stable Diffusion 1.5 and no weights: torch's meta device computes shapes only.
 """
 
+import dataclasses
 from functools import cache
+from types import SimpleNamespace
 
 from common import torchvision_operators  # noqa: F401  diffusers imports torchvision
 
@@ -14,7 +16,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from hw4_diffusion import lora
+from hw4_diffusion import lora, memory
 from theory.printed import printed
 from theory.tags import verifies
 
@@ -115,6 +117,13 @@ def test_bytes_of_fine_tuning():
         ).item()
         found = [count(0, frozen), count(trained, 0), count(trained, frozen)]
         assert [round(value / GB, 2) for value in found] == list(expected)
+    pipeline = SimpleNamespace(unet=parts()["unet"], text_encoder=parts()["text"], vae=parts()["vae"])
+    for half, optimizer, b, o, h in ((True, "adamw", 2, 8, 2), (False, "adamw", 4, 8, 0)):
+        needed = memory.estimate(pipeline, parts()["unet"].parameters(), 7, optimizer=optimizer, half=half)
+        expected = total(b=b, o=o, h=h, P_f=text + vae, P_t=unet, N=7, a=1).item()
+        assert sum(dataclasses.astuple(needed)) == expected
+    few = memory.estimate(pipeline, parts()["unet"].parameters(), 0, optimizer="adafactor", half=True)
+    assert few.optimizer < 0.003 * few.trained  # sums of rows and columns
 
 
 def kept(network: nn.Module, x: Tensor, *condition: Tensor) -> list[Tensor]:
@@ -148,6 +157,9 @@ def test_activations_of_the_unet():
     large = [tensor for tensor in tables if tensor.shape[1:] == (4096, 4096)]
     assert len(large) == 5
     assert [round(gigabytes(some), 1) for some in (tensors, tables, large)] == [4.8, 2.9, 2.7]
-    assert round(gigabytes(tensors) - gigabytes(tables), 1) == 1.9
-    unet.enable_gradient_checkpointing()
-    assert round(gigabytes(kept(unet, *inputs)), 1) == 0.3
+    pipeline = SimpleNamespace(unet=parts()["unet"], text_encoder=parts()["text"], vae=parts()["vae"])
+    fused = [
+        memory.activations_of(pipeline, 1, 512, half=half, checkpointing=checkpointing) / GB
+        for half, checkpointing in ((False, False), (True, False), (False, True))
+    ]
+    assert [round(value, 1) for value in fused] == [1.7, 0.8, 0.4]

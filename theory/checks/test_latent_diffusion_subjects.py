@@ -1,4 +1,4 @@
-"""Checks of theory/{en,ru}/latent_diffusion.md: LoRA, DreamBooth, textual inversion, ControlNet."""
+"""Checks of theory/{en,ru}/latent_diffusion.md: DreamBooth, textual inversion, ControlNet."""
 
 import math
 from itertools import pairwise
@@ -7,99 +7,32 @@ from common import torchvision_operators  # noqa: F401  diffusers imports torchv
 
 import pytest
 import torch
+from diffusers import ControlNetModel
 from torch import Tensor, nn
 
-from hw4_diffusion import diffusion, lora
+from hw4_diffusion import diffusion, dreambooth, small_pipeline
+from hw4_diffusion.small_pipeline import Description
+from hw4_diffusion.train_controlnet import ControlledUNet
 from theory.checks.draws import Z, normal, z_score
 from theory.printed import printed
 from theory.tags import verifies
 
-# ---- LoRA
-
-
-def layer_with(rank: int, alpha: float, trained: bool = True) -> lora.LoRALinear:
-    """5 inputs, 7 outputs, in float64; after some training, if asked, no factor is zero."""
-    torch.manual_seed(rank)
-    layer = lora.LoRALinear(nn.Linear(5, 7), rank, alpha).double()
-    if trained:
-        nn.init.normal_(layer.up)
-    return layer
-
-
-@verifies("latent_diffusion.7", "latent_diffusion.10")
-def test_lora_adds_a_product_of_thin_matrices_and_can_be_merged():
-    (scale,) = printed(r"y = W x + \gamma \, B A \, x , \qquad \gamma = «scale» \tag{latent_diffusion.7}")
-    (factor,) = printed(r"W' = W + «factor» \, B A \tag{latent_diffusion.10}")
-    layer, x = layer_with(rank=3, alpha=2.0), normal(4, 5)
-    old, bias = layer.frozen.weight.clone(), layer.frozen.bias
-    gamma = scale(alpha=2.0, r=3)
-    torch.testing.assert_close(layer(x), x @ old.T + bias + gamma * x @ layer.down.T @ layer.up.T)
-    change = layer.up @ layer.down
-    assert torch.linalg.matrix_rank(change).item() == 3
-    unmerged = layer(x)
-    merged = layer.merged()
-    torch.testing.assert_close(merged.weight, old + factor(alpha=2.0, r=3) * change)
-    torch.testing.assert_close(merged(x), unmerged)
-    singular = torch.linalg.svdvals(normal(7, 5))  # what the best of rank 3 leaves of a full change
-    u, s, v = torch.linalg.svd(normal(7, 5), full_matrices=False)
-    left = normal(7, 5) - (u[:, :3] * s[:3]) @ v[:3]
-    assert left.square().sum().item() == pytest.approx(singular[3:].square().sum().item())
-
-
-@verifies("latent_diffusion.8")
-def test_only_the_second_matrix_moves_first():
-    of_b, of_a = printed(r"""
-        \frac{\partial L}{\partial B} = «of_b» \, \frac{\partial L}{\partial W} \, A^\top ,
-        \qquad
-        \frac{\partial L}{\partial A} = «of_a» \, B^\top \, \frac{\partial L}{\partial W}
-        \tag{latent_diffusion.8}
-    """)
-    x = normal(4, 5)
-    for trained in (False, True):
-        layer = layer_with(rank=3, alpha=2.0, trained=trained)
-        gamma = layer.scale
-        whole = (layer.frozen.weight + gamma * layer.up @ layer.down).detach().requires_grad_()
-        (x @ whole.T + layer.frozen.bias).sin().sum().backward()
-        layer(x).sin().sum().backward()
-        torch.testing.assert_close(layer.up.grad, of_b(gamma=gamma) * whole.grad @ layer.down.T)
-        torch.testing.assert_close(layer.down.grad, of_a(gamma=gamma) * layer.up.T @ whole.grad)
-        assert (layer.down.grad.abs().max() > 0) == trained
-        if not trained:  # the first step is that of full fine-tuning, seen through A
-            step = -0.1 * layer.up.grad @ layer.down * gamma
-            torch.testing.assert_close(step, -0.1 * gamma**2 * whole.grad @ layer.down.T @ layer.down)
-    wide = 0.3 * normal(50_000, 4, 6)
-    spread = z_score((wide.mT @ wide).flatten(1), 0)
-    expected = (4 * 0.09 * torch.eye(6, dtype=torch.float64)).flatten()
-    assert (z_score((wide.mT @ wide).flatten(1) - expected, 0).abs() < Z).all() and spread.abs().max() > Z
-
-
-@verifies("latent_diffusion.7")
-def test_adams_first_step_moves_the_layer_equally_at_every_rank():
-    inputs, alpha, rate = 4000, 4.0, 1e-3
-    x = normal(1, inputs, seed=9)
-    moved = {}
-    for rank, std in ((4, 0.02), (64, 0.02), (4, 1 / 4), (64, 1 / 64)):
-        scale = alpha if std == 0.02 else rank  # diffusers: alpha = r and 1 / r
-        layer = lora.LoRALinear(nn.Linear(inputs, 6), rank, scale).double()
-        nn.init.normal_(layer.down, std=std, generator=torch.Generator().manual_seed(0))
-        optimizer = torch.optim.Adam([layer.down, layer.up], rate, eps=0.0)
-        before = layer(x).detach()
-        (before.new_tensor([1.0, -2, 3, -4, 5, -6]) * layer(x)).sum().backward()
-        layer.down.grad = None
-        optimizer.step()
-        change = (layer(x) - before).detach()[0].abs()
-        assert (change.max() - change.min()).item() < 1e-12
-        expected = layer.scale * rank * rate * std * x.norm().item() * math.sqrt(2 / math.pi)
-        assert change[0].item() == pytest.approx(expected, rel=2 / math.sqrt(rank))
-        assert change[0].item() == pytest.approx(
-            layer.scale * rate * (layer.down @ x[0]).abs().sum().item(), rel=1e-9
-        )
-        moved[rank, std] = change[0].item()
-    assert moved[64, 0.02] / moved[4, 0.02] == pytest.approx(1, abs=0.5)
-    assert moved[64, 1 / 64] / moved[4, 1 / 4] == pytest.approx(1, abs=0.5)
-
-
 # ---- DreamBooth
+
+
+@verifies("latent_diffusion.11")
+def test_two_expectations_one_weight():
+    (weight,) = printed(r"""
+        L = \mathbb{E}_{z_0 \sim \text{subject}} \, \lVert \varepsilon - \hat\varepsilon(z_t, \, t, \,
+        \tau(c_{\mathrm{s}})) \rVert^2 + «weight» \, \mathbb{E}_{z_0 \sim p_{\text{old}}(\cdot \mid
+        c_{\mathrm{c}})} \, \lVert \varepsilon - \hat\varepsilon(z_t, \, t, \, \tau(c_{\mathrm{c}})) \rVert^2
+        \tag{latent_diffusion.11}
+    """)
+    eps, guess = normal(6, 4, 2, 2), normal(6, 4, 2, 2, seed=1)
+    errors = diffusion.squared_error(guess, eps)  # of three photographs, then of three class images
+    expected = errors[:3].mean() + weight(lambda_=0.7) * errors[3:].mean()
+    torch.testing.assert_close(dreambooth.dreambooth_loss(errors, 0.7), expected)
+    torch.testing.assert_close(dreambooth.dreambooth_loss(errors[:3], None), errors[:3].mean())
 
 
 def test_what_one_step_on_a_photograph_does_to_another_prompt():
@@ -192,7 +125,16 @@ class Joined(nn.Module):
         return self.block(x) + self.second(self.features)
 
 
+@verifies("latent_diffusion.13")
 def test_a_layer_of_zeros_learns_and_blocks_what_is_before_it_for_one_step():
+    printed(r"""
+        \frac{\partial L}{\partial W_2} = G \, h^\top ,
+        \qquad
+        \frac{\partial L}{\partial b_2} = G ,
+        \qquad
+        \frac{\partial L}{\partial h} = W_2^\top G
+        \tag{latent_diffusion.13}
+    """)
     model = Joined().double()
     x, condition, goal = normal(2, 3, 5, 4), normal(2, 2, 5, 4, seed=1), normal(2, 3, 5, 4, seed=2)
     torch.testing.assert_close(model(x, condition), model.block(x))
@@ -217,6 +159,38 @@ def test_a_layer_of_zeros_learns_and_blocks_what_is_before_it_for_one_step():
     nn.init.zeros_(chain[1].weight)
     diffusion.squared_error(chain(condition), goal).mean().backward()
     assert not any(layer.weight.grad.any() for layer in chain)
+
+
+@verifies("latent_diffusion.12", "latent_diffusion.13")
+def test_a_controlnet_leaves_the_unet_as_it_is_and_learns():
+    printed(r"""
+        y = F(x; \theta) + Z_2 \bigl( F(x + Z_1(c); \theta_{\mathrm{c}}) \bigr) ,
+        \qquad
+        Z_k(h) = W_k h + b_k ,
+        \qquad
+        W_k = 0 , \; b_k = 0 \; \text{at the start}
+        \tag{latent_diffusion.12}
+    """)
+    torch.manual_seed(0)
+    unet = small_pipeline.build_unet(Description()).requires_grad_(False)
+    controlnet = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(8, 8, 8))
+    model = ControlledUNet(unet, controlnet).double()
+    z, t, words = normal(1, 4, 16, 16), torch.tensor([500]), normal(1, 6, Description().text_width, seed=1)
+    edges = normal(1, 3, 64, 64, seed=2).sigmoid()
+    torch.testing.assert_close(model(z, t, words, edges), unet(z, t, words).sample)
+    optimizer = torch.optim.SGD(controlnet.parameters(), 0.1)
+    moving = []
+    for _ in range(2):
+        optimizer.zero_grad()
+        diffusion.squared_error(model(z, t, words, edges), normal(1, 4, 16, 16, seed=3)).mean().backward()
+        moving.append(
+            {name for name, p in controlnet.named_parameters() if p.grad is not None and p.grad.any()}
+        )
+        optimizer.step()
+    zeros = ("controlnet_down_blocks.", "controlnet_mid_block.")
+    assert moving[0] == {name for name, _ in controlnet.named_parameters() if name.startswith(zeros)}
+    entrance = {name for name in moving[1] if name.startswith("controlnet_cond_embedding.conv_out")}
+    assert moving[1] > moving[0] and len(entrance) == 2  # the condition is read from the second step on
 
 
 def flow(size: float, variance: float, step: float = 1e-3) -> tuple[Tensor, Tensor]:
