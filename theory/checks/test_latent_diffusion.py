@@ -1,4 +1,4 @@
-"""Checks of theory/{en,ru}/latent_diffusion.md: what latents save, the text, guidance by two prompts."""
+"""Checks of theory/{en,ru}/latent_diffusion.md: what latents save, conditions, text, two prompts."""
 
 import math
 
@@ -8,10 +8,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.distributions import MultivariateNormal, Normal
 
 from hw4_diffusion import diffusion, drawing, small_pipeline
 from hw4_diffusion.small_pipeline import Description
-from theory.checks.diffusion_worlds import gaussian_image, sampled
+from theory.checks.diffusion_worlds import STD, gaussian_image, sampled, variance
 from theory.checks.draws import normal
 from theory.printed import printed
 from theory.tags import verifies
@@ -40,6 +41,28 @@ def test_halving_an_error_costs_one_bit_whatever_it_shows():
         assert bits[-1] == pytest.approx(0.5 * math.log2(std**2 / error[-1].item()), abs=1e-4)
     assert bits == pytest.approx([2, 3], abs=1e-4)
     assert pytest.approx(3.75) == 1.78 + 1.97  # of CIFAR-10, Ho et al. 2020
+
+
+# ---- conditions
+
+
+def test_a_condition_pulls_too_hard_if_the_guess_is_taken_for_the_image():
+    """c = x_0 + rho eta in the Gaussian world: scores by automatic differentiation."""
+    alpha, sigma, std, rho, c = 0.6, 0.8, STD, 0.5, torch.tensor(0.7).double()
+    x = torch.linspace(-2, 2, 5, dtype=torch.float64).requires_grad_()
+    spread = variance(alpha, sigma)
+    covariance = torch.tensor([[spread, alpha * std**2], [alpha * std**2, std**2 + rho**2]]).double()
+    joint = MultivariateNormal(torch.zeros(2).double(), covariance)  # of x_t and c
+    slope = lambda value: torch.autograd.grad(value.sum(), x, retain_graph=True)[0]
+    together = slope(joint.log_prob(torch.stack([x, c.expand(5)], 1)))  # ln q_t(x_t | c) + ln q(c)
+    alone = slope(Normal(0.0, spread**0.5).log_prob(x))
+    left = std**2 * sigma**2 / spread  # Var(x_0 | x_t)
+    guess = gaussian_image(x, alpha, sigma)
+    right = slope(Normal(guess, math.sqrt(rho**2 + left)).log_prob(c))
+    torch.testing.assert_close(together, alone + right)
+    sure = slope(Normal(guess, rho).log_prob(c))
+    torch.testing.assert_close(sure, (1 + left / rho**2) * right)
+    assert round(1 + left / rho**2, 2) == 1.88
 
 
 # ---- cross-attention
