@@ -101,8 +101,10 @@ def test_latents_have_variance_one():
         \tag{latent_diffusion.2}
     """)
     latents = 5.5 * normal(40, 4, 8, 8)
-    known = CaptionedLatents(latents, torch.zeros(1, 40, 3, dtype=torch.int16))
-    z0 = scaled(kappa=known.scaling_factor, z=latents)
+    tokens = torch.zeros(1, 40, 3, dtype=torch.int16)
+    known = CaptionedLatents(latents, tokens, empty=tokens[0, :1])
+    z0 = known.scaled(torch.arange(40))
+    torch.testing.assert_close(z0, scaled(kappa=known.scaling_factor, z=latents))
     assert z0.std().item() == pytest.approx(1) and known.scaling_factor == pytest.approx(1 / latents.std())
     kappa, alpha = 0.18215, schedule_of_stable_diffusion()
     assert round(1 / kappa, 1) == 5.5 and round(1 / kappa**2, 1) == 30.1
