@@ -163,3 +163,8 @@ def test_activations_of_the_unet():
         for half, checkpointing in ((False, False), (True, False), (False, True))
     ]
     assert [round(value, 1) for value in fused] == [1.7, 0.8, 0.4]
+    with torch.device("meta"):
+        pipeline.unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=768)
+    lora.insert(pipeline.unet, rank=8, alpha=8.0)
+    of_lora = memory.activations_of(pipeline, 1, 512, half=False, checkpointing=False) / GB
+    assert 1 - of_lora / fused[0] == pytest.approx(1 / 6, abs=0.01)
