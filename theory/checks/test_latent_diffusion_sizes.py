@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 from common import torchvision_operators  # noqa: F401  diffusers imports torchvision
 
+import pytest
 import torch
 from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
