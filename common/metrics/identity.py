@@ -67,9 +67,8 @@ class IdentityNetwork(nn.Module):
             convolution = nn.Conv2d(channels, out, 3, stride, padding=1, bias=False)
             layers += [convolution, nn.BatchNorm2d(out), nn.PReLU(out)]
             channels, side = out, -(-side // stride)
-        self.body = nn.Sequential(
-            *layers, nn.Flatten(), nn.Linear(channels * side**2, architecture.embedding)
-        )
+        dense = nn.Linear(channels * side**2, architecture.embedding)
+        self.body = nn.Sequential(*layers, nn.Flatten(), dense)
 
     def forward(self, images: Tensor) -> Tensor:
         size = (self.architecture.size,) * 2
@@ -79,7 +78,7 @@ class IdentityNetwork(nn.Module):
 
 
 class Identity:
-    """A network ready for use: images -> directions, with gradients by the images and none for the weights."""
+    """A network ready for use: images -> directions, with gradients by the images, none for its weights."""
 
     def __init__(self, name: str, function: Embedding, device: torch.device, threshold: float | None = None):
         self.name, self.function, self.device = name, function, device
@@ -92,8 +91,8 @@ class Identity:
         if not isinstance(vectors, Tensor) or vectors.ndim != 2 or len(vectors) != len(images):
             found = tuple(vectors.shape) if isinstance(vectors, Tensor) else type(vectors).__name__
             raise InputError(
-                f"--identity {self.name}: gave {found} for images {tuple(images.shape)}; its load(device) must "
-                "return a function that gives one vector for each image"
+                f"--identity {self.name}: gave {found} for images {tuple(images.shape)}; what its "
+                "load(device) returns must give one vector for each image"
             )
         return F.normalize(vectors.float(), dim=1)
 
@@ -102,7 +101,7 @@ class Identity:
 
 
 def similarity(embeddings: Tensor, others: Tensor) -> Tensor:  # (..., E) twice -> (...)
-    """Cosine of directions of length 1, eq. (stylegan.32)."""
+    """Cosine of directions of length 1."""
     return (embeddings * others).sum(-1)
 
 
@@ -110,9 +109,9 @@ def similarity(embeddings: Tensor, others: Tensor) -> Tensor:  # (..., E) twice 
 def embed(net: Identity, images: Tensor) -> Tensor:
     """uint8, or float in [-1, 1], (N, 3, H, W) -> (N, E) on the CPU."""
     found = []
-    for part in images.split(BATCH_SIZE):
-        part = to_model_range(part) if part.dtype == torch.uint8 else part
-        found.append(net(part.to(net.device)).cpu())
+    for batch in images.split(BATCH_SIZE):
+        part = batch.to(net.device)
+        found.append(net(to_model_range(part) if part.dtype == torch.uint8 else part).cpu())
     return torch.cat(found)
 
 
@@ -141,7 +140,7 @@ def names() -> list[str]:
 
 
 def load(network: str | Path, device: torch.device | str = "cpu") -> Identity:
-    """A shipped network by name, a file of train_identity.py, or a user's own .py file with `load(device)`."""
+    """A shipped network by name, a file of train_identity.py, or a user's .py file with `load(device)`."""
     path, device = Path(network).expanduser(), torch.device(device)
     if str(network) in names():
         path = FOLDER / f"{PREFIX}{network}.safetensors"
