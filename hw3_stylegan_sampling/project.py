@@ -1,8 +1,10 @@
-"""Project images into a generator's styles, W or W+ (Karras et al. 2020, appendix D).
+"""Project images into a generator's styles, W or W+ (Karras et al. 2020, appendix D), or ask an encoder.
 
 python hw3_stylegan_sampling/project.py --network avatars --images people/                # W+, all at once
-python hw3_stylegan_sampling/project.py --network ffhq.pkl --images anna.png bob.png --space w --steps 1000
+python hw3_stylegan_sampling/project.py --network ffhq.pkl --images anna.png bob.png --how w --steps 1000
 python hw3_stylegan_sampling/project.py --network avatars --seeds 0-3      # its own images must come back
+python hw3_stylegan_sampling/project.py --network avatars --images people/ --encoder avatars \
+    --how w w+ encoder encoder+w+                                          # four ways, compared
 
 Every image gets a folder with target.png, projection.png and projected_w.npz, whose `w` (1, L, D) other
 scripts take as --projected-w.  projections.png shows originals and projections, losses.png the way there,
@@ -12,9 +14,10 @@ progress.gif the images on it.
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from common import command_line, devices, figures, runs
 from common.data import to_model_range, to_uint8
@@ -22,6 +25,7 @@ from common.data.decoding import read_images
 from common.data.folder import list_images
 from common.errors import InputError
 from common.flags import Count, Flags, NonNegative, Positive, Seed
+from common.metrics import identity
 from common.metrics.perceptual import Perceptual
 from common.text_table import Column, markdown
 
@@ -29,17 +33,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hw3_stylegan_sampling import encoder as encoders
 from hw3_stylegan_sampling import models, projection, sample
 from hw3_stylegan_sampling.networks import Generator
-from hw3_stylegan_sampling.projection import Projected, Recipe, Space
+from hw3_stylegan_sampling.projection import Projected, Recipe
 
+How = Literal["w", "w+", "encoder", "encoder+w+"]
 MOST_IMAGES = 256
 """In one batch; more are a mistake in --images."""
 VGG_WEIGHTS = "vgg16-397923af.pth"
 """The network under LPIPS, as torchvision calls the file."""
 FRAMES = 40
 """Of progress.gif."""
-COLUMNS = (Column("image", "image"), Column("PSNR, dB", "psnr", ".1f"), Column("distance", "distance", ".4f"))
+SHOWN = 16
+"""Images in the figures, at most."""
+COLUMNS = (
+    Column("image", "image"), Column("obtained by", "how"), Column("PSNR, dB", "psnr", ".1f"),
+    Column("distance", "distance", ".4f"), Column("identity", "identity", ".3f"),
+    Column("seconds an image", "seconds", ".2f"),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -52,8 +64,11 @@ class Config(Flags):
     """Image files, and folders of them; cut to squares and made as large as the generator's."""
     seeds: str | None = None
     """Seeds of the generator's own images to project, beside --images: 0,1,4-6."""
-    space: Space = "w+"
-    """w: one vector for all layers; w+: one for each, which fits more and edits worse."""
+    how: tuple[How, ...] = ("w+",)
+    """w: one vector for all layers, optimised; w+: one for each layer, which fits more and edits worse;
+    encoder: what the encoder answers; encoder+w+: optimised from there.  Several are compared."""
+    encoder: str | None = None
+    """A shipped encoder's name, a run directory of train_encoder.py, or a .safetensors file."""
     steps: Count = 300
     """Steps of the optimiser."""
     learning_rate: Positive = 0.1
@@ -63,6 +78,9 @@ class Config(Flags):
     perceptual: Literal["auto", "lpips", "small"] = "auto"
     """Network of the perceptual error: lpips (a package with weights of its own), the shipped small one, or
     lpips where it is at hand."""
+    identity: str | None = None
+    """Net that says how much a projection shows the same person: avatars, a .safetensors file, or a .py file
+    of your own whose load(device) gives one."""
     seed: Seed = 0
     """Seed of the noise on w."""
     outdir: Path = Path("runs")
@@ -71,66 +89,171 @@ class Config(Flags):
     """Device: auto, cpu, mps, cuda or cuda:N."""
 
 
+class Obtained(NamedTuple):
+    """Projections of B images by one way."""
+
+    how: How
+    last: Projected
+    losses: Tensor
+    """(T, B), T the steps; no step for the encoder."""
+    frames: list[Tensor]
+    """uint8 (B, 3, S, S): on the way."""
+    seconds: float
+    """For one image."""
+
+
 def main(config: Config) -> Path:
     device = devices.start(config.device, seed=config.seed)
     generator = models.load(config.network, device.torch)
+    encoder = encoder_of(config, generator)
     names, images = targets_of(config, generator)
     distance, judge = perceptual(config.perceptual, device.torch)
+    person = identity.load(config.identity, device.torch) if config.identity else None
     targets = to_model_range(images).to(device.torch)  # (B, 3, S, S)
-    recipe = Recipe(config.space, config.steps, config.learning_rate, pixels=config.pixels, seed=config.seed)
-    with runs.start("hw3", f"project-{config.space.replace('+', 'plus')}", config, device) as run:
-        run.say(f"{len(names)} images into {config.space}, {config.steps} steps, judged by {judge}")
-        losses, frames = [], []
-        shown = set(np.linspace(1, config.steps, min(FRAMES, config.steps)).round().astype(int).tolist())
-        steps = projection.project(generator, targets, distance, recipe)
-        for _, step in zip(run.progress(1, config.steps + 1), steps):
-            losses.append(step.distances.cpu())  # (B,)
-            if step.step in shown:
-                frames.append(to_uint8(step.images[:16]).cpu())
-        report(run, names, images, targets, step, torch.stack(losses[:-1]), frames)
+    recipe = Recipe("w+", config.steps, config.learning_rate, pixels=config.pixels, seed=config.seed)
+    with runs.start("hw3", "project", config, device) as run:
+        run.say(f"{len(names)} images by {', '.join(config.how)}; judged by {judge}")
+        began = time.monotonic()
+        answer = answered(generator, encoder, targets, distance, recipe) if encoder is not None else None
+        seconds, found = (time.monotonic() - began) / len(names), []
+        for how in config.how:
+            if how == "encoder":
+                found.append(Obtained(how, answer, torch.zeros(0, len(names)), [], seconds))
+            elif how == "encoder+w+":  # w needs no shaking where it begins in a good valley
+                calm = replace(recipe, wander=0)
+                found.append(optimised(run, how, generator, targets, distance, calm, answer.ws))
+            else:
+                found.append(optimised(run, how, generator, targets, distance, replace(recipe, space=how)))
+        report(run, names, images, found, [rows_of(names, targets, one, person) for one in found])
     return run.folder
 
 
+def answered(
+    generator: Generator, encoder: encoders.Encoder, targets: Tensor, distance: projection.Distance,
+    recipe: Recipe,
+) -> Projected:  # fmt: skip
+    """What the encoder says, without a step of optimisation."""
+    with torch.no_grad():
+        ws = encoder(targets)
+        images = generator.synthesis(ws, "const")
+        return Projected(0, ws, images, projection.error(targets, images, distance, recipe))
+
+
+def optimised(
+    run: runs.Run, how: How, generator: Generator, targets: Tensor, distance: projection.Distance,
+    recipe: Recipe, start: Tensor | None = None,
+) -> Obtained:  # fmt: skip
+    """Projections after all steps, and what was seen on the way."""
+    losses, frames, began = [], [], time.monotonic()
+    shown = set(np.linspace(1, recipe.steps, min(FRAMES, recipe.steps)).round().astype(int).tolist())
+    steps = projection.project(generator, targets, distance, recipe, start)
+    for _, step in zip(run.progress(1, recipe.steps + 1), steps):
+        losses.append(step.distances.cpu())  # (B,)
+        if step.step in shown:
+            frames.append(to_uint8(step.images[:SHOWN]).cpu())
+    seconds = (time.monotonic() - began) / len(targets)
+    return Obtained(how, step, torch.stack(losses[:-1]), frames, seconds)
+
+
+# ---- reports
+
+
+def rows_of(
+    names: list[str], targets: Tensor, found: Obtained, person: identity.Identity | None
+) -> list[dict]:
+    """A line of the table for each image."""
+    columns = {"psnr": projection.psnr(targets, found.last.images), "distance": found.last.distances}
+    if person is not None:
+        embeddings = identity.embed(person, targets), identity.embed(person, found.last.images)
+        columns["identity"] = identity.similarity(*embeddings)
+    numbers = zip(*(values.tolist() for values in columns.values()))
+    known = {"how": found.how, "seconds": found.seconds}
+    return [{"image": name, **known, **dict(zip(columns, row))} for name, row in zip(names, numbers)]
+
+
 def report(
-    run: runs.Run, names: list[str], images: Tensor, targets: Tensor, last: Projected, losses: Tensor,
-    frames: list[Tensor],
-) -> None:  # fmt: skip
-    """Files of each image, the sheet, the curves (losses (T, B)), the film, and the summary."""
-    psnr = projection.psnr(targets, last.images).cpu()
-    drawn = to_uint8(last.images).cpu()
+    run: runs.Run, names: list[str], images: Tensor, found: list[Obtained], rows: list[list[dict]]
+) -> None:
+    """Files of each image, the sheet, the curves, the film, and the summary."""
+    for one in found:
+        save_each(run.folder, names, images, one, alone=len(found) == 1)
+    run.say(markdown(COLUMNS, [row for part in zip(*rows) for row in part]))
+    save_sheet(run.folder / "projections.png", names, images, found, rows)
+    drawn = ["projections.png"]
+    if optimised := [one for one in found if one.frames]:
+        save_losses(run.folder / "losses.png", names, optimised)
+        save_film(run.folder / "progress.gif", optimised)
+        drawn += ["losses.png", "progress.gif"]
+    numbers = {}
+    for one, part in zip(found, rows):
+        key = key_of(one.how)
+        values = lambda name, part=part: [row[name] for row in part if name in row]
+        numbers |= {f"{key}_psnr_db": np.mean(values("psnr")), f"{key}_lowest_psnr_db": min(values("psnr"))}
+        numbers |= {f"{key}_distance": np.mean(values("distance")), f"{key}_seconds": one.seconds}
+        if values("identity"):
+            numbers[f"{key}_identity"] = np.mean(values("identity"))
+    run.summary(numbers, n=len(names), images=[row for part in rows for row in part], figures=drawn)
+
+
+def key_of(how: How) -> str:
+    """A way's name in files and numbers."""
+    return how.replace("+", "_", 1).replace("+", "plus") if how.startswith("enc") else how.replace("+", "plus")
+
+
+def save_each(folder: Path, names: list[str], images: Tensor, found: Obtained, *, alone: bool) -> None:
+    """target.png, projection.png and projected_w.npz of each image, in a folder of its own."""
+    drawn = to_uint8(found.last.images).cpu()
     for row, name in enumerate(names):
-        folder = run.folder / name
-        figures.save_png(folder / "target.png", images[row])
-        figures.save_png(folder / "projection.png", drawn[row])
-        np.savez(folder / "projected_w.npz", w=last.ws[row : row + 1].cpu().float().numpy())
-    rows = [
-        {"image": name, "psnr": psnr[row].item(), "distance": last.distances[row].item()}
-        for row, name in enumerate(names)
-    ]
-    run.say(markdown(COLUMNS, rows))
-    shown = slice(0, 16)
+        place = folder / (name if alone else f"{name}-{key_of(found.how)}")
+        figures.save_png(place / "target.png", images[row])
+        figures.save_png(place / "projection.png", drawn[row])
+        np.savez(place / "projected_w.npz", w=found.last.ws[row : row + 1].cpu().float().numpy())
+
+
+def save_sheet(
+    path: Path, names: list[str], images: Tensor, found: list[Obtained], rows: list[list[dict]]
+) -> None:
+    """Originals above, a row for each way below."""
+    names = names[:SHOWN]
+    decibels = [", ".join(f"{part[k]['psnr']:.1f}" for part in rows) for k in range(len(names))]
     figures.save_grid(
-        run.folder / "projections.png",
-        torch.cat([images[shown], drawn[shown]]),
-        len(names[shown]),
-        row_titles=("original", "projection"),
-        column_titles=[f"{row['image']}\n{row['psnr']:.1f} dB" for row in rows[shown]],
+        path,
+        torch.cat([images[:SHOWN], *(to_uint8(one.last.images[:SHOWN]).cpu() for one in found)]),
+        len(names),
+        row_titles=("original", *(one.how for one in found)),
+        column_titles=[f"{name}\n{psnr} dB" for name, psnr in zip(names, decibels)],
     )
-    lines = [
-        {"step": step, **dict(zip(names, values))} for step, values in enumerate(losses[:, :16].tolist(), 1)
-    ]
-    figures.save_curves(
-        run.folder / "losses.png", lines, names[shown], title="distance to the image", ylabel="distance",
-        log_scale=True,
-    )  # fmt: skip
-    film = torch.stack([figures.image_grid(frame, len(frame)) for frame in frames])
-    figures.save_gif(run.folder / "progress.gif", film, 100)
-    run.summary(
-        {"psnr_db": psnr.mean(), "lowest_psnr_db": psnr.min(), "distance": last.distances.mean()},
-        n=len(names),
-        images=rows,
-        figures=["projections.png", "losses.png", "progress.gif"],
-    )
+
+
+def save_losses(path: Path, names: list[str], found: list[Obtained]) -> None:
+    """Of every image where there is one way, else the mean of each way."""
+    if len(found) == 1:
+        curves = dict(zip(names[:SHOWN], found[0].losses.T.tolist()))
+    else:
+        curves = {one.how: one.losses.mean(1).tolist() for one in found}
+    lines = [{"step": k, **dict(zip(curves, values))} for k, values in enumerate(zip(*curves.values()), 1)]
+    title = "distance to the image" + ("" if len(found) == 1 else ", mean over the images")
+    figures.save_curves(path, lines, list(curves), title=title, ylabel="distance", log_scale=True)
+
+
+def save_film(path: Path, found: list[Obtained]) -> None:
+    """The images on their way, a row for each way."""
+    rows = [torch.cat(frames) for frames in zip(*(one.frames for one in found))]
+    columns = len(found[0].frames[0])
+    figures.save_gif(path, torch.stack([figures.image_grid(frame, columns) for frame in rows]), 100)
+
+
+# ---- what is asked for
+
+
+def encoder_of(config: Config, generator: Generator) -> encoders.Encoder | None:
+    """The encoder where one is needed; InputError where it is not named."""
+    needed = [how for how in config.how if how.startswith("encoder")]
+    if needed and config.encoder is None:
+        raise InputError(f"--how {needed[0]}: name an encoder of this network with --encoder")
+    if len(set(config.how)) < len(config.how):
+        raise InputError(f"--how {' '.join(config.how)}: name every way once")
+    return encoders.load(config.encoder, generator) if needed else None
 
 
 def targets_of(config: Config, generator: Generator) -> tuple[list[str], Tensor]:

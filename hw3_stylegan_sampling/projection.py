@@ -55,14 +55,21 @@ class Projected:
     """(B,): what is minimised, without the noise's penalty."""
 
 
-def project(generator: Generator, targets: Tensor, distance: Distance, recipe: Recipe) -> Iterator[Projected]:
-    """Bring ws near `targets` (B, 3, S, S); yields every step, its images drawn before the step's update,
-    and last of all the result."""
+def project(
+    generator: Generator,
+    targets: Tensor,
+    distance: Distance,
+    recipe: Recipe,
+    start: Tensor | None = None,
+) -> Iterator[Projected]:
+    """Bring ws near `targets` (B, 3, S, S), from the mean w or from `start` (B, L, D); yields every step, its
+    images drawn before the step's update, and last of all the result."""
     generator.requires_grad_(False)
     draws = torch.Generator().manual_seed(recipe.seed)
     mean, spread = statistics_of_w(generator)
     count = 1 if recipe.space == "w" else generator.layers
-    styles = mean.expand(len(targets), count, -1).clone().requires_grad_()  # (B, 1 or L, D)
+    start = mean.expand(len(targets), count, -1) if start is None else start
+    styles = start.clone().requires_grad_()  # (B, 1 or L, D)
     noises = noise_of(generator, len(targets), draws)
     optimizer = torch.optim.Adam([styles, *noises], betas=(0.9, 0.999))
     for step in range(1, recipe.steps + 1):
@@ -72,7 +79,7 @@ def project(generator: Generator, targets: Tensor, distance: Distance, recipe: R
         wander = strength * torch.randn(1, count, generator.w_dim, generator=draws).to(styles)
         ws = (styles + wander).expand(-1, generator.layers, -1)
         images = generator.synthesis(ws, "const")
-        distances = distance(targets, images) + recipe.pixels * pixel_distance(targets, images)
+        distances = error(targets, images, distance, recipe)
         loss = distances.sum() + recipe.noise_penalty * sum(map(correlation, noises))
         optimizer.zero_grad()
         loss.backward()
@@ -82,8 +89,13 @@ def project(generator: Generator, targets: Tensor, distance: Distance, recipe: R
     with torch.no_grad():
         ws = styles.expand(-1, generator.layers, -1).contiguous()
         images = generator.synthesis(ws, "const")
-        distances = distance(targets, images) + recipe.pixels * pixel_distance(targets, images)
+        distances = error(targets, images, distance, recipe)
     yield Projected(recipe.steps, ws.detach(), images, distances)
+
+
+def error(targets: Tensor, images: Tensor, distance: Distance, recipe: Recipe) -> Tensor:  # -> (B,)
+    """What is minimised: the distance and the weighted error of pixels."""
+    return distance(targets, images) + recipe.pixels * pixel_distance(targets, images)
 
 
 def pixel_distance(targets: Tensor, images: Tensor) -> Tensor:  # (B, 3, S, S) twice -> (B,)

@@ -5,9 +5,9 @@ python pretrained/train_identity.py --sets 5 --steps 12000 --batch-size 512 --pr
 python pretrained/train_identity.py --resume runs/metrics/0001-identity
 
 Every person of the training pictures is a class.  The network is measured on persons that it never saw: how
-often a picture is nearest to its own person among 100, and how well a threshold on the cosine tells one person
-from two.  The threshold is chosen on the validation people; the test people are looked at once, at the end,
-through the written file.  The run directory gets the weights and their card.
+often a picture is nearest to its own person among 100, and how well a threshold on the cosine tells one
+person from two.  The threshold is chosen on the validation people; the test people are looked at once, at the
+end, through the written file.  The run directory gets the weights and their card.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class ArcFace(nn.Module):
 
     def __init__(self, persons: int, embedding: int, scale: float, margin: float):
         super().__init__()
-        self.centres = nn.Parameter(torch.randn(persons, embedding))
+        self.centres = nn.Parameter(torch.randn(persons, embedding) / embedding**0.5)
         self.scale, self.margin = scale, margin
 
     def forward(self, embeddings: Tensor, persons: Tensor) -> Tensor:  # (B, E), int64 (B,) -> (B,)

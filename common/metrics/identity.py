@@ -67,8 +67,9 @@ class IdentityNetwork(nn.Module):
             convolution = nn.Conv2d(channels, out, 3, stride, padding=1, bias=False)
             layers += [convolution, nn.BatchNorm2d(out), nn.PReLU(out)]
             channels, side = out, -(-side // stride)
-        dense = nn.Linear(channels * side**2, architecture.embedding)
-        self.body = nn.Sequential(*layers, nn.Flatten(), dense)
+        dense = nn.Linear(channels * side**2, architecture.embedding, bias=False)
+        centred = nn.BatchNorm1d(architecture.embedding, affine=False)  # else all directions are nearly one
+        self.body = nn.Sequential(*layers, nn.Flatten(), dense, centred)
 
     def forward(self, images: Tensor) -> Tensor:
         size = (self.architecture.size,) * 2
