@@ -21,7 +21,6 @@ from typing import Literal, NamedTuple
 
 from common import command_line, devices, figures, runs
 from common.data import to_model_range, to_uint8
-from common.data.decoding import read_images
 from common.data.folder import list_images
 from common.errors import InputError
 from common.flags import Count, Flags, NonNegative, Positive, Seed
@@ -34,7 +33,7 @@ import torch
 from torch import Tensor
 
 from hw3_stylegan_sampling import encoder as encoders
-from hw3_stylegan_sampling import models, projection, sample
+from hw3_stylegan_sampling import models, people, projection, sample
 from hw3_stylegan_sampling.networks import Generator
 from hw3_stylegan_sampling.projection import Projected, Recipe
 
@@ -197,7 +196,7 @@ def report(
 
 def key_of(how: How) -> str:
     """A way's name in files and numbers."""
-    return how.replace("+", "_", 1).replace("+", "plus") if how.startswith("enc") else how.replace("+", "plus")
+    return how.replace("r+", "r_").replace("+", "plus")
 
 
 def save_each(folder: Path, names: list[str], images: Tensor, found: Obtained, *, alone: bool) -> None:
@@ -266,16 +265,13 @@ def targets_of(config: Config, generator: Generator) -> tuple[list[str], Tensor]
         raise InputError(f"--images: {len(paths) + len(seeds)} images; project at most {MOST_IMAGES} at once")
     if generator.shape.image_channels != 3:
         raise InputError(f"--network {config.network}: it draws grey images; projection needs colours")
-    pictures = read_images(paths, size)
-    if pictures.skipped:
-        raise InputError(f"--images: {pictures.skipped[0]}; take it out, or mend it")
     labels = models.class_labels(generator, 0 if generator.shape.classes else None)
     own = [sample.draw(generator, seed, labels, 1.0, None, "const") for seed in seeds]
     names = [path.stem for path in paths] + [f"seed{seed:04d}" for seed in seeds]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise InputError(f"--images: {repeated[0]} is the name of two images; rename one of them")
-    return names, torch.cat([pictures.images, *(image[None] for image in own)])
+    return names, torch.cat([people.read(paths, size), *(image[None] for image in own)])
 
 
 def perceptual(kind: str, device: torch.device) -> tuple[projection.Distance, str]:

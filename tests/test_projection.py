@@ -169,7 +169,7 @@ def test_files_of_each_image_fit_the_styles(network, tmp_path):
     figures.save_png(tmp_path / "people" / "anna.png", image)
     assert run(network, "--images", str(tmp_path / "people"), "--seeds", "5") == ""
     (folder,) = (tmp_path / "runs" / "hw3").iterdir()
-    assert folder.name == "0001-project-wplus"
+    assert folder.name == "0001-project"
     assert np.array_equal(imageio.imread(folder / "anna" / "target.png"), image.permute(1, 2, 0).numpy())
     generator = weights.read(network)
     for name in ("anna", "seed0005"):
