@@ -3,8 +3,7 @@
 python hw3_stylegan_sampling/project.py --network avatars --images people/                # W+, all at once
 python hw3_stylegan_sampling/project.py --network ffhq.pkl --images anna.png bob.png --how w --steps 1000
 python hw3_stylegan_sampling/project.py --network avatars --seeds 0-3      # its own images must come back
-python hw3_stylegan_sampling/project.py --network avatars --images people/ --encoder avatars \
-    --how w w+ encoder encoder+w+                                          # four ways, compared
+python hw3_stylegan_sampling/project.py --network avatars --images people/ --encoder avatars --how w+ encoder
 
 Every image gets a folder with target.png, projection.png and projected_w.npz, whose `w` (1, L, D) other
 scripts take as --projected-w.  projections.png shows originals and projections, losses.png the way there,

@@ -10,20 +10,23 @@ from common import command_line
 import pytest
 
 from hw3_stylegan_sampling import (
+    align,
     compare_sampling,
     eval_stylegan,
     interpolate,
     networks,
     nvidia_pickle,
+    project,
     sample,
     style_mixing,
+    train_encoder,
     train_stylegan,
 )
 
 SCRIPTS = {
     Path(module.__file__).name: module
-    for module in (compare_sampling, eval_stylegan, interpolate, networks, nvidia_pickle, sample,
-                   style_mixing, train_stylegan)
+    for module in (align, compare_sampling, eval_stylegan, interpolate, networks, nvidia_pickle, project,
+                   sample, style_mixing, train_encoder, train_stylegan)
 }  # fmt: skip
 FOLDER = Path(train_stylegan.__file__).parent
 PAGES = {name: (FOLDER / name).read_text(encoding="utf-8") for name in ("README.md", "README.ru.md")}
