@@ -144,11 +144,10 @@ def main(config: Config) -> Path:
 
 
 def known_styles(generator: Generator, noise: BatchNoise) -> Tensor:  # -> (B, L, D)
-    """Styles of two latents each, one for the first layers, the other for the rest, and of one where the
-    border lies at the end: half of the batch."""
+    """Half of them of one latent each, half of two: one for the first layers, the other for the rest."""
     z = noise.normal(2, generator.z_dim)  # (B, 2, D)
     border, mixed = noise.uniform(2).unbind(1)
-    cut = torch.where(mixed < 0.5, (border * generator.layers).long(), generator.layers)
+    cut = torch.where(mixed < 0.5, 1 + (border * (generator.layers - 1)).long(), generator.layers)
     layer = torch.arange(generator.layers, device=z.device)
     with torch.no_grad():
         labels = random_labels(generator, noise)

@@ -56,7 +56,9 @@ def test_the_margin_is_an_angle_added_to_the_right_person_alone():
 def test_beyond_the_half_turn_the_loss_goes_on_rising():
     margin = train_identity.ArcFace(2, 3, 10.0, 0.5).double()
     margin.centres.data = torch.eye(2, 3, dtype=torch.float64)
-    angles = torch.linspace(0, torch.pi, 50, dtype=torch.float64)  # from the first; at right angles to the other
+    angles = torch.linspace(
+        0, torch.pi, 50, dtype=torch.float64
+    )  # from the first; at right angles to the other
     pictures = torch.stack([angles.cos(), 0 * angles, angles.sin()], 1)
     losses = margin(pictures, torch.zeros(50, dtype=torch.int64))
     assert (losses.diff() > 0).all()

@@ -18,7 +18,8 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 
 from hw1_bayes_and_autoencoders import anomaly_data, train_autoencoder, train_vae
 from hw2_gan import train_gan
-from hw3_stylegan_sampling import train_stylegan
+from hw3_stylegan_sampling import networks, train_encoder, train_stylegan
+from hw3_stylegan_sampling import weights as stylegan_weights
 from hw4_diffusion import train_ddpm
 from lab8_generative import train_autoencoder as lab_autoencoder
 from lab8_generative import train_gan as lab_gan
@@ -32,6 +33,10 @@ SCRIPTS = {
         train_stylegan,
         {"data": "pets", "batch_size": 8, "size": 8, "channels": (8, 6), "steps": STEPS, "path_every": 2},
     ),
+    "hw3 encoder": (
+        train_encoder,
+        {"data": "pets", "network": "generator.safetensors", "batch_size": 8, "steps": STEPS},
+    ),
     "hw4 ddpm": (
         train_ddpm,
         {"data": "pets", "batch_size": 8, "size": 16, "channels": (8, 8), "steps": STEPS},
@@ -44,8 +49,10 @@ ONE_EPOCH = {"epochs": 1, "measure_images": 8, "latent": 4, "precision": "fp32",
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory) -> Path:
-    """Small sets: pictures with splits, and moulds."""
+    """Small sets, pictures with splits and moulds, and a generator."""
     root = tmp_path_factory.mktemp("data")
+    shape = networks.Architecture(size=8, channels=(8, 6), z_dim=6, w_dim=7, noise=False)
+    stylegan_weights.save(root / "generator.safetensors", networks.Generator(shape), "a test")
     save_pets(root / "pets")
     write_layout(root / "moulds", {"train": 40, "proliv": 2, "test": 4})
     return root
@@ -60,8 +67,9 @@ def train(folders, tmp_path, monkeypatch):
         script, flags = SCRIPTS[name][0], SCRIPTS[name][1] | more
         known = {field.name for field in fields(script.Config)}
         flags = {key: value for key, value in ONE_EPOCH.items() if key in known} | flags
-        if (folders / flags["data"]).is_dir():
-            flags["data"] = str(folders / flags["data"])
+        for flag in ("data", "network"):
+            if (folders / flags.get(flag, "nothing")).exists():
+                flags[flag] = str(folders / flags[flag])
         return script.main(script.Config(outdir=tmp_path, checkpoint_seconds=1e9, **flags))
 
     return run
@@ -98,6 +106,7 @@ LOGGED = {
     "hw1 vae": {"train/reconstruction_nats", "train/kl_nats", "val/loss_nats", "val/mse"},
     "hw2 gan": {"train/discriminator_loss", "train/generator_loss", "train/d_real", "val/raw_diversity"},
     "hw3 stylegan": {"train/discriminator_loss", "train/generator_loss", "train/d_real", "train/path_length"},
+    "hw3 encoder": {"train/generated_styles", "train/set_perceptual", "val/set_psnr_db"},
     "hw4 ddpm": {"train/loss", "train/gradient_norm", "val/loss", "val/diversity"},
     "lab autoencoder": {"train/loss", "train/error", "val/loss", "val/error"},
     "lab gan": {"train/discriminator_loss", "train/generator_loss", "train/d_real", "val/raw_diversity"},
