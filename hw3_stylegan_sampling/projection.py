@@ -63,7 +63,8 @@ def project(
     start: Tensor | None = None,
 ) -> Iterator[Projected]:
     """Bring ws near `targets` (B, 3, S, S), from the mean w or from `start` (B, L, D); yields every step, its
-    images drawn before the step's update, and last of all the result."""
+    images drawn before the step's update, and last of all the result.  What W and W+ can reach: eq.
+    (stylegan.28)."""
     generator.requires_grad_(False)
     draws = torch.Generator().manual_seed(recipe.seed)
     mean, spread = statistics_of_w(generator)
@@ -141,7 +142,8 @@ def noise_of(generator: Generator, count: int, draws: torch.Generator) -> list[T
 
 
 def correlation(noise: Tensor) -> Tensor:  # (B, 1, S, S) -> ()
-    """How much neighbours resemble each other, at every size down to 8x8: a picture hidden in the noise."""
+    """How much neighbours resemble each other, at every size down to 8x8, eq. (stylegan.30): a picture hidden
+    in the noise."""
     total = noise.new_zeros(())
     while True:
         for dimension in (2, 3):

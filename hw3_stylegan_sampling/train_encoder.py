@@ -81,17 +81,16 @@ class Losses(nn.Module):
 
     def of_generated(self, encoder: Encoder, images: Tensor, ws: Tensor, found: Tensor) -> dict[str, Tensor]:
         """Of images whose styles ws (B, L, D) are known."""
-        styles = ((found - ws) / encoder.spread).square().mean((1, 2))
-        return {"styles": self.config.styles * styles, **self.of_images(encoder, images, found)}
+        styles = self.config.styles * styles_error(found, ws, encoder.spread)
+        return {"styles": styles, **self.of_images(encoder, images, found)}
 
     def of_images(self, encoder: Encoder, images: Tensor, found: Tensor) -> dict[str, Tensor]:
         """Of images (B, 3, S, S) and the styles found for them."""
         drawn = self.generator.synthesis(found, "const")
-        offsets = ((found - found.mean(1, keepdim=True)) / encoder.spread).square().mean((1, 2))
         losses = {
             "perceptual": self.distance(images, drawn),
             "pixels": self.config.pixels * projection.pixel_distance(images, drawn),
-            "offsets": self.config.offsets * offsets,
+            "offsets": self.config.offsets * offsets(found, encoder.spread),
         }
         if self.identity is not None:
             with torch.no_grad():
@@ -100,6 +99,16 @@ class Losses(nn.Module):
                 1 - identity.similarity(wanted, self.identity(drawn))
             )
         return losses
+
+
+def styles_error(found: Tensor, ws: Tensor, spread: Tensor) -> Tensor:  # (B, L, D) twice -> (B,)
+    """Mean squared error in variances of w; what the best encoder leaves of it says eq. (stylegan.34)."""
+    return ((found - ws) / spread).square().mean((1, 2))
+
+
+def offsets(ws: Tensor, spread: Tensor) -> Tensor:  # (B, L, D) -> (B,)
+    """Mean squared distance from W in variances of w, eq. (stylegan.29)."""
+    return ((ws - ws.mean(1, keepdim=True)) / spread).square().mean((1, 2))
 
 
 def main(config: Config) -> Path:

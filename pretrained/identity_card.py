@@ -15,7 +15,7 @@ from pretrained.extractor_card import NOT_ABOUT_THE_WEIGHTS, wilson_interval
 CARD = """# {name}.safetensors
 
 A small network that tells drawn people apart: pictures of one person become directions near to one another,
-whatever they wear, feel or look at. Loaded by `common.metrics.identity.load("avatars")`.
+whatever they wear, feel or look at. Loaded by `common.metrics.identity.load("{called}")`.
 
 - Images: 3 × {size} × {size} in [-1, 1]; others are resized. Embedding: {embedding} numbers of length 1
 - Data: {source}: {images:,} pictures of {persons:,} persons
@@ -58,6 +58,7 @@ def write(config, net: Identity, weights: Path, train: ImageSet, summary: dict) 
     low, high = wilson_interval(numbers["test/first_among_100"], summary["n_test"])
     return CARD.format(
         name=weights.stem,
+        called=config.name,
         size=architecture.size,
         embedding=architecture.embedding,
         source=train.source,

@@ -1,7 +1,8 @@
 """Train the network that tells who is in a picture (common/metrics/identity.py), with ArcFace's margin.
 
 python pretrained/train_identity.py
-python pretrained/train_identity.py --sets 5 --steps 12000 --batch-size 512 --precision bf16    # on a GPU
+python pretrained/train_identity.py --sets 3 --steps 8000 --batch-size 512 --precision bf16    # on a GPU
+python pretrained/train_identity.py --name judge --seed 1 --first-set 3    # judges what the first one taught
 python pretrained/train_identity.py --resume runs/metrics/0001-identity
 
 Every person of the training pictures is a class.  The network is measured on persons that it never saw: how
@@ -30,13 +31,16 @@ from pretrained.train_extractor import augmented
 
 AMONG = 100
 """Persons that a picture is compared with."""
-NAME = "identity-avatars"
 
 
 @dataclass(frozen=True)
 class Config(flags.TrainingFlags):
     """Flags of train_identity.py."""
 
+    name: str = "avatars"
+    """What the network is called: identity-NAME.safetensors."""
+    first_set: flags.CountOrZero = 0
+    """Seed of the first set of training pictures."""
     sets: flags.Count = 1
     """Sets of training pictures, each of 2,000 other persons."""
     train_images: flags.Images = 50_000
@@ -64,7 +68,7 @@ class Config(flags.TrainingFlags):
 
 
 class ArcFace(nn.Module):
-    """The softmax over the persons of the training pictures (Deng et al. 2019)."""
+    """The softmax over the persons of the training pictures, eq. (stylegan.31) (Deng et al. 2019)."""
 
     def __init__(self, persons: int, embedding: int, scale: float, margin: float):
         super().__init__()
@@ -76,7 +80,7 @@ class ArcFace(nn.Module):
         cosines = embeddings @ F.normalize(self.centres, dim=1).T  # (B, P)
         right = cosines.gather(1, persons[:, None]).clamp(-1 + 1e-6, 1 - 1e-6)
         angle = right.acos() + self.margin
-        # beyond pi the cosine would rise again: go on along its tangent
+        # beyond pi the cosine would rise again: it goes on falling, in a straight line
         with_margin = torch.where(angle < torch.pi, angle.cos(), torch.pi - 1 - angle)
         return F.cross_entropy(
             self.scale * cosines.scatter(1, persons[:, None], with_margin), persons, reduction="none"
@@ -127,13 +131,13 @@ def training_pictures(config: Config) -> ImageSet:
     """The pictures of all sets, one after another; the persons of two seeds differ."""
     sets = [
         data.load("avatars", "train", count=config.train_images, seed=seed, data_dir=config.data_dir)
-        for seed in range(config.sets)
+        for seed in range(config.first_set, config.first_set + config.sets)
     ]
     if len(sets) == 1:
         return sets[0]
     return ImageSet(
         torch.cat([one.images for one in sets]), "avatars", "train",
-        f"{sets[0].source} to {config.sets - 1}",
+        f"{sets[0].source} to {config.first_set + config.sets - 1}",
         attributes={"person": torch.cat([one.attributes["person"] for one in sets])},
     )  # fmt: skip
 
@@ -150,7 +154,7 @@ def resampled(images: Tensor, smallest: int) -> Tensor:
 
 def in_use(network: identity.IdentityNetwork, device: devices.Device) -> identity.Identity:
     """The network as it is now, for measuring."""
-    return identity.Identity(NAME, network.eval(), device.torch)
+    return identity.Identity("", network.eval(), device.torch)
 
 
 # ---- measured on persons never seen
@@ -207,17 +211,17 @@ def first_among(net: identity.Identity, embeddings: Tensor, persons: Tensor, spl
 
 def finish(config: Config, run: runs.Run, network: nn.Module, train: ImageSet, val: ImageSet) -> None:
     """Weights, card and summary.json from the best measurement."""
-    path, best = run.folder / f"{NAME}.safetensors", run.checkpoints_dir / "best.pt"
+    path, best = run.folder / f"identity-{config.name}.safetensors", run.checkpoints_dir / "best.pt"
     content = checkpoints.read(best)
     checkpoints.load_parts(best, content, network=network)
     network = network.cpu().eval()
-    threshold = measure(identity.Identity(NAME, network, torch.device("cpu")), val)["threshold"]
+    threshold = measure(identity.Identity(config.name, network, torch.device("cpu")), val)["threshold"]
     identity.save(path, network, threshold)
     net, test = identity.read(path), data.load("avatars", "test", data_dir=config.data_dir)
     numbers = {f"val/{name}": x for name, x in measure(net, val, threshold).items()}
     numbers |= {f"test/{name}": x for name, x in measure(net, test, threshold).items()}
     run.summary(numbers, n_val=len(val), n_test=len(test), seed=config.seed, step=content["step"])
-    card = run.folder / f"{NAME}.md"
+    card = path.with_suffix(".md")
     summary = runs.read_json(run.folder / "summary.json")
     runs.write_text_atomic(card, identity_card.write(config, net, path, train, summary))
     run.say(card.read_text(encoding="utf-8"))

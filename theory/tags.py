@@ -20,7 +20,7 @@ from typing import NamedTuple, TypeVar
 
 from theory.pages import LANGUAGES, REPOSITORY, TAG, read_page
 
-CODE_FOLDERS = ("common", "hw*", "lab8*", "course")
+CODE_FOLDERS = ("common", "hw*", "lab8*", "course", "pretrained")
 
 _TAG = r"[a-z][a-z0-9_]*\.[0-9]+"
 _CITES = re.compile(r"\beqs?\.", re.IGNORECASE)

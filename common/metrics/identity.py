@@ -102,7 +102,7 @@ class Identity:
 
 
 def similarity(embeddings: Tensor, others: Tensor) -> Tensor:  # (..., E) twice -> (...)
-    """Cosine of directions of length 1."""
+    """Cosine of directions of length 1, eq. (stylegan.32)."""
     return (embeddings * others).sum(-1)
 
 

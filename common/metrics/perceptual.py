@@ -26,7 +26,7 @@ def pixel_error(kind: Literal["l1", "mse"], images: Tensor, others: Tensor) -> T
 
 
 class Perceptual(nn.Module):
-    """mean |x - y| plus the distance of activations: (B, 3, S, S) in [-1, 1] twice -> (B,).
+    """mean |x - y| plus the distance of activations, eq. (stylegan.33): images in [-1, 1] twice -> (B,).
 
     DIFFERS from LPIPS (Zhang et al. 2018): a smaller network, no weights learned from people's judgements.
     Activations are divided by their length over channels at each place, so that every layer counts alike.
