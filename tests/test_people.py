@@ -1,0 +1,68 @@
+"""The people whom homework 3 edits: drawn ones nobody saw in training, and folders of photographs."""
+
+from __future__ import annotations
+
+from common import figures
+from common.data import avatars
+from common.errors import InputError
+
+import pytest
+import torch
+from PIL import Image
+
+from hw3_stylegan_sampling import people
+
+
+def test_six_persons_look_ahead_and_to_the_side():
+    six = people.load("drawn", 32)
+    assert six.images.shape == (12, 3, 32, 32) and six.persons.tolist() == [k // 2 for k in range(12)]
+    assert six.names[:2] == ["person1", "person1-turned"]
+    frontal, turned = six.rows(), six.rows(turned=True)
+    assert frontal.tolist() == [0, 2, 4, 6, 8, 10] and turned.tolist() == [1, 3, 5, 7, 9, 11]
+    assert (six.attributes["yaw"][frontal] == 0).all()
+    yaw = six.attributes["yaw"][turned]
+    assert yaw.abs().min() >= 15 and yaw.abs().max() <= 25 and yaw.sign().unique().tolist() == [-1, 1]
+    for name, values in six.attributes.items():
+        if name != "yaw":
+            assert torch.equal(values[frontal], values[turned]), name
+    assert torch.equal(six.images, avatars.draw(six.attributes, 32))
+
+
+def test_nobody_in_training_or_validation_is_one_of_them():
+    six = people.load("drawn", 16)
+    ids = six.attributes["person"][six.rows()]
+    assert len(ids.unique()) == 6 and all(int(one) in avatars.PEOPLE["test"] for one in ids)
+    assert not (six.attributes["accessory"] == 2).any() and (six.attributes["expression"] == 0).all()
+
+
+def test_the_hundred_begins_with_the_six_and_repeats_nobody():
+    hundred = people.others(100)
+    assert torch.equal(hundred[:6], people.load("drawn", 16).attributes["person"][::2])
+    assert len(hundred.unique()) == 100
+    assert not torch.equal(people.others(100, seed=1), hundred)
+    with pytest.raises(InputError, match="--people: there are 1 to 400 test persons"):
+        people.others(401)
+
+
+def test_a_folder_names_its_persons(tmp_path):
+    for name in ("anna", "anna-turned", "bob-smiling", "carl"):
+        figures.save_png(tmp_path / f"{name}.png", torch.randint(256, (3, 20, 16), dtype=torch.uint8))
+    found = people.load(str(tmp_path), 16, at_least=3)
+    assert found.names == ["anna-turned", "anna", "bob-smiling", "carl"]  # - comes before .
+    assert found.persons.tolist() == [0, 0, 1, 2] and found.attributes == {}
+    assert found.rows().tolist() == [1, 2, 3] and found.rows(turned=True).tolist() == [0]
+    with pytest.raises(InputError, match=r"pictures of 3 person\(s\), 4 are needed"):
+        people.load(str(tmp_path), 16, at_least=4)
+
+
+def test_photographs_too_small_or_broken_are_named_and_grey_ones_mentioned(tmp_path, capsys):
+    Image.new("RGB", (40, 31)).save(tmp_path / "small.png")
+    with pytest.raises(InputError, match=r"small\.png: 31 pixels, too small for a generator of 64"):
+        people.read([tmp_path / "small.png"], 64)
+    assert people.read([tmp_path / "small.png"], 62).shape == (1, 3, 62, 62)
+    Image.new("L", (64, 64), 99).save(tmp_path / "grey.png")
+    assert (people.read([tmp_path / "grey.png"], 64) == 99).all()
+    assert "grey.png: a grey picture" in capsys.readouterr().err
+    (tmp_path / "broken.png").write_bytes(b"nothing")
+    with pytest.raises(InputError, match=r"broken\.png: not a picture"):
+        people.read([tmp_path / "broken.png"], 64)
