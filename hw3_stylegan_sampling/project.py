@@ -274,7 +274,13 @@ def targets_of(config: Config, generator: Generator) -> tuple[list[str], Tensor]
 
 
 def perceptual(kind: str, device: torch.device) -> tuple[projection.Distance, str]:
-    """The perceptual error, and what to call it."""
+    """The perceptual error of images that are asserted to be in [-1, 1], and what to call it."""
+    distance, judge = unchecked_perceptual(kind, device)
+    return (lambda images, others: distance(in_range(images), others)), judge
+
+
+def unchecked_perceptual(kind: str, device: torch.device) -> tuple[projection.Distance, str]:
+    """The same without the assertion, which would stop a GPU at every step."""
     weights = Path(torch.hub.get_dir()) / "checkpoints" / VGG_WEIGHTS
     at_hand = importlib.util.find_spec("lpips") is not None and weights.is_file()
     if kind == "lpips" and not at_hand:
@@ -286,9 +292,8 @@ def perceptual(kind: str, device: torch.device) -> tuple[projection.Distance, st
         import lpips
 
         net = lpips.LPIPS(net="vgg", verbose=False).to(device).requires_grad_(False)
-        return (lambda images, others: net(in_range(images), others).flatten()), "LPIPS (VGG)"
-    net = Perceptual().to(device).requires_grad_(False)
-    return (lambda images, others: net(in_range(images), others)), "the shipped small network"
+        return (lambda images, others: net(images, others).flatten()), "LPIPS (VGG)"
+    return Perceptual().to(device).requires_grad_(False), "the shipped small network"
 
 
 def in_range(images: Tensor) -> Tensor:

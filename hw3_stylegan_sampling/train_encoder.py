@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Literal
 
 from common import command_line, data, devices, resumable, runs, shapes
+from common.cuda_graphs import Graphed
 from common.data import Batches, ImageSet, to_model_range, to_uint8
 from common.errors import InputError
 from common.flags import Count, Data, Images, LearningRate, NonNegative, SeveralImages, TrainingFlags
 from common.metrics import identity
 from common.noise import BatchNoise
-from common.schedules import half_cosine
+from common.schedules import half_cosine, set_learning_rate
 
 import torch
 import torch.nn.functional as F
@@ -70,34 +71,28 @@ class Config(TrainingFlags):
 
 
 class Losses(nn.Module):
-    """What an answer of the encoder costs, (B,) each; no part of it is trained."""
+    """What the encoder's answers cost; no part of it is trained."""
 
     def __init__(self, config: Config, generator: Generator, device: torch.device):
         super().__init__()
         self.config, self.generator = config, generator
-        self.distance, self.judge = project.perceptual(config.perceptual, device)
+        self.distance, self.judge = project.unchecked_perceptual(config.perceptual, device)
         named = config.identity or ("avatars" if config.data == "avatars" else None)
         self.identity = identity.load(named, device) if named and config.likeness else None
 
-    def of_generated(self, encoder: Encoder, images: Tensor, ws: Tensor, found: Tensor) -> dict[str, Tensor]:
-        """Of images whose styles ws (B, L, D) are known."""
-        styles = self.config.styles * styles_error(found, ws, encoder.spread)
-        return {"styles": styles, **self.of_images(encoder, images, found)}
-
-    def of_images(self, encoder: Encoder, images: Tensor, found: Tensor) -> dict[str, Tensor]:
-        """Of images (B, 3, S, S) and the styles found for them."""
+    def forward(self, images: Tensor, found: Tensor, spread: Tensor) -> dict[str, Tensor]:
+        """Of images (B, 3, S, S) in [-1, 1] and the styles found for them (B, L, D): (B,) each."""
         drawn = self.generator.synthesis(found, "const")
         losses = {
             "perceptual": self.distance(images, drawn),
             "pixels": self.config.pixels * projection.pixel_distance(images, drawn),
-            "offsets": self.config.offsets * offsets(found, encoder.spread),
+            "offsets": self.config.offsets * offsets(found, spread),
         }
-        if self.identity is not None:
+        if self.identity is not None:  # eq. (stylegan.32)
             with torch.no_grad():
                 wanted = self.identity(images)
-            losses["likeness"] = self.config.likeness * (
-                1 - identity.similarity(wanted, self.identity(drawn))
-            )
+            similarity = identity.similarity(wanted, self.identity(drawn))
+            losses["likeness"] = self.config.likeness * (1 - similarity)
         return losses
 
 
@@ -118,9 +113,28 @@ def main(config: Config) -> Path:
     encoder = device.prepare(build(generator), channels_last=True)
     encoder_ddp = device.parallel(encoder)
     losses_of = Losses(config, generator, device.torch)
-    optimizer = torch.optim.Adam(encoder.parameters())
+    optimizer = device.adam(encoder.parameters(), config.learning_rate)
     batches = Batches(train, config.batch_size, device, drop_last=True, seed=config.seed)
     noise, averages = BatchNoise(config.batch_size, device, seed=config.seed), runs.Averages()
+
+    def step_of(images: Tensor, *latents: Tensor) -> dict[str, Tensor]:
+        """One update; what it is of, (B,) each."""
+        with device.autocast():
+            ws = known_styles(generator, *latents)  # (B, L, D)
+            with torch.no_grad():
+                generated = generator.synthesis(ws, "const").float().clamp(-1, 1)
+            both = torch.cat([generated, images])  # (2 B, 3, S, S)
+            found = encoder_ddp(both)  # (2 B, L, D)
+            losses = losses_of(both, found, encoder.spread)  # (2 B,) each
+        styles = config.styles * styles_error(found[: len(ws)], ws, encoder.spread)  # (B,)
+        optimizer.zero_grad()
+        (sum(losses.values()).mean() + styles.mean()).backward()
+        optimizer.step()
+        parts = {name: loss.chunk(2) for name, loss in losses.items()}
+        return {"styles": styles, **{f"generated_{name}": part[0] for name, part in parts.items()},
+                **{f"set_{name}": part[1] for name, part in parts.items()}}  # fmt: skip
+
+    update = Graphed(step_of, device)
     with resumable.start(
         "hw3", f"encoder-{Path(config.data).name}", config, device, validation=val,
         encoder=encoder, optimizer=optimizer, batches=batches, noise=noise, averages=averages,
@@ -128,47 +142,41 @@ def main(config: Config) -> Path:
         encoders.check_generator(encoder, generator, f"--network {config.network}")
         run.say(f"images are compared by {losses_of.judge}")
         for step, batch in zip(run.progress(done + 1, config.steps), batches.forever()):
-            ws = known_styles(generator, noise)  # (B, L, D)
-            with torch.no_grad():
-                generated = generator.synthesis(ws, "const").clamp(-1, 1)
-            optimizer.param_groups[0]["lr"] = config.learning_rate * half_cosine((step - 1) / config.steps)
-            with device.autocast():
-                found, found_of_set = encoder_ddp(torch.cat([generated, batch.images])).chunk(2)
-                losses = losses_of.of_generated(encoder, generated, ws, found)
-                losses_of_set = losses_of.of_images(encoder, batch.images, found_of_set)
-            loss = (sum(losses.values()) + sum(losses_of_set.values())).mean()
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            averages.add({f"generated_{name}": x for name, x in losses.items()}
-                         | {f"set_{name}": x for name, x in losses_of_set.items()})  # fmt: skip
+            set_learning_rate(optimizer, config.learning_rate * half_cosine((step - 1) / config.steps))
+            losses = update(batch.images, *latents(generator, noise))
+            averages.add(losses)
             if step % config.measure_every == 0 or step == config.steps:
                 means = averages.take(device)
                 saver.require_finite(step, *means.values())
-                report(config, run, step, means, encoder, losses_of, val)
-            saver.save_if_due(step, loss)
+                report(run, step, means, encoder, losses_of, val)
+            saver.save_if_due(step, sum(loss.mean() for loss in losses.values()))
         saver.save(config.steps)
         finish(config, run, encoder, len(val))
     return run.folder
 
 
-def known_styles(generator: Generator, noise: BatchNoise) -> Tensor:  # -> (B, L, D)
-    """Half of them of one latent each, half of two: one for the first layers, the other for the rest."""
-    z = noise.normal(2, generator.z_dim)  # (B, 2, D)
-    border, mixed = noise.uniform(2).unbind(1)
-    cut = torch.where(mixed < 0.5, 1 + (border * (generator.layers - 1)).long(), generator.layers)
-    layer = torch.arange(generator.layers, device=z.device)
+def latents(generator: Generator, noise: BatchNoise) -> tuple[Tensor, ...]:
+    """Two z (B, D) for each image, the layer (B,) from which on the second is used, and labels (B, K) of
+    generators with classes.  Half of the images use the first z alone."""
+    z, other = noise.normal(2, generator.z_dim).unbind(1)
+    mixed, place = noise.uniform(2).unbind(1)
+    cut = 1 + (place * (generator.layers - 1)).long()
+    cut = torch.where(mixed < 0.5, cut, generator.layers)
+    return z, other, cut, *random_labels(generator, noise)
+
+
+def known_styles(generator: Generator, z: Tensor, other: Tensor, cut: Tensor, *labels: Tensor) -> Tensor:
+    """The styles (B, L, D) of what `latents` drew."""
+    first = (torch.arange(generator.layers, device=z.device) < cut[:, None])[:, :, None]  # (B, L, 1)
     with torch.no_grad():
-        labels = random_labels(generator, noise)
-        first, second = (generator.styles(part, labels) for part in z.unbind(1))  # (B, L, D)
-    return torch.where((layer < cut[:, None])[:, :, None], first, second)
+        return torch.where(first, generator.styles(z, *labels), generator.styles(other, *labels))
 
 
-def random_labels(generator: Generator, noise: BatchNoise) -> Tensor | None:  # -> (B, K)
-    """A class for each image, of generators with classes."""
+def random_labels(generator: Generator, noise: BatchNoise) -> tuple[Tensor, ...]:
+    """A class for each image, (B, K), of generators with classes; nothing else."""
     if not (classes := generator.shape.classes):
-        return None
-    return F.one_hot((noise.uniform()[:, None] * classes).long()[:, 0], classes).float()
+        return ()
+    return (F.one_hot((noise.uniform() * classes).long(), classes).float(),)
 
 
 # ---- data, building
@@ -226,9 +234,7 @@ def measure(encoder: Encoder, losses: Losses, val: ImageSet) -> tuple[dict[str, 
     return numbers, to_uint8(torch.cat([images, again])).cpu()
 
 
-def report(
-    config: Config, run: runs.Run, step: int, means: dict, encoder: Encoder, losses: Losses, val: ImageSet
-) -> None:
+def report(run: runs.Run, step: int, means: dict, encoder: Encoder, losses: Losses, val: ImageSet) -> None:
     """One line of metrics.jsonl, originals above projections, and the encoder's file."""
     if not run.device.is_main:
         return

@@ -111,7 +111,9 @@ def test_other_files_are_named(tmp_path):
 
 def test_known_styles_are_of_one_latent_or_of_two_with_a_border():
     generator = make()
-    ws = train_encoder.known_styles(generator, BatchNoise(400, HERE, seed=0))
+    ws = train_encoder.known_styles(
+        generator, *train_encoder.latents(generator, BatchNoise(400, HERE, seed=0))
+    )
     assert ws.shape == (400, generator.layers, 8)
     changes = (ws[:, 1:] != ws[:, :-1]).any(2)  # (400, L - 1)
     assert set(changes.sum(1).tolist()) == {0, 1}
@@ -123,35 +125,28 @@ def test_known_styles_are_of_one_latent_or_of_two_with_a_border():
 def test_generators_with_classes_draw_all_of_them():
     shape = Architecture(size=8, channels=(6, 6), z_dim=6, w_dim=8, classes=3, noise=False)
     generator = Generator(shape).requires_grad_(False)
-    labels = train_encoder.random_labels(generator, BatchNoise(60, HERE, seed=0))
+    *drawn, labels = train_encoder.latents(generator, BatchNoise(60, HERE, seed=0))
     assert labels.shape == (60, 3) and (labels.sum(1) == 1).all() and (labels.sum(0) > 5).all()
-    assert train_encoder.known_styles(generator, BatchNoise(4, HERE, seed=0)).shape == (
-        4,
-        generator.layers,
-        8,
-    )
+    assert train_encoder.known_styles(generator, *drawn, labels).shape == (60, generator.layers, 8)
 
 
 def test_losses_are_zero_where_the_answer_is_right_and_weighted_where_not(folder, tmp_path):
     generator = make()
-    losses = train_encoder.Losses(
-        config(folder, tmp_path, styles=3.0, offsets=2.0, pixels=5.0), generator, HERE.torch
-    )
-    encoder, ws = train_encoder.build(generator), generator.styles(torch.randn(2, 6))
+    losses_of = train_encoder.Losses(config(folder, tmp_path, offsets=2.0, pixels=5.0), generator, HERE.torch)
+    ws, spread = generator.styles(torch.randn(2, 6)), torch.tensor(0.3)
     images = generator.synthesis(ws, "const")
-    images = images / images.abs().max()
-    known = losses.of_generated(encoder, images, ws, ws)
-    assert known["styles"].abs().max() == 0 and known["offsets"].abs().max() < 1e-9
+    right = losses_of(images, ws, spread)
+    assert train_encoder.styles_error(ws, ws, spread).abs().max() == 0
+    assert max(loss.abs().max() for loss in right.values()) < 1e-6
     moved = ws.clone()
-    moved[:, 0] += 2 * encoder.spread  # one of L layers, by two standard deviations
-    known = losses.of_generated(encoder, images, ws, moved)
-    layers = generator.layers
-    assert torch.allclose(known["styles"], torch.full((2,), 3 * 4 / layers))
-    assert torch.allclose(known["offsets"], torch.full((2,), 2 * (4 / layers - 4 / layers**2)), rtol=1e-4)
+    moved[:, 0] += 2 * spread  # one of L layers, by two standard deviations
+    losses, layers = losses_of(images, moved, spread), generator.layers
+    assert torch.allclose(train_encoder.styles_error(moved, ws, spread), torch.full((2,), 4 / layers))
+    assert torch.allclose(losses["offsets"], torch.full((2,), 2 * (4 / layers - 4 / layers**2)), rtol=1e-4)
     drawn = generator.synthesis(moved, "const")
-    assert torch.allclose(known["pixels"], 5 * (drawn - images).abs().mean((1, 2, 3)) / 2)
-    assert torch.allclose(known["perceptual"], losses.distance(images, drawn))
-    assert "likeness" not in known  # pets are nobody
+    assert torch.allclose(losses["pixels"], 5 * (drawn - images).abs().mean((1, 2, 3)) / 2)
+    assert torch.allclose(losses["perceptual"], losses_of.distance(images, drawn))
+    assert "likeness" not in losses  # pets are nobody
 
 
 def test_the_identity_loss_is_that_of_the_named_network(folder, tmp_path):
@@ -159,9 +154,8 @@ def test_the_identity_loss_is_that_of_the_named_network(folder, tmp_path):
     one = config(folder, tmp_path, identity=str(tmp_path / "mean.py"), likeness=2.0)
     generator = make()
     losses = train_encoder.Losses(one, generator, HERE.torch)
-    encoder, ws = train_encoder.build(generator), generator.styles(torch.randn(2, 6)).clone().requires_grad_()
-    images = torch.rand(2, 3, 16, 16)
-    found = losses.of_images(encoder, images, ws)["likeness"]
+    ws, images = generator.styles(torch.randn(2, 6)).clone().requires_grad_(), torch.rand(2, 3, 16, 16)
+    found = losses(images, ws, torch.ones(()))["likeness"]
     cosine = torch.cosine_similarity(images.mean((2, 3)), generator.synthesis(ws, "const").mean((2, 3)))
     assert torch.allclose(found, 2 * (1 - cosine), atol=1e-6)
     found.sum().backward()
@@ -246,7 +240,7 @@ def test_two_processes_with_half_the_batch_follow_one_with_the_whole(folder, tmp
 
 def test_it_learns_to_find_the_styles_of_what_the_generator_draws(folder, tmp_path):
     one = config(folder, tmp_path, steps=100, batch_size=6, measure_every=50, offsets=0, learning_rate=3e-3)
-    error = runs.read_metrics(train_encoder.main(one))[-1]["train/generated_styles"]
+    error = runs.read_metrics(train_encoder.main(one))[-1]["train/styles"]
     assert error < 0.7 * one.styles  # in variances of w: the mean w has 1
 
 
