@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from hw3_stylegan_sampling import project, projection, weights
+from hw3_stylegan_sampling import encoder as encoders
+from hw3_stylegan_sampling import project, projection, train_encoder, weights
 from hw3_stylegan_sampling.networks import Architecture, Generator
 from hw3_stylegan_sampling.projection import Recipe
 
@@ -184,6 +185,56 @@ def test_files_of_each_image_fit_the_styles(network, tmp_path):
     assert summary["n"] == 2 and all((folder / name).is_file() for name in summary["figures"])
 
 
+def test_from_given_styles_it_starts_there_and_gets_nearer():
+    generator = make()
+    z = torch.randn(2, 6, generator=torch.Generator().manual_seed(4))
+    target, start = generator(z).detach(), generator.styles(z).detach() + 0.3
+    given = start.clone()
+    steps = list(projection.project(generator, target, squared, Recipe(steps=30, wander=0), start))
+    assert torch.equal(steps[0].ws, given) and torch.equal(start, given)
+    assert (steps[-1].distances < steps[0].distances / 3).all()
+
+
+def test_ways_are_compared_and_each_leaves_its_files(network, tmp_path):
+    generator = weights.read(network)
+    encoder = train_encoder.build(generator)
+    torch.nn.init.normal_(encoder.own.weight, std=0.1)
+    encoders.save(tmp_path / "encoder.safetensors", encoder)
+    (tmp_path / "mean.py").write_text("def load(device):\n    return lambda images: images.mean((2, 3))\n")
+    ways = ("w", "w+", "encoder", "encoder+w+")
+    assert run(network, "--seeds", "5-6", "--encoder", str(tmp_path / "encoder.safetensors"), "--how", *ways,
+               "--identity", str(tmp_path / "mean.py")) == ""  # fmt: skip
+    (folder,) = (tmp_path / "runs" / "hw3").iterdir()
+    read = encoders.load(tmp_path / "encoder.safetensors", generator)
+    summary = json.loads((folder / "summary.json").read_text())
+    for way, key in zip(ways, ("w", "wplus", "encoder", "encoder_wplus")):
+        place = folder / f"seed0006-{key}"
+        with np.load(place / "projected_w.npz") as file:
+            w = torch.from_numpy(file["w"])
+        drawn = to_uint8(generator.synthesis(w, "const"))[0].detach()
+        assert np.array_equal(imageio.imread(place / "projection.png"), drawn.permute(1, 2, 0).numpy())
+        rows = [row for row in summary["images"] if row["how"] == way]
+        assert [row["image"] for row in rows] == ["seed0005", "seed0006"]
+        numbers = summary["metrics"]
+        assert numbers[f"{key}_psnr_db"] == pytest.approx(np.mean([row["psnr"] for row in rows]))
+        assert numbers[f"{key}_identity"] == pytest.approx(np.mean([row["identity"] for row in rows]))
+        if way == "encoder":
+            target = torch.from_numpy(imageio.imread(place / "target.png")).permute(2, 0, 1)[None]
+            with torch.no_grad():
+                assert torch.allclose(read(target / 127.5 - 1), w, atol=1e-5)
+    assert summary["figures"] == ["projections.png", "losses.png", "progress.gif"]
+    assert all((folder / name).is_file() for name in summary["figures"])
+    assert imageio.improps(folder / "progress.gif").n_images == 4  # and the result
+
+
+def test_an_encoder_alone_has_no_way_to_show(network, tmp_path):
+    encoders.save(tmp_path / "encoder.safetensors", train_encoder.build(weights.read(network)))
+    assert run(network, "--seeds", "5", "--encoder", str(tmp_path), "--how", "encoder") == ""
+    (folder,) = (tmp_path / "runs" / "hw3").iterdir()
+    assert json.loads((folder / "summary.json").read_text())["figures"] == ["projections.png"]
+    assert (folder / "seed0005" / "projected_w.npz").is_file()
+
+
 def test_the_perceptual_error_asks_for_its_range():
     distance, judge = project.perceptual("small", torch.device("cpu"))
     images = torch.rand(2, 3, 16, 16) * 2 - 1
@@ -200,10 +251,20 @@ def test_the_perceptual_error_asks_for_its_range():
         (("--seeds", "0-400"), "--images: 401 images; project at most 256 at once"),
         (("--images", "{people}", "--seeds", "1"), "seed0001 is the name of two images"),
         (("--seeds", "one"), "--seeds one"),
+        (
+            ("--seeds", "1", "--how", "encoder"),
+            "--how encoder: name an encoder of this network with --encoder",
+        ),
+        (("--seeds", "1", "--how", "w", "w"), "--how w w: name every way once"),
+        (("--seeds", "1", "--how", "encoder", "--encoder", "nobody"), "--encoder nobody: neither a file"),
+        (("--seeds", "1", "--identity", "nobody"), "--identity nobody: no such file"),
+        (("--images", "{small}"), "small.png: 7 pixels, too small for a generator of 16"),
         (("--seeds", "1", "--perceptual", "lpips"), "--perceptual lpips: it needs `pip install lpips`"),
     ],
 )
 def test_mistakes_in_one_line(network, tmp_path, flags, message):
     figures.save_png(tmp_path / "people" / "seed0001.png", torch.zeros(3, 16, 16, dtype=torch.uint8))
-    said = run(network, *(flag.format(people=tmp_path / "people") for flag in flags))
+    figures.save_png(tmp_path / "small.png", torch.zeros(3, 7, 7, dtype=torch.uint8))
+    places = {"people": tmp_path / "people", "small": tmp_path / "small.png"}
+    said = run(network, *(flag.format(**places) for flag in flags))
     assert message in said and "\n" not in said.strip()
