@@ -207,10 +207,11 @@ def test_ways_are_compared_and_each_leaves_its_files(network, tmp_path):
     (folder,) = (tmp_path / "runs" / "hw3").iterdir()
     read = encoders.load(tmp_path / "encoder.safetensors", generator)
     summary = json.loads((folder / "summary.json").read_text())
+    found = {}
     for way, key in zip(ways, ("w", "wplus", "encoder", "encoder_wplus")):
         place = folder / f"seed0006-{key}"
         with np.load(place / "projected_w.npz") as file:
-            w = torch.from_numpy(file["w"])
+            w = found[way] = torch.from_numpy(file["w"])
         drawn = to_uint8(generator.synthesis(w, "const"))[0].detach()
         assert np.array_equal(imageio.imread(place / "projection.png"), drawn.permute(1, 2, 0).numpy())
         rows = [row for row in summary["images"] if row["how"] == way]
@@ -222,6 +223,12 @@ def test_ways_are_compared_and_each_leaves_its_files(network, tmp_path):
             target = torch.from_numpy(imageio.imread(place / "target.png")).permute(2, 0, 1)[None]
             with torch.no_grad():
                 assert torch.allclose(read(target / 127.5 - 1), w, atol=1e-5)
+    # a step of Adam moves a number by about its learning rate
+    assert (
+        (found["encoder+w+"] - found["encoder"]).abs().max()
+        < 0.4
+        < (found["w+"] - found["encoder"]).abs().max()
+    )
     assert summary["figures"] == ["projections.png", "losses.png", "progress.gif"]
     assert all((folder / name).is_file() for name in summary["figures"])
     assert imageio.improps(folder / "progress.gif").n_images == 4  # and the result
