@@ -19,12 +19,13 @@ from unittest import mock
 
 from common import command_line, devices
 from common.flags import Channels, Count, Flags, Pixels
+from common.resampling import blur
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hw3_stylegan_sampling.networks import GAIN, SLOPE, Architecture, Generator, StyledLayer, ToImage, blur
+from hw3_stylegan_sampling.networks import GAIN, SLOPE, Architecture, Generator, StyledLayer, ToImage
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,13 @@ import math
 from itertools import pairwise
 
 from common.layers import MinibatchDeviation
+from common.resampling import blur
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hw3_stylegan_sampling.networks import GAIN, SLOPE, Linear, blur
+from hw3_stylegan_sampling.networks import GAIN, SLOPE, Linear
 
 
 class Convolution(nn.Module):

@@ -27,6 +27,8 @@ from common.flags import (
     Pixels,
     Positive,
 )
+from common.modulation import demodulation, modulated_convolution
+from common.resampling import upsample
 
 import torch
 import torch.nn.functional as F
@@ -139,53 +141,7 @@ class Mapping(nn.Module):
         return x
 
 
-# ---- resampling with the filter [1, 3, 3, 1], eq. (stylegan.10)
-
-
-def taps(like: Tensor) -> Tensor:
-    """[1, 3, 3, 1] / 8 in both directions, eq. (stylegan.10): (1, 1, 4, 4), its sum is 1."""
-    place = torch.arange(4, dtype=like.dtype, device=like.device)  # nothing comes from the CPU
-    line = (4 - 2 * (place - 1.5).abs()) / 8
-    return torch.outer(line, line)[None, None]
-
-
-def blur(x: Tensor, *, padding: int, stride: int = 1, gain: float = 1.0) -> Tensor:
-    """(B, C, H, W) -> (B, C, (H + 2 padding - 4) / stride + 1, ...): every channel through the filter, eq.
-    (stylegan.10)."""
-    kernel = (gain * taps(x)).expand(x.shape[1], -1, -1, -1)
-    return F.conv2d(x, kernel, padding=padding, stride=stride, groups=x.shape[1])
-
-
-def upsample(image: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, 2 H, 2 W)
-    """Zeros between the pixels, then the filter, eq. (stylegan.10): one transposed convolution.
-
-    Four times the filter, since only a quarter of the pixels is not zero."""
-    planes = image.flatten(0, 1)[:, None]  # (B C, 1, H, W)
-    planes = F.conv_transpose2d(planes, 4 * taps(image), stride=2, padding=1)  # (B C, 1, 2 H, 2 W)
-    return planes[:, 0].unflatten(0, image.shape[:2])
-
-
 # ---- generator
-
-
-def modulated_convolution(x: Tensor, weight: Tensor, style: Tensor, *, up: bool = False) -> Tensor:
-    """x (B, I, H, W), weight (O, I, k, k), style (B, I) -> (B, O, H, W), or (B, O, 2 H, 2 W) with `up`.
-
-    The papers scale the weights, so that every image has weights of its own, eq. (stylegan.3).  To scale the
-    input of one convolution for all images is the same, eq. (stylegan.5), and faster."""
-    x = x * style[:, :, None, None].to(x.dtype)
-    if not up:
-        return F.conv2d(x, weight, padding=weight.shape[-1] // 2)
-    x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)  # (B, O, 2 H + 1, 2 W + 1)
-    return blur(x, padding=1, gain=4)
-
-
-def demodulation(weight: Tensor, style: Tensor) -> Tensor:  # (O, I, k, k), (B, I) -> (B, O)
-    """1 / the standard deviation of each output channel for inputs of variance 1, eq. (stylegan.4).
-
-    Uncorrelated ones, that is; what it is for others says eq. (stylegan.6)."""
-    with torch.autocast(style.device.type, enabled=False):
-        return (style.square() @ weight.square().sum((2, 3)).T + 1e-8).rsqrt()
 
 
 class StyledLayer(nn.Module):

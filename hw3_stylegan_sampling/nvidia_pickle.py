@@ -22,13 +22,14 @@ from typing import Annotated, Any, NamedTuple
 from common import command_line
 from common.errors import InputError
 from common.flags import Flags
+from common.resampling import taps
 
 import torch
 import tyro
 from torch import Tensor
 
 from hw3_stylegan_sampling import weights
-from hw3_stylegan_sampling.networks import Architecture, Generator, taps
+from hw3_stylegan_sampling.networks import Architecture, Generator
 
 DTYPES = {
     "FloatStorage": torch.float32,

@@ -5,12 +5,13 @@ import sys
 import types
 
 from common.errors import InputError
+from common.resampling import taps
 
 import pytest
 import torch
 
 from hw3_stylegan_sampling import nvidia_pickle
-from hw3_stylegan_sampling.networks import Architecture, Generator, taps
+from hw3_stylegan_sampling.networks import Architecture, Generator
 
 SHAPES = {
     "plain": Architecture(size=16, channels=(8, 6, 4), z_dim=5, w_dim=7, mapping_layers=3, mapping_width=7),

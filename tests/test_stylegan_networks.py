@@ -2,6 +2,7 @@
 
 import itertools
 
+from common import modulation, resampling
 from common.errors import InputError
 
 import pytest
@@ -10,7 +11,6 @@ import torch.nn.functional as F
 from scipy.signal import upfirdn
 from torch import Tensor, nn
 
-from hw3_stylegan_sampling import networks
 from hw3_stylegan_sampling.discriminator import Convolution, Discriminator, ResidualBlock
 from hw3_stylegan_sampling.networks import Architecture, Generator, Linear, StyledLayer
 
@@ -31,7 +31,7 @@ def grouped_convolution(x: Tensor, weight: Tensor, style: Tensor, up: bool) -> T
     if up:
         kernels = own.transpose(1, 2).flatten(0, 1)  # (B I, O, k, k)
         out = F.conv_transpose2d(side_by_side, kernels, stride=2, groups=count)
-        out = networks.blur(out, padding=1, gain=4)
+        out = resampling.blur(out, padding=1, gain=4)
     else:
         out = F.conv2d(side_by_side, own.flatten(0, 1), padding=1, groups=count)
     return out.unflatten(1, (count, -1))[0]
@@ -46,8 +46,8 @@ def test_scaling_input_and_output_is_the_grouped_form_with_gradients_of_both_ord
     target = torch.randn(3, 7, 12 if up else 6, 8 if up else 4, dtype=torch.float64)
 
     def scaled(x, weight, style):
-        scale = networks.demodulation(weight, style)[:, :, None, None]
-        return networks.modulated_convolution(x, weight, style, up=up) * scale
+        scale = modulation.demodulation(weight, style)[:, :, None, None]
+        return modulation.modulated_convolution(x, weight, style, up=up) * scale
 
     results = []
     for form in (scaled, lambda *given: grouped_convolution(*given, up)):
@@ -71,18 +71,18 @@ def along_both(x: Tensor, up: int = 1, down: int = 1, gain: float = 1.0) -> Tens
 def test_resampling_is_zeros_filter_and_every_second_pixel():
     x = torch.randn(2, 3, 6, 5, dtype=torch.float64)
     whole = along_both(x, up=2, gain=2)  # (2, 3, 14, 12)
-    assert (networks.upsample(x) - whole[:, :, 1:-1, 1:-1]).abs().max() < 1e-12
-    assert (networks.blur(x, padding=2) - along_both(x)[:, :, 1:-1, 1:-1]).abs().max() < 1e-12
+    assert (resampling.upsample(x) - whole[:, :, 1:-1, 1:-1]).abs().max() < 1e-12
+    assert (resampling.blur(x, padding=2) - along_both(x)[:, :, 1:-1, 1:-1]).abs().max() < 1e-12
     kept = along_both(x)[:, :, 2:-2:2, 2:-2:2]
-    assert (networks.blur(x, padding=1, stride=2) - kept).abs().max() < 1e-12
+    assert (resampling.blur(x, padding=1, stride=2) - kept).abs().max() < 1e-12
 
 
 def test_enlarging_keeps_grey_levels_and_a_checkerboard_does_not_survive_the_filter():
-    grey = networks.upsample(torch.full((1, 3, 8, 8), 0.7))
+    grey = resampling.upsample(torch.full((1, 3, 8, 8), 0.7))
     assert torch.allclose(grey[:, :, 1:-1, 1:-1], torch.tensor(0.7))
     board = torch.ones(1, 1, 8, 8)
     board[..., ::2, 1::2] = board[..., 1::2, ::2] = -1
-    assert networks.blur(board, padding=0).abs().max() < 1e-7
+    assert resampling.blur(board, padding=0).abs().max() < 1e-7
 
 
 @pytest.mark.parametrize(("size", "layers"), [(8, 4), (16, 6), (64, 10)])
@@ -119,7 +119,7 @@ def test_the_image_is_the_sum_of_its_parts_enlarged():
     images = generator.synthesis(torch.randn(2, generator.layers, 7))
     total = parts[0]
     for part in parts[1:]:
-        total = networks.upsample(total) + part
+        total = resampling.upsample(total) + part
     assert torch.equal(images, total)
 
 
@@ -129,8 +129,8 @@ def test_demodulation_gives_every_channel_variance_one():
     style = 3 * torch.randn(1, 32)
     x = torch.randn(1, 32, 200, 200)
     x = (
-        networks.modulated_convolution(x, layer.weight, style)
-        * networks.demodulation(layer.weight, style)[:, :, None, None]
+        modulation.modulated_convolution(x, layer.weight, style)
+        * modulation.demodulation(layer.weight, style)[:, :, None, None]
     )
     inside = x[0, :, 1:-1, 1:-1]
     assert (inside.std((1, 2)) - 1).abs().max() < 0.03
@@ -235,9 +235,9 @@ def test_a_residual_block_is_two_paths_over_root_two():
     x = torch.randn(3, 6, 12, 8, dtype=torch.float64)
     leaky = lambda x: F.leaky_relu(x, 0.2) * 2**0.5
     first = leaky(F.conv2d(x, block.first.weight / 54**0.5, block.first.bias, padding=1))
-    second = F.conv2d(networks.blur(first, padding=2), block.second.weight / 54**0.5, stride=2)
+    second = F.conv2d(resampling.blur(first, padding=2), block.second.weight / 54**0.5, stride=2)
     second = leaky(second + block.second.bias[:, None, None])
-    skip = F.conv2d(networks.blur(x, padding=1, stride=2), block.skip.weight / 6**0.5)
+    skip = F.conv2d(resampling.blur(x, padding=1, stride=2), block.skip.weight / 6**0.5)
     assert (block(x) - (skip + second) / 2**0.5).abs().max() < 1e-12 and block(x).shape == (3, 8, 6, 4)
 
 

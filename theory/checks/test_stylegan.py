@@ -2,7 +2,7 @@
 
 import math
 
-from common import adversarial, devices
+from common import adversarial, devices, modulation, resampling
 from common.averaged_weights import averaged
 
 import pytest
@@ -96,12 +96,12 @@ def test_scaling_inputs_and_outputs_is_scaling_weights():
         \tag{stylegan.5}
     """)
     weight, style, x = normal(7, 5, 3, 3), normal(4, 5, seed=1), normal(4, 5, 6, 3, seed=2)
-    d = networks.demodulation(weight, style)
+    d = modulation.demodulation(weight, style)
     torch.testing.assert_close(
-        networks.modulated_convolution(x, weight, style) * d[:, :, None, None], by_hand(weight, style, x)
+        modulation.modulated_convolution(x, weight, style) * d[:, :, None, None], by_hand(weight, style, x)
     )
     ones, styles = torch.ones(1, 2, 1, 1, dtype=torch.float64), torch.tensor([[3.0, 4.0]]).double()
-    assert networks.demodulation(ones, styles).item() == pytest.approx(1 / 5)
+    assert modulation.demodulation(ones, styles).item() == pytest.approx(1 / 5)
     weights_of_a_batch = 16 * nn.Conv2d(512, 512, 3, bias=False, device="meta").weight.numel()
     assert round(weights_of_a_batch / 1e6, 1) == 37.7 and round(4 * weights_of_a_batch / 1e6) == 151
 
@@ -120,10 +120,10 @@ def test_the_variance_of_an_output_is_a_rayleigh_quotient():
         (torch.eye(27, dtype=torch.float64), normal(200_000, 27, seed=3)),
         (mixing @ mixing.T, under_the_kernel),
     ):
-        out = networks.modulated_convolution(
+        out = modulation.modulated_convolution(
             numbers.view(-1, 3, 3, 3), weight, style.expand(len(numbers), -1)
         )
-        y = out[:, :, 1, 1] * networks.demodulation(weight, style)
+        y = out[:, :, 1, 1] * modulation.demodulation(weight, style)
         a = (weight * style[0][:, None, None]).flatten(1)
         expected = torch.einsum("oi,ij,oj->o", a, covariance, a) / a.square().sum(1)
         spectrum = torch.linalg.eigvalsh(covariance)
@@ -132,7 +132,9 @@ def test_the_variance_of_an_output_is_a_rayleigh_quotient():
         assert ((y.var(0) - expected) / error).abs().max() < Z
     equal, one = torch.ones(1, 1, 3, 3, dtype=torch.float64), torch.ones(1, 1, dtype=torch.float64)
     flat = torch.full((1, 1, 3, 3), 2.0, dtype=torch.float64)
-    answer = networks.modulated_convolution(flat, equal, one)[0, 0, 1, 1] * networks.demodulation(equal, one)
+    answer = modulation.modulated_convolution(flat, equal, one)[0, 0, 1, 1] * modulation.demodulation(
+        equal, one
+    )
     assert (answer**2 / 4).item() == pytest.approx(9)  # Var = 9 for numbers that are all the same
     spike = torch.zeros(64, 64, dtype=torch.float64)
     spike[3, 5] = 1e6
@@ -179,7 +181,7 @@ def test_the_image_is_the_sum_of_enlarged_parts():
     for times, part in zip((3, 2, 1, 0), parts, strict=True):
         enlarged = part
         for _ in range(times):
-            enlarged = networks.upsample(enlarged)
+            enlarged = resampling.upsample(enlarged)
         total = total + enlarged
     torch.testing.assert_close(image, total)
 
@@ -198,7 +200,7 @@ def test_two_paths_over_the_root_of_two():
     residual, linear = 2**0.5 * block.second(block.first(h)), 2**0.5 * block.skip(h)
     # each path alone, without the root: its own weights say so
     weight = block.skip.weight / 6**0.5
-    torch.testing.assert_close(linear, F.conv2d(networks.blur(h, padding=1, stride=2), weight))
+    torch.testing.assert_close(linear, F.conv2d(resampling.blur(h, padding=1, stride=2), weight))
     torch.testing.assert_close(block(h), (linear + residual) / 2**0.5)
     covariance = ((linear - linear.mean()) * (residual - residual.mean())).mean()
     expected = (linear.var(correction=0) + residual.var(correction=0)) / 2 + covariance
@@ -215,7 +217,7 @@ def test_the_filter_answers_to_waves_with_a_cubed_cosine():
     """)
     length = 64
     omega = 2 * math.pi * torch.arange(length, dtype=torch.float64) / length
-    line = networks.taps(normal(1))[0, 0].sum(0)  # (4,): one direction
+    line = resampling.taps(normal(1))[0, 0].sum(0)  # (4,): one direction
     assert line.tolist() == [1 / 8, 3 / 8, 3 / 8, 1 / 8]
     place = torch.arange(4, dtype=torch.float64) - 1.5
     direct = (line * torch.exp(-1j * omega[:, None] * place)).sum(1)
@@ -224,13 +226,13 @@ def test_the_filter_answers_to_waves_with_a_cubed_cosine():
     # the wave at nu and its mirror image, in the middle of an enlarged row, far from the ends
     for nu in (math.pi / 2, math.pi / 4):
         wave = torch.cos(nu * torch.arange(256, dtype=torch.float64)).expand(1, 1, 8, -1)
-        row = networks.upsample(wave)[0, 0, 8, 128:384]
+        row = resampling.upsample(wave)[0, 0, 8, 128:384]
         spectrum = torch.fft.rfft(row).abs() / 128
         for frequency in (nu / 2, math.pi - nu / 2):
             bin_ = round(frequency * 256 / (2 * math.pi))
             assert spectrum[bin_].item() == pytest.approx(math.cos(frequency / 2) ** 3, abs=1e-9)
         wave = torch.cos(nu * torch.arange(512, dtype=torch.float64)).expand(1, 1, 8, -1)
-        blurred = torch.fft.rfft(networks.blur(wave, padding=2)[0, 0, 4, 128:384]).abs() / 128
+        blurred = torch.fft.rfft(resampling.blur(wave, padding=2)[0, 0, 4, 128:384]).abs() / 128
         assert blurred[round(nu * 256 / (2 * math.pi))].item() == pytest.approx(
             math.cos(nu / 2) ** 3, abs=1e-9
         )
