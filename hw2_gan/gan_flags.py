@@ -12,6 +12,7 @@ from common.errors import InputError
 from annotated_types import Interval
 
 from hw2_gan import hypotheses, networks
+from hw2_gan.stylegan_parts import Downsampling
 
 CONDITIONS = {"avatars": avatars.CHOICES, "creatures": creatures.OPTIONS}
 """Sets whose attributes both networks can be told: they are independent with equally likely options, as eq.
@@ -36,15 +37,25 @@ class Config(flags.TrainingFlags):
     width: flags.WidthFactor = 0.25
     """Factor of both networks' channels; 1 is the homework's."""
     upsampling: networks.Upsampling = "transposed"
-    """Upsampling in the CSPup blocks: transposed convolution, or nearest neighbours."""
+    """Upsampling in the CSPup blocks: transposed convolution, nearest neighbours, or a transposed convolution
+    and then StyleGAN2's filter."""
     normalisation: networks.Normalisation = "none"
-    """Normalisation in the CSPup generator; modulated: batch normalisation, scaled and shifted by z."""
+    """Normalisation in the CSPup generator; modulated: batch normalisation, scaled and shifted by z;
+    demodulated: none, but convolutions whose weights depend on z, as in StyleGAN2."""
     activation: networks.Activation = "relu"
     """Non-linearity in the CSPup generator."""
     output: networks.Output = "relu"
     """Last activation of the generator."""
     refined: bool = False
-    """Give the CSPup generator a 3x3 convolution at full size after its last transposed convolution."""
+    """Give the CSPup generator a 3x3 convolution at full size after its last upsampling."""
+    last_upsampling: networks.Upsampling = "transposed"
+    """The last upsampling of a refined generator."""
+    noise: bool = False
+    """Add noise in every layer of the CSPup generator, as strong as it learns."""
+    discriminator: Literal["dcgan", "residual"] = "dcgan"
+    """DCGAN's discriminator, or StyleGAN2's with residual blocks from full size on."""
+    downsampling: Downsampling = "strided"
+    """Halving in the discriminator: by a stride alone, or after StyleGAN2's filter."""
     discriminator_width: flags.WidthFactor = 1.0
     """Channels of the discriminator, as a multiple of --width."""
     minibatch_deviation: bool = False
@@ -122,7 +133,13 @@ def check(config: Config) -> None:
         low, high = getattr(config, name)
         if low > high:
             raise InputError(f"{command_line.flag(name)} {low:g} {high:g}: the lower end comes first")
-    of_cspup = ("upsampling", "normalisation", "activation", "refined")
+    if config.discriminator == "residual" and config.discriminator_normalisation != "none":
+        raise InputError(
+            f"--discriminator-normalisation {config.discriminator_normalisation}: the residual discriminator "
+            "has none; give --discriminator-normalisation none, and --r1-gamma instead"
+        )
+    command_line.warn_of_idle(config, "last_upsampling", needs="--refined", met=config.refined)
+    of_cspup = ("upsampling", "normalisation", "activation", "refined", "last_upsampling", "noise")
     command_line.warn_of_idle(config, *of_cspup, needs="--generator cspup", met=config.generator == "cspup")
     needs, met = f"--loss {' or '.join(CROSS_ENTROPIES)}", config.loss in CROSS_ENTROPIES
     command_line.warn_of_idle(config, "real_label", "fake_label", needs=needs, met=met)

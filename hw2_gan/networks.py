@@ -11,22 +11,29 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from common import command_line, flags
+from common import choices, command_line, flags
 from common.errors import InputError
 from common.layers import MinibatchDeviation
 from common.shapes import shape_table
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
+
+from hw2_gan.stylegan_parts import (
+    Downsampling,
+    FilteredUpsampling,
+    Halving,
+    ModulatedConvolution,
+    Noise,
+)
 
 Size = Literal[32, 64, 128]
 """Sides of images that the networks draw and judge."""
 LATENT = 100
 
-Upsampling = Literal["transposed", "nearest"]
-Normalisation = Literal["none", "batch", "modulated"]
+Upsampling = Literal["transposed", "nearest", "filtered"]
+Normalisation = Literal["none", "batch", "modulated", "demodulated"]
 Activation = Literal["relu", "leaky_relu"]
 Output = Literal["relu", "tanh"]
 
@@ -35,6 +42,8 @@ def upsample(channels: int, kind: Upsampling) -> nn.Module:
     """(B, C, H, W) -> (B, C, 2 H, 2 W).
 
     A 4x4 kernel with stride 2 covers every position equally often, eqs. (gan.18)-(gan.20)."""
+    if kind == "filtered":
+        return FilteredUpsampling(channels)
     # task hw2.b: twice the sides
     if kind == "transposed":
         return nn.ConvTranspose2d(channels, channels, 4, stride=2, padding=1)
@@ -42,15 +51,30 @@ def upsample(channels: int, kind: Upsampling) -> nn.Module:
     # end task
 
 
+def convolution(
+    inputs: int, outputs: int, side: int, normalisation: Normalisation, latent: int = 0
+) -> nn.Module:
+    """(B, I, H, W) -> (B, O, H, W); `demodulated`: its weights depend on `latent` numbers."""
+    if normalisation == "demodulated":
+        return ModulatedConvolution(inputs, outputs, side, latent)
+    return nn.Conv2d(inputs, outputs, side, padding=side // 2)
+
+
 def activated(
-    channels: int, normalisation: Normalisation, activation: Activation, latent: int = 0
+    channels: int,
+    normalisation: Normalisation,
+    activation: Activation,
+    latent: int = 0,
+    *,
+    noise: bool = False,
 ) -> list[nn.Module]:
-    """What follows a convolution: batch normalisation, if any (`modulated`: by `latent` numbers), and the
-    non-linearity.
+    """What follows a convolution: batch normalisation, if any (`modulated`: by `latent` numbers), noise, if
+    any, and the non-linearity.
 
     In place, since no layer before it needs its output for the gradient: on a CPU, writing a fresh tensor
     costs more than the arithmetic."""
     layers = [nn.ReLU(inplace=True) if activation == "relu" else nn.LeakyReLU(0.2, inplace=True)]
+    layers = [Noise(), *layers] if noise else layers
     if normalisation == "batch":
         return [nn.BatchNorm2d(channels), *layers]
     return [ModulatedBatchNorm(channels, latent), *layers] if normalisation == "modulated" else layers
@@ -79,7 +103,8 @@ class Layers(nn.Sequential):
 
     def forward(self, x: Tensor, z: Tensor | None = None) -> Tensor:
         for layer in self:
-            x = layer(x, z) if isinstance(layer, (ModulatedBatchNorm, CSPupBlock)) else layer(x)
+            told = isinstance(layer, (ModulatedBatchNorm, ModulatedConvolution, CSPupBlock))
+            x = layer(x, z) if told else layer(x)
         return x
 
 
@@ -99,6 +124,7 @@ class CSPupBlock(nn.Module):
         normalisation: Normalisation = "none",
         activation: Activation = "relu",
         latent: int = 0,
+        noise: bool = False,
     ):
         super().__init__()
         half, odd = divmod(in_channels, 2)
@@ -107,11 +133,11 @@ class CSPupBlock(nn.Module):
         # task hw2.a: the two halves
         self.left = upsample(half, upsampling)
         self.right = Layers(
-            nn.Conv2d(half, half, 1),
-            *activated(half, normalisation, activation, latent),
+            convolution(half, half, 1, normalisation, latent),
+            *activated(half, normalisation, activation, latent, noise=noise),
             upsample(half, upsampling),
-            nn.Conv2d(half, half, 3, padding=1),
-            *activated(half, normalisation, activation, latent),
+            convolution(half, half, 3, normalisation, latent),
+            *activated(half, normalisation, activation, latent, noise=noise),
             nn.Conv2d(half, half, 3, padding=1),
         )
         # end task
@@ -130,8 +156,8 @@ class CSPupGenerator(nn.Module):
     z -> 4x4x1024 -> CSPup -> 8x8x512 -> 16x16x256 -> 32x32x128 -> 64x64x64 -> transposed convolution, ReLU ->
     128x128x3.  Smaller images take fewer blocks.  `width` multiplies all channels but the last.
 
-    `refined`: the last transposed convolution keeps its channels, and a 3x3 convolution makes the colours of
-    them, so that neighbouring pixels are drawn in view of one another and not each by one of four
+    `refined`: the last enlargement, `last_upsampling`, keeps its channels, and a 3x3 convolution makes the
+    colours of them, so that neighbouring pixels are drawn in view of one another and not each by one of four
     kernels, theory/en/layers.md#checkerboards.
     """
 
@@ -146,6 +172,8 @@ class CSPupGenerator(nn.Module):
         activation: Activation = "relu",
         output: Output = "relu",
         refined: bool = False,
+        last_upsampling: Upsampling = "transposed",
+        noise: bool = False,
     ):
         super().__init__()
         blocks = size.bit_length() - 4  # 128 -> 4, 64 -> 3, 32 -> 2
@@ -155,15 +183,15 @@ class CSPupGenerator(nn.Module):
         self.start = Layers(
             nn.ConvTranspose2d(latent, channels, 4), *activated(channels, normalisation, activation, latent)
         )
-        options = {"normalisation": normalisation, "activation": activation, "latent": latent}
+        options = {"normalisation": normalisation, "activation": activation, "latent": latent, "noise": noise}
         self.blocks = Layers(
             *(CSPupBlock(channels >> level, upsampling=upsampling, **options) for level in range(blocks))
         )
         last = channels >> blocks
         if refined:
             self.end = Layers(
-                nn.ConvTranspose2d(last, last, 4, stride=2, padding=1),
-                *activated(last, normalisation, activation, latent),
+                upsample(last, last_upsampling),
+                *activated(last, normalisation, activation, latent, noise=noise),
                 nn.Conv2d(last, 3, 3, padding=1),
             )
         else:
@@ -206,12 +234,6 @@ class DCGANGenerator(nn.Module):
         return to_images(x, self.output)
 
 
-def one_hot(labels: Tensor, option_counts: tuple[int, ...]) -> Tensor:
-    """int64 (B, A), an option of each of A attributes -> float32 (B, sum of option_counts)."""
-    columns = zip(labels.unbind(1), option_counts, strict=True)
-    return torch.cat([F.one_hot(option, count) for option, count in columns], 1).float()
-
-
 class ConditionalGenerator(nn.Module):
     """z (B, D + A) -> images (B, 3, S, S): the last A numbers of z choose an option of each attribute.
 
@@ -227,22 +249,21 @@ class ConditionalGenerator(nn.Module):
 
     def labels(self, z: Tensor) -> Tensor:  # (B, D + A) -> int64 (B, A)
         """The options that latents choose."""
-        counts = torch.tensor(self.option_counts, device=z.device)
-        shares = torch.special.ndtr(z[:, -len(counts) :].float())  # (B, A), each in [0, 1]
-        return (shares * counts).long().minimum(counts - 1)  # in float32 a large z has a share of 1
+        return choices.chosen(z[:, -len(self.option_counts) :], self.option_counts)
 
     def forward(self, z: Tensor) -> Tensor:
-        ordered = one_hot(self.labels(z), self.option_counts).to(z.dtype)  # (B, sum of option_counts)
+        ordered = choices.one_hot(self.labels(z), self.option_counts).to(z.dtype)  # (B, sum of option_counts)
         return self.generator(torch.cat([z[:, : -len(self.option_counts)], ordered], 1))
 
 
 class DCGANDiscriminator(nn.Module):
     """Images (B, 3, S, S) -> logits (B,): convolutions with 4x4 kernels and stride 2 down to 4x4, LeakyReLU.
 
-    `normalisation`: batch (as in DCGAN, not after the first layer), spectral (every weight divided by its
-    largest singular value, eq. (gan.12), Miyato et al. 2018) or none.  `minibatch_deviation`: tell the last
-    layer how much images differ.  `option_counts`: of each attribute it is told; their part of the logit, eq.
-    (gan.22), is left out where no labels are given.
+    `downsampling`: with filtered the filter comes before each, and the kernels are 3x3.  `normalisation`:
+    batch (as in DCGAN, not after the first layer), spectral (every weight divided by its largest singular
+    value, eq. (gan.12), Miyato et al. 2018) or none.  `minibatch_deviation`: tell the last layer how much
+    images differ.  `option_counts`: of each attribute it is told; their part of the logit, eq. (gan.22), is
+    left out where no labels are given.
     """
 
     def __init__(
@@ -251,6 +272,7 @@ class DCGANDiscriminator(nn.Module):
         width: float = 1.0,
         *,
         normalisation: Literal["batch", "spectral", "none"] = "batch",
+        downsampling: Downsampling = "strided",
         minibatch_deviation: bool = False,
         option_counts: tuple[int, ...] = (),
     ):
@@ -263,7 +285,7 @@ class DCGANDiscriminator(nn.Module):
         for level in range(halvings):  # (B, 3, S, S) -> (B, 64 width, S / 2, S / 2) -> ... -> (B, C, 4, 4)
             own = "batch" if normalisation == "batch" and level else "none"
             layers += [
-                nn.Conv2d(before, channels << level, 4, stride=2, padding=1, bias=own == "none"),
+                Halving(before, channels << level, downsampling, bias=own == "none"),
                 *activated(channels << level, own, "leaky_relu"),
             ]
             before = channels << level
@@ -280,10 +302,15 @@ class DCGANDiscriminator(nn.Module):
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """Images (B, 3, S, S), their options (B, A) -> logits (B,)."""
         logits = self.layers(images).flatten(1).float()  # (B, 1 + sum of option_counts)
-        if labels is None:
-            return logits[:, 0]
-        fitting = (logits[:, 1:] * one_hot(labels.to(logits.device), self.option_counts)).sum(1)  # (B,)
-        return logits[:, 0] + fitting / len(self.option_counts) ** 0.5
+        return logit_of_labels(logits, labels, self.option_counts)
+
+
+def logit_of_labels(logits: Tensor, labels: Tensor | None, option_counts: tuple[int, ...]) -> Tensor:
+    """(B, 1 + sum of option_counts), options (B, A) -> (B,): real, and fitting the options, eq. (gan.22)."""
+    if labels is None:
+        return logits[:, 0]
+    fitting = (logits[:, 1:] * choices.one_hot(labels.to(logits.device), option_counts)).sum(1)  # (B,)
+    return logits[:, 0] + fitting / len(option_counts) ** 0.5
 
 
 def to_images(x: Tensor, output: Output) -> Tensor:

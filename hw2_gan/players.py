@@ -13,6 +13,7 @@ from torch.optim import swa_utils
 
 from hw2_gan import networks
 from hw2_gan.gan_flags import Config
+from hw2_gan.residual_discriminator import ResidualDiscriminator
 
 
 class Players(NamedTuple):
@@ -62,19 +63,24 @@ def build_generator(config: Config) -> nn.Module:
             activation=config.activation,
             output=config.output,
             refined=config.refined,
+            last_upsampling=config.last_upsampling,
+            noise=config.noise,
         )
     return networks.ConditionalGenerator(generator, counts) if counts else generator
 
 
 def build_discriminator(config: Config) -> nn.Module:
     """The untrained discriminator of this run."""
-    return networks.DCGANDiscriminator(
-        config.size,
-        config.width * config.discriminator_width,
-        normalisation=config.discriminator_normalisation,
-        minibatch_deviation=config.minibatch_deviation,
-        option_counts=config.option_counts,
-    )
+    width = config.width * config.discriminator_width
+    options = {
+        "downsampling": config.downsampling,
+        "minibatch_deviation": config.minibatch_deviation,
+        "option_counts": config.option_counts,
+    }
+    if config.discriminator == "residual":
+        return ResidualDiscriminator(config.size, width, **options)
+    normalisation = config.discriminator_normalisation
+    return networks.DCGANDiscriminator(config.size, width, normalisation=normalisation, **options)
 
 
 class RealAndFake(nn.Module):

@@ -29,7 +29,7 @@ def real(people):
 
 def test_real_images_against_themselves_are_perfect(people, real):
     numbers = real.measure(people.images)
-    assert numbers.keys() == {"diversity", "fd_avatars_240", "valid", "coverage", "evenness"}
+    assert numbers.keys() == {"diversity", "grid", "fd_avatars_240", "valid", "coverage", "evenness"}
     assert numbers.pop("fd_avatars_240") == pytest.approx(0, abs=1e-3)
     assert numbers.pop("valid") > 0.98
     assert all(value == pytest.approx(1, abs=1e-6) for value in numbers.values())
@@ -95,9 +95,9 @@ def test_entropy_is_that_of_the_recognised_alone():
     assert uneven == pytest.approx(-0.9 * math.log(0.9) - 0.1 * math.log(0.1))
 
 
-def test_where_no_extractor_reads_the_images_diversity_is_all(people):
+def test_where_no_extractor_reads_the_images_diversity_and_grid_are_all(people):
     small = avatars.draw_set("val", 32, 20, 0)
-    assert samples.reference_of(small).measure(small.images).keys() == {"diversity"}
+    assert samples.reference_of(small).measure(small.images).keys() == {"diversity", "grid"}
     assert samples.reference_of(small, any_side=True).name == "fd_avatars_20"
     folder = dataclasses.replace(small, file_names=tuple("x" * 20))  # a user's folder called avatars
     grey = dataclasses.replace(small, images=small.images[:, :1])
@@ -161,7 +161,8 @@ def test_every_version_draws_from_the_same_latents_under_its_own_name():
     real = samples.Reference(samples.decode(raw, samples.latents(200, 5, 3)))
     z = samples.latents(200, 5, 4)
     numbers, images = samples.measure_versions({"raw": raw, "ema": ema}, z, real)
-    assert numbers.keys() == {"val/raw_diversity", "val/ema_diversity"}
+    measured = ("diversity", "grid")
+    assert numbers.keys() == {f"val/{version}_{name}" for version in ("raw", "ema") for name in measured}
     assert numbers["val/raw_diversity"] == pytest.approx(1, abs=0.3)
     assert numbers["val/ema_diversity"] == pytest.approx(0, abs=1e-6)
     assert torch.equal(images["raw"], samples.decode(raw, z))

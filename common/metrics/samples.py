@@ -1,6 +1,6 @@
-"""What is measured of samples while a generator trains: distance to real images, diversity, styles, collapse.
+"""What is measured of samples while a generator trains: distance to real images, diversity, styles, a grid.
 
-Theory: theory/en/metrics.md (metrics.7), (metrics.15); theory/en/gan.md, eq. (gan.17).
+Theory: theory/en/metrics.md (metrics.7), (metrics.15), (metrics.17); theory/en/gan.md, eq. (gan.17).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from common.data import ImageSet, to_uint8
 from common.errors import InputError
-from common.metrics import extractors, spread
+from common.metrics import extractors, spectrum, spread
 from common.metrics.frechet import frechet_distance_from_features
 
 import torch
@@ -39,6 +39,7 @@ class Reference:
     ):
         self.images, self.extractor = images, extractor
         self.count, self.diversity = len(images), diversity(images)
+        self.spectrum = spectrum.power_spectrum(images)
         self.name = self.features = self.styles = None
         if extractor is not None:
             self.name = extractors.metric_name(extractor.name, self.count).removeprefix("eval/")
@@ -65,12 +66,16 @@ class Reference:
         """Numbers of N generated uint8 images (N, C, S, S), whose features may be known already.
 
         diversity      share of the real images' mean squared difference of pairs
+        grid           power at a grid's frequencies, as a multiple of the real images': 1 is no grid
         fd_avatars_N   Fréchet distance
         valid          share of images in which every style attribute is recognised
         coverage       distinct styles as a share of those among N real images
         evenness       entropy of the styles as a share of that of N real images
         """
-        numbers = {"diversity": diversity(images) / self.diversity}
+        numbers = {
+            "diversity": diversity(images) / self.diversity,
+            "grid": spectrum.grid_strength(spectrum.power_spectrum(images), self.spectrum),
+        }
         if self.extractor is None:
             return numbers
         features = self.features_of(images) if features is None else features

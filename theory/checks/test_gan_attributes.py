@@ -3,7 +3,7 @@
 Finite worlds of pairs in float64, against hw2_gan/networks.py.
 """
 
-from common import adversarial
+from common import adversarial, choices
 
 import pytest
 import torch
@@ -86,17 +86,17 @@ def test_latents_choose_every_option_equally_often():
     shares = (torch.arange(24, dtype=torch.float64) + 0.5) / 24
     z = torch.zeros(24, 9, dtype=torch.float64)
     z[:, 6:] = torch.special.ndtri(shares)[:, None]
-    choices = generator.labels(z)
-    for column, count in zip(choices.T, options):
+    chosen = generator.labels(z)
+    for column, count in zip(chosen.T, options):
         assert column.bincount().tolist() == [24 // count] * count and column.equal(column.sort().values)
     ends = generator.labels(torch.tensor([[0.0] * 6 + [sign * 40.0] * 3 for sign in (-1, 1)]))
     assert ends.tolist() == [[0, 0, 0], [2, 0, 7]]
-    told = torch.cat([torch.zeros(2, 6), networks.one_hot(ends, options)], 1)
+    told = torch.cat([torch.zeros(2, 6), choices.one_hot(ends, options)], 1)
     torch.testing.assert_close(
         generator(torch.tensor([[0.0] * 6 + [sign * 40.0] * 3 for sign in (-1, 1)])), inner(told)
     )
     assert told[:, 6:].sum(1).tolist() == [3, 3]
-    for column, count in zip(choices.T, options):
+    for column, count in zip(chosen.T, options):
         as_printed = option(K_a=count, Phi=torch.special.ndtr, z_a=z[:, 6])
         assert torch.equal(column.double(), as_printed)
 

@@ -6,7 +6,8 @@ Monte Carlo results are compared by z = (estimate - closed form) / standard erro
 
 import math
 
-from common.metrics import attributes
+from common.data import avatars
+from common.metrics import attributes, spectrum
 from common.metrics.kernel import kernel_distance, squared_mmd
 from common.metrics.precision_recall import covered, precision_recall, squared_radii
 
@@ -170,3 +171,58 @@ def test_coverage_of_the_avatars_on_the_page():
     assert attributes.expected_coverage(10_000, 4032) == pytest.approx(0.92, abs=0.005)
     predicted = {"hair": torch.tensor([0, 1, -1]), "glasses": torch.tensor([0, 0, 0])}
     assert attributes.validity(predicted) == pytest.approx(2 / 3)
+
+
+@verifies("metrics.16")
+def test_the_spectrum_is_the_sum_written_out():
+    printed(r"""
+        P(k, l) = \frac{1}{N C} \sum_{n, c} \frac{1}{H W} \Bigl|
+        \sum_{y, x} \bigl( x_{n c}(y, x) - \bar x_{n c} \bigr) \, e^{- 2 \pi \mathrm{i} (k y / H + l x / W)}
+        \Bigr|^2
+        \tag{metrics.16}
+    """)  # fmt: skip
+    images = torch.randint(
+        0, 256, (3, 2, 6, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8
+    )
+    x = images.double() * 2 / 255
+    x = x - x.mean((2, 3), keepdim=True)
+    rows, columns = torch.arange(6.0), torch.arange(8.0)
+    for k, l in ((0, 0), (1, 3), (5, 2), (3, 4)):  # noqa: E741  as on the page
+        phase = 2 * math.pi * (k * rows[:, None] / 6 + l * columns / 8)
+        squared = (x * phase.cos()).sum((2, 3)) ** 2 + (x * phase.sin()).sum((2, 3)) ** 2
+        found = spectrum.power_spectrum(images)[k, l].item()
+        assert found == pytest.approx(float(squared.mean()) / 48, abs=1e-6)
+
+
+@verifies("metrics.17")
+def test_where_the_power_of_a_grid_is():
+    (rounding,) = printed(r"""
+        \mathrm{grid} = \max_{f} \;
+        \frac{\sum_{(k, l) \sim f} \bigl( P_{\mathrm{fake}}(k, l) + \varepsilon \bigr)}
+        {\sum_{(k, l) \sim f} \bigl( P_{\mathrm{real}}(k, l) + \varepsilon \bigr)} ,
+        \qquad
+        f \in \bigl\{ 0, \tfrac{1}{4}, \tfrac{1}{2}, \tfrac{3}{4} \bigr\}^2 \setminus \{ (0, 0) \} ,
+        \qquad
+        \varepsilon = «rounding»
+        \tag{metrics.17}
+    """)
+    assert rounding().item() == pytest.approx(spectrum.ROUNDING, rel=1e-12)
+    flat = torch.full((1, 1, 16, 16), 128, dtype=torch.uint8)
+    board = (-1) ** (torch.arange(16)[:, None] + torch.arange(16))
+    changing = 10 * torch.cos(2 * math.pi * torch.arange(16) / 16) * board  # a(y, x) has the frequency 1
+    shifted = spectrum.power_spectrum((flat + changing).round().to(torch.uint8))
+    assert shifted[8, 7].item() == pytest.approx(float(shifted.sum()), rel=0.01)  # 8 - 1, and 8 + 1 opposite
+    alone = spectrum.power_spectrum((flat + 10 * board).to(torch.uint8))
+    strength = spectrum.grid_strength(alone, spectrum.power_spectrum(flat))
+    patch = 3 * 2  # frequencies around (1 / 2, 1 / 2) in the half plane
+    assert strength == pytest.approx(1 + float(alone.sum()) / (patch * spectrum.ROUNDING), rel=1e-6)
+    noise = torch.rand(200, 1, 16, 16, generator=torch.Generator().manual_seed(0)) * 255
+    error = ((noise.round() - noise) * 2 / 255).square().mean().item()
+    assert error == pytest.approx(spectrum.ROUNDING, rel=0.02)
+
+
+@verifies("metrics.17")
+def test_real_images_have_no_grid():
+    images = avatars.draw_set("val", 64, 600, 0).images
+    halves = [spectrum.power_spectrum(half) for half in images.split(300)]
+    assert spectrum.grid_strength(*halves) < 1.2
