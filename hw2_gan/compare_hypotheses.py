@@ -235,7 +235,12 @@ def measure(config: Config, run: runs.Run, one: Training, real: samples.Referenc
     generator = lambda weights: eval_gan.load_networks(trained, one.folder, weights)[0]
     versions = {weights: run.device.prepare(generator(weights)) for weights in ("raw", "ema")}
     z = samples.latents(real.count, versions["raw"].latent, seed=0)
-    numbers, _ = samples.measure_versions(versions, z, real, run.device.torch)
+    numbers, images = samples.measure_versions(versions, z, real, run.device.torch)
+    if trained.conditional and real.extractor is not None:
+        features, ordered = real.features_of(images["ema"]), versions["ema"].labels(z)
+        numbers |= {
+            f"ema_{name}": value for name, value in eval_gan.obeyed(trained, ordered, features, real).items()
+        }
     summary = runs.read_json(one.folder / "summary.json")
     row = {
         "hypothesis": one.hypothesis,
@@ -341,6 +346,8 @@ def table(models: Sequence[dict], distance: str, count: int) -> str:
             ("evenness", "ema_evenness", ".0%"),
             ("valid", "ema_valid", ".0%"),
             ("diversity", "ema_diversity", ".2f"),
+            ("grid", "ema_grid", ".2f"),
+            ("expression as ordered", "ema_obeyed_expression", ".0%"),
             ("epochs with collapse", "collapsed_epochs", ".1f"),
             ("minutes", "minutes", ".1f"),
         )

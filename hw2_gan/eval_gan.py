@@ -106,10 +106,17 @@ def measure(
         return real.measure(fake)
     features = real.features_of(fake)
     numbers = real.measure(fake, features) | distances(features, real, train)
-    if fake_labels is not None:
-        ordered = dict(zip(CONDITIONS[trained.data], fake_labels.unbind(1)))
-        numbers |= attributes.obeyed(ordered, real.extractor.answers(features))
-    return numbers
+    return numbers | obeyed(trained, fake_labels, features, real)
+
+
+def obeyed(
+    trained: training.Config, fake_labels: Tensor | None, features: Tensor, real: samples.Reference
+) -> dict[str, float]:
+    """Share of images, by their features (N, D), that show the options (N, A) they were ordered with."""
+    if fake_labels is None:
+        return {}
+    ordered = dict(zip(CONDITIONS[trained.data], fake_labels.unbind(1)))
+    return attributes.obeyed(ordered, real.extractor.answers(features))
 
 
 @torch.inference_mode()

@@ -1,7 +1,7 @@
 """Parts of StyleGAN2 (Karras et al. 2020) that the GAN of this week can take over one at a time.
 
-Theory: theory/en/layers.md#what-stylegan2-does-differently; the filter is eq. (stylegan.10), the modulated
-convolution eqs. (stylegan.3)-(stylegan.5).  Sizes: B images, I and O channels in and out, D numbers in z.
+Theory: theory/en/stylegan.md, eqs. (stylegan.3)-(stylegan.5) for the modulated convolution, (stylegan.10) for
+the filter.  Sizes: B images, I and O channels in and out, D numbers in z.
 """
 
 from __future__ import annotations
