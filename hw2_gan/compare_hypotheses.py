@@ -45,7 +45,7 @@ class Config(flags.Flags):
     """Flags of compare_hypotheses.py."""
 
     hypotheses: tuple[str, ...] = ()
-    """Entries of hypotheses.toml to compare, in this order; none given: all of them."""
+    """Entries of hypotheses.toml or parts.toml, compared in this order; none given: all of the former."""
     seeds: Annotated[tuple[flags.Seed, ...], Len(1)] = (0, 1, 2)
     """Seeds: each hypothesis is trained once with each."""
     budget: Annotated[float, Interval(gt=0, le=1000)] = 1.0
@@ -76,7 +76,7 @@ class Config(flags.Flags):
     @property
     def names(self) -> tuple[str, ...]:
         """The hypotheses of this study."""
-        return self.hypotheses or tuple(hypotheses.read())
+        return self.hypotheses or tuple(hypotheses.entries(hypotheses.FILE, {}))
 
 
 def main(config: Config) -> Path:

@@ -173,7 +173,8 @@ def save_outcomes(path: Path, rows: Sequence[dict], distance: str) -> None:
             axis.plot([place] * len(values), values, "o", color=figures.COLORS[0], markersize=5, alpha=0.7)
             above = {"textcoords": "offset points", "ha": "center", "fontsize": 8}
             axis.annotate(f"{means[-1]:.0f}", (place, max(values)), (0, 6), **above)
-        axis.set_xticks(range(len(names)), names)
+        upright = {"rotation": 60, "ha": "right"} if max(map(len, names)) > 4 else {}
+        axis.set_xticks(range(len(names)), names, **upright)
         axis.margins(y=0.18)
         axis.set(xlabel="hypothesis", ylabel=label, yscale="log" if "_fd_" in key else "linear")
         first, last = (f"{means[i]:.0f} under {names[i]}" for i in (0, -1))

@@ -27,7 +27,7 @@ class Config(flags.TrainingFlags):
     """Flags of train_gan.py.  Their defaults are the base run's; --hypothesis changes them."""
 
     hypothesis: str = "base"
-    """An entry of hypotheses.toml, which sets the defaults of the flags below."""
+    """An entry of hypotheses.toml or parts.toml, which sets the defaults of the flags below."""
     data: flags.Data = "avatars"
     """Images to learn from: avatars, celeba, creatures, or a folder of images."""
     size: networks.Size = 64

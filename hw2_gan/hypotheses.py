@@ -1,4 +1,4 @@
-"""Reads hypotheses.toml: what each hypothesis of convergence changes, and why it might help."""
+"""Reads hypotheses.toml and parts.toml: what each hypothesis changes, and why it might help."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ else:
     import tomli as tomllib
 
 FILE = Path(__file__).with_name("hypotheses.toml")
+PARTS = FILE.with_name("parts.toml")
+"""Parts of StyleGAN2 tried in one of the hypotheses: entries that stand below all of FILE's."""
 LANGUAGES = ("en", "ru")
 KEYS = ("builds-on", "goal", "idea", "flags")
 
@@ -70,7 +72,14 @@ def hypothesis(name: str, path: Path = FILE) -> Hypothesis:
 
 @functools.cache
 def read(path: Path = FILE) -> dict[str, Hypothesis]:
-    """All hypotheses of a file by name, in its order; InputError naming file, entry and what to do."""
+    """All hypotheses of a file by name, in its order, then the parts; InputError naming file, entry and what
+    to do."""
+    known = entries(path, {})
+    return known | entries(PARTS, known) if path == FILE else known
+
+
+def entries(path: Path, above: dict[str, Hypothesis]) -> dict[str, Hypothesis]:
+    """Those of one file, which may build on what stands `above` it."""
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
@@ -82,7 +91,9 @@ def read(path: Path = FILE) -> dict[str, Hypothesis]:
         where = f"{path}: [{name}]"
         if not re.fullmatch(r"[\w-]+", name):
             raise InputError(f"{where}: letters, digits, - and _ make a name: it becomes part of a folder's")
-        known[name] = _hypothesis(where, name, entry, known)
+        if name in above:
+            raise InputError(f"{where}: {FILE.name} has one of that name; give it another")
+        known[name] = _hypothesis(where, name, entry, above | known)
     return known
 
 

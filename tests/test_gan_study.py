@@ -193,4 +193,5 @@ def test_studies_that_cannot_be(flags, message):
 
 def test_none_named_are_all():
     assert compare_hypotheses.Config().names[:3] == ("base", "0", "1")
+    assert "7-filter-g" not in compare_hypotheses.Config().names  # parts are compared when they are named
     assert compare_hypotheses.Config(hypotheses=("3",)).names == ("3",)

@@ -85,6 +85,25 @@ STATED = {  # hypothesis -> words of its idea -> flags they state
         "fall to 0": {"lr_decay": "cosine"},
         "15 epochs": {"epochs": 15},
     },
+    "7-filter-g": {"the last one too": {"upsampling": "filtered", "last_upsampling": "filtered"}},
+    "7-nearest-g": {"the last one too": {"upsampling": "nearest", "last_upsampling": "nearest"}},
+    "7-filter-d": {"before every halving in the discriminator": {"downsampling": "filtered"}},
+    "7-residual-d": {"residual blocks": {"discriminator": "residual"}},
+    "7-residual-filter-d": {"filter before every halving": {"downsampling": "filtered"}},
+    "7-modulation": {"demodulated convolutions": {"normalisation": "demodulated"}},
+    "7-no-deviation": {"no longer told how much": {"minibatch_deviation": False}},
+    "7-noise": {"noise in every layer": {"noise": True}},
+    "7-lazy-r1": {"every 16 steps": {"penalty_every": 16}, "of every 4": {"penalty_every": 16}},
+    "7-small-r1": {"γ = 0.2": {"r1_gamma": 0.2}},
+    "7-fast": {"0.001 for both": {"lr_generator": 0.001, "lr_discriminator": 0.001}},
+    "7-momentum": {"beta1 = 0.5": {"beta1": 0.5}},
+    "7-short-average": {"shorter memory (0.99)": {"ema": 0.99}},
+    "8a": {"repeats values": {"upsampling": "nearest", "last_upsampling": "nearest"}},
+    "8b": {"its filter in the generator": {"upsampling": "filtered", "last_upsampling": "filtered"}},
+    "8c": {"repeats values": {"upsampling": "nearest", "last_upsampling": "nearest"}},
+    "8d": {"demodulated convolutions": {"normalisation": "demodulated"}},
+    "8e": {"twice as wide": {"discriminator_width": 4.0}},
+    "8f": {"0.001 for the generator": {"lr_generator": 0.001}, "γ = 0.5": {"r1_gamma": 0.5}},
 }
 
 
@@ -189,9 +208,17 @@ def test_flags_win_over_the_hypothesis():
 
 
 def test_an_unknown_hypothesis_lists_the_known():
-    known = "base, 0, 1, 2, 3, 4, 5, 6, 7; add yours to hypotheses.toml"
+    known = "base, 0, 1, 2, 3, 4, 5, 6, 7, 7-filter-g, .*; add yours to hypotheses.toml"
     with pytest.raises(InputError, match=f"--hypothesis 99: unknown; there are {known}"):
         parsed("--hypothesis", "99")
+
+
+def test_parts_stand_below_the_hypotheses_and_have_names_of_their_own(tmp_path):
+    above = hypotheses.entries(hypotheses.FILE, {})
+    assert set(above).isdisjoint(hypotheses.entries(hypotheses.PARTS, above))
+    again = appended(tmp_path, "")
+    with pytest.raises(InputError, match=r"\[base\]: hypotheses.toml has one of that name"):
+        hypotheses.entries(again, above)
 
 
 # ---- the text of the page
