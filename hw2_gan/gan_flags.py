@@ -37,8 +37,8 @@ class Config(flags.TrainingFlags):
     width: flags.WidthFactor = 0.25
     """Factor of both networks' channels; 1 is the homework's."""
     upsampling: networks.Upsampling = "transposed"
-    """Upsampling in the CSPup blocks: transposed convolution, nearest neighbours, or a transposed convolution
-    and then StyleGAN2's filter."""
+    """Upsampling in the CSPup blocks: by transposed convolution, nearest neighbours, bilinear interpolation,
+    or a transposed convolution and then StyleGAN2's filter."""
     normalisation: networks.Normalisation = "none"
     """Normalisation in the CSPup generator; modulated: batch normalisation, scaled and shifted by z;
     demodulated: none, but convolutions whose weights depend on z, as in StyleGAN2."""

@@ -32,7 +32,7 @@ Size = Literal[32, 64, 128]
 """Sides of images that the networks draw and judge."""
 LATENT = 100
 
-Upsampling = Literal["transposed", "nearest", "filtered"]
+Upsampling = Literal["transposed", "nearest", "bilinear", "filtered"]
 Normalisation = Literal["none", "batch", "modulated", "demodulated"]
 Activation = Literal["relu", "leaky_relu"]
 Output = Literal["relu", "tanh"]
@@ -44,6 +44,8 @@ def upsample(channels: int, kind: Upsampling) -> nn.Module:
     A 4x4 kernel with stride 2 covers every position equally often, eqs. (gan.18)-(gan.20)."""
     if kind == "filtered":
         return FilteredUpsampling(channels)
+    if kind == "bilinear":
+        return nn.Upsample(scale_factor=2, mode="bilinear")
     # task hw2.b: twice the sides
     if kind == "transposed":
         return nn.ConvTranspose2d(channels, channels, 4, stride=2, padding=1)

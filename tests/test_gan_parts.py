@@ -50,6 +50,15 @@ def test_filtered_upsampling_is_a_transposed_convolution_and_then_the_filter():
     assert layer(x).shape == (2, 3, 10, 14) and (layer(x) - expected).abs().max() < 1e-12
 
 
+def test_bilinear_upsampling_is_the_filter_between_zeros():
+    x = torch.randn(2, 3, 5, 7, dtype=torch.float64)
+    apart = torch.zeros(2, 3, 10, 14, dtype=torch.float64)
+    apart[:, :, ::2, ::2] = 4 * x
+    expected = filtered(F.pad(apart, (2, 1, 2, 1)))[:, :, 1:-1, 1:-1]  # without the border
+    found = networks.upsample(3, "bilinear")(x)
+    assert found.shape == (2, 3, 10, 14) and (found[:, :, 1:-1, 1:-1] - expected).abs().max() < 1e-12
+
+
 def test_no_kernel_of_a_filtered_upsampling_draws_a_grid():
     """A map that is the same everywhere stays so, whatever was learnt; without the filter it does not."""
     apart = lambda layer: layer(torch.ones(1, 4, 8, 8))[:, :, 4:-4, 4:-4].std((2, 3)).max().item()
@@ -105,8 +114,8 @@ def test_noise_is_one_number_a_pixel_and_begins_without_any():
 @pytest.mark.parametrize("last", get_args(networks.Upsampling))
 def test_the_last_upsampling_is_chosen_by_itself(last):
     generator = networks.CSPupGenerator(32, 0.125, refined=True, last_upsampling=last)
-    kinds = {"transposed": nn.ConvTranspose2d, "nearest": nn.Upsample, "filtered": FilteredUpsampling}
-    assert type(generator.end[0]) is kinds[last]
+    kinds = {"transposed": nn.ConvTranspose2d, "filtered": FilteredUpsampling}
+    assert type(generator.end[0]) is kinds.get(last, nn.Upsample)
     assert all(type(block.left) is nn.ConvTranspose2d for block in generator.blocks)
     assert generator(torch.randn(2, 100)).shape == (2, 3, 32, 32)
 

@@ -87,6 +87,7 @@ STATED = {  # hypothesis -> words of its idea -> flags they state
     },
     "7-filter-g": {"the last one too": {"upsampling": "filtered", "last_upsampling": "filtered"}},
     "7-nearest-g": {"the last one too": {"upsampling": "nearest", "last_upsampling": "nearest"}},
+    "7-bilinear-g": {"the last one too": {"upsampling": "bilinear", "last_upsampling": "bilinear"}},
     "7-filter-d": {"before every halving in the discriminator": {"downsampling": "filtered"}},
     "7-residual-d": {"residual blocks": {"discriminator": "residual"}},
     "7-residual-filter-d": {"filter before every halving": {"downsampling": "filtered"}},
