@@ -69,15 +69,20 @@ class Device:
         return nn.parallel.DistributedDataParallel(model)
 
     def adam(
-        self, weights: Iterable[nn.Parameter], learning_rate: float, betas: tuple[float, float] = (0.9, 0.999)
+        self,
+        weights: Iterable[nn.Parameter],
+        learning_rate: float,
+        betas: tuple[float, float] = (0.9, 0.999),
+        *,
+        weight_decay: float = 0.0,
     ) -> torch.optim.Adam:
         """Adam whose steps on a GPU can be part of a CUDA graph (see common/cuda_graphs.py).
 
         Its learning rate is a tensor there; change it with `schedules.set_learning_rate`."""
         if self.torch.type != "cuda":
-            return torch.optim.Adam(weights, learning_rate, betas)
+            return torch.optim.Adam(weights, learning_rate, betas, weight_decay=weight_decay)
         rate = torch.tensor(learning_rate, device=self.torch)
-        optimizer = torch.optim.Adam(weights, rate, betas, capturable=True)
+        optimizer = torch.optim.Adam(weights, rate, betas, weight_decay=weight_decay, capturable=True)
         optimizer.register_load_state_dict_pre_hook(_keep_learning_rates)
         return optimizer
 

@@ -31,12 +31,8 @@ def build_players(config: Config, device: devices.Device) -> Players:
     """The untrained players of this run, on its device."""
     generator = device.prepare(build_generator(config), channels_last=True)
     discriminator = device.prepare(build_discriminator(config), channels_last=True)
-    adam = lambda network, lr: torch.optim.Adam(
-        network.parameters(),
-        lr=lr,
-        betas=(config.beta1, config.beta2),
-        weight_decay=config.weight_decay,
-        fused=device.torch.type != "mps",
+    adam = lambda network, lr: device.adam(
+        network.parameters(), lr, (config.beta1, config.beta2), weight_decay=config.weight_decay
     )
     return Players(
         generator,
@@ -121,5 +117,5 @@ def recompute_batch_statistics(generator: nn.Module) -> None:
 def set_learning_rates(config: Config, players: Players, share_done: float) -> None:
     """Learning rates of the step that ends when `share_done` of the run is done."""
     factor = schedules.half_cosine(share_done) if config.lr_decay == "cosine" else 1.0
-    players.for_generator.param_groups[0]["lr"] = factor * config.lr_generator
-    players.for_discriminator.param_groups[0]["lr"] = factor * config.lr_discriminator
+    schedules.set_learning_rate(players.for_generator, factor * config.lr_generator)
+    schedules.set_learning_rate(players.for_discriminator, factor * config.lr_discriminator)

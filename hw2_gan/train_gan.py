@@ -13,10 +13,12 @@ generator whose images are less than half as diverse as the data is reported as 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from common import adversarial, augmentation, command_line, devices, resumable, runs, shapes
+from common.cuda_graphs import Graphed
 from common.data import Batches
 from common.devices import Device
 from common.noise import BatchNoise
@@ -37,29 +39,26 @@ def updates(
     generator, discriminator, ema, for_generator, for_discriminator = players
     generator_ddp, discriminator_ddp = device.parallel(generator), device.parallel(RealAndFake(discriminator))
     stream, last_step = batches.forever(), last_step_of(config, batches)
-    for step in steps:
-        share_done = step / last_step
-        set_learning_rates(config, players, share_done)
 
+    def update(real, z, share_done, *told, last: bool, turn: int):  # (B, 3, S, S), (B, D), (), (B, A)
+        """A step of the discriminator and, after its `last` one, a step of the generator."""
         # task hw2.c: one step of the discriminator, one of the generator
         # ---- discriminator
         discriminator.requires_grad_(True)
-        for last in [False] * (config.discriminator_steps - 1) + [True]:  # several where WGAN-GP asks for it
-            batch = next(stream)
-            real_labels = gan_data.labels(config, batches.image_set, batch.index)  # (B, A)
-            real = augmented(config, batch.images, share_done)  # (B, 3, S, S)
-            z = noise.normal(generator.latent)  # (B, D)
-            fake_labels = generator.labels(z) if config.conditional else None  # (B, A)
-            with device.autocast():
-                with torch.set_grad_enabled(last):  # G learns from the last fakes alone
-                    fake = (generator_ddp if last else generator)(z)  # (B, 3, S, S)
-                shown = augmented(config, fake.detach(), share_done)  # D's step does not reach G
-                real_logits, fake_logits = discriminator_ddp(real, shown, real_labels, fake_labels)  # (B,)
-            d_loss = discriminator_loss(config, real_logits, fake_logits)  # (B,), eqs. (gan.1), (gan.6) ...
-            penalty = penalties(config, discriminator, real, shown, real_labels, step)  # (gan.9), (gan.10)
-            for_discriminator.zero_grad()
-            (d_loss.mean() + penalty).backward()
-            for_discriminator.step()
+        real = augmented(config, real, share_done)
+        real_labels, fake_labels = (told[0], generator.labels(z)) if told else (None, None)  # (B, A)
+        with device.autocast():
+            with torch.set_grad_enabled(last):  # G learns from the last fakes alone
+                fake = (generator_ddp if last else generator)(z)  # (B, 3, S, S)
+            shown = augmented(config, fake.detach(), share_done)  # D's step does not reach G
+            real_logits, fake_logits = discriminator_ddp(real, shown, real_labels, fake_labels)  # (B,)
+        d_loss = discriminator_loss(config, real_logits, fake_logits)  # (B,), eqs. (gan.1), (gan.6) ...
+        penalty = penalties(config, discriminator, real, shown, real_labels, turn)  # (gan.9), (gan.10)
+        for_discriminator.zero_grad()
+        (d_loss.mean() + penalty).backward()
+        for_discriminator.step()
+        if not last:
+            return None
 
         # ---- generator
         discriminator.requires_grad_(False)  # no gradients of D's weights in G's update
@@ -70,9 +69,22 @@ def updates(
         for_generator.zero_grad()
         g_loss.mean().backward()
         for_generator.step()
-        ema.update_parameters(generator)  # eq. (gan.16)
         # end task
-        yield step, measured(config, players, d_loss, g_loss, real_logits, fake_logits)
+        return measured(config, players, d_loss, g_loss, real_logits, fake_logits)
+
+    update = Graphed(update, device)
+    for step in steps:
+        share_done = step / last_step
+        set_learning_rates(config, players, share_done)
+        share_done = torch.tensor(share_done).to(device.torch)
+        for last in [False] * (config.discriminator_steps - 1) + [True]:  # several where WGAN-GP asks for it
+            batch, z = next(stream), noise.normal(generator.latent)  # (B, D)
+            labels = gan_data.labels(config, batches.image_set, batch.index)
+            told = () if labels is None else (labels.to(device.torch),)
+            turn = math.gcd(step, config.penalty_every)  # whether a penalty is due
+            values = update(batch.images, z, share_done, *told, last=last, turn=turn)
+        ema.update_parameters(generator)  # eq. (gan.16)
+        yield step, values
 
 
 def main(config: Config) -> Path:
@@ -136,7 +148,7 @@ def targets(like: Tensor, label: tuple[float, float]) -> Tensor | float:
     # end task
 
 
-def augmented(config: Config, images: Tensor, share_done: float) -> Tensor:
+def augmented(config: Config, images: Tensor, share_done: Tensor | float) -> Tensor:
     """What D sees of images (B, 3, S, S): with noise, eq. (gan.14), and augmented, eq. (gan.15)."""
     # task hw2.d: what D sees: noise that fades, and augmentation
     if config.instance_noise:
@@ -146,11 +158,11 @@ def augmented(config: Config, images: Tensor, share_done: float) -> Tensor:
 
 
 def penalties(
-    config: Config, discriminator: nn.Module, real: Tensor, fake: Tensor, labels: Tensor | None, step: int
+    config: Config, discriminator: nn.Module, real: Tensor, fake: Tensor, labels: Tensor | None, turn: int
 ) -> Tensor | float:
-    """The mean penalty on D's gradients as this step's loss contains it, eqs. (gan.9), (gan.10)."""
+    """The mean penalty on D's gradients as the loss of a step contains it, eqs. (gan.9), (gan.10)."""
     total = 0.0
-    if step % config.penalty_every:
+    if turn % config.penalty_every:
         return total
     # task hw2.d: penalties with their weights, every so many steps
     logits = lambda images: discriminator(images, labels)
