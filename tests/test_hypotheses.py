@@ -102,9 +102,10 @@ STATED = {  # hypothesis -> words of its idea -> flags they state
     "8a": {"repeats values": {"upsampling": "nearest", "last_upsampling": "nearest"}},
     "8b": {"its filter in the generator": {"upsampling": "filtered", "last_upsampling": "filtered"}},
     "8c": {"repeats values": {"upsampling": "nearest", "last_upsampling": "nearest"}},
-    "8d": {"demodulated convolutions": {"normalisation": "demodulated"}},
-    "8e": {"twice as wide": {"discriminator_width": 4.0}},
-    "8f": {"0.001 for the generator": {"lr_generator": 0.001}, "γ = 0.5": {"r1_gamma": 0.5}},
+    "8d": {"twice as wide": {"discriminator_width": 4.0}},
+    "8e": {"0.001 for the generator": {"lr_generator": 0.001}, "γ = 0.5": {"r1_gamma": 0.5}},
+    "8f": {"twice as wide": {"discriminator_width": 4.0}},
+    "8g": {"0.001 for the generator": {"lr_generator": 0.001}, "γ = 0.5": {"r1_gamma": 0.5}},
 }
 
 
