@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -40,13 +41,37 @@ def replacing(path: Path, *, advice: str, keep_old_as: Path | None = None) -> It
         raise
 
 
+@contextmanager
+def replacing_folder(folder: Path, *, advice: str) -> Iterator[Path]:
+    """The same for a folder of several files: `folder` holds all of the old ones, then all of the new ones.
+
+    Between the two it is missing for the time of one renaming."""
+    folder = Path(folder)
+    beside, old = (folder.with_name(f".{folder.name}.{os.getpid()}{age}{PARTIAL}") for age in ("", ".old"))
+    try:
+        beside.mkdir(parents=True)
+        yield beside
+        if folder.exists():
+            folder.rename(old)
+        beside.rename(folder)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or "the folder could not be written"
+        raise InputError(f"{folder}: {reason}; {advice}") from error
+    finally:
+        for place in (beside, old):
+            _remove(place)
+
+
 def remove_partial(folder: Path) -> None:
     """Remove what killed processes left half-written under `folder`, which nobody else may be writing to."""
-    for path in folder.rglob(f".*{PARTIAL}"):
+    for path in list(folder.rglob(f".*{PARTIAL}")):
         _remove(path)
 
 
 def _remove(path: Path) -> None:
     """Without an error of its own: the first one is what its user has to see."""
     with suppress(OSError):
-        path.unlink(missing_ok=True)
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)

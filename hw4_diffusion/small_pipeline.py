@@ -15,26 +15,34 @@ noise, and a schedule that ends in noise alone (Lin et al. 2024).
 from __future__ import annotations
 
 import copy
-import shutil
 from collections import Counter
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from common import torchvision_operators  # noqa: F401  diffusers imports torchvision
+from common import atomic, torchvision_operators  # noqa: F401  diffusers imports torchvision
 from common.data import avatar_captions
+from common.errors import InputError
 
 from diffusers import (
     AutoencoderKL,
+    DDPMScheduler,
     DPMSolverMultistepScheduler,
     StableDiffusionPipeline,
     UNet2DConditionModel,
 )
-from torch import nn
+from safetensors import SafetensorError
+from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 RARE_WORDS = ("sks",)
 """Words without a meaning of their own, for DreamBooth to give them one."""
+AUTOENCODER = "autoencoder"
+"""Folder of the autoencoder in a run directory of its training."""
+PIPELINE = "pipeline"
+"""Folder of the whole pipeline in a run directory of the second stage."""
+AUTOENCODER_GROUPS, UNET_GROUPS = 8, 16
+"""Groups of channels that GroupNorm normalises together."""
 SIGNS = "abcdefghijklmnopqrstuvwxyz0123456789.,:;!?'\"()-+&/"
 """What words are spelled with that the tokenizer does not know."""
 
@@ -66,10 +74,29 @@ class Description:
     words: tuple[str, ...] = avatar_captions.WORDS + RARE_WORDS
     """What the tokenizer knows as one token each."""
 
+    def check(self) -> None:
+        """InputError for sizes of which no network can be made."""
+        down = 2 ** (len(self.autoencoder_channels) + len(self.unet_channels) - 2)
+        if self.size % down:
+            raise InputError(f"--size {self.size}: must be a multiple of {down} for these networks")
+        for flag, channels, groups in (
+            ("--autoencoder-channels", self.autoencoder_channels, AUTOENCODER_GROUPS),
+            ("--unet-channels", self.unet_channels, UNET_GROUPS),
+        ):
+            if wrong := [count for count in channels if count % groups]:
+                raise InputError(f"{flag} {wrong[0]}: must be a multiple of {groups}")
+        if self.text_width % self.heads:
+            raise InputError(f"--text-width {self.text_width}: must be a multiple of {self.heads}")
+
     @property
     def latent_size(self) -> int:
         """Side of the latent."""
         return self.size // 2 ** (len(self.autoencoder_channels) - 1)
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """(D, s, s)."""
+        return self.latent_channels, self.latent_size, self.latent_size
 
 
 # ---- parts
@@ -81,7 +108,7 @@ def build_autoencoder(known: Description) -> AutoencoderKL:
     return AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * levels, up_block_types=("UpDecoderBlock2D",) * levels,
         block_out_channels=known.autoencoder_channels, layers_per_block=known.autoencoder_blocks,
-        latent_channels=known.latent_channels, norm_num_groups=8, sample_size=known.size,
+        latent_channels=known.latent_channels, norm_num_groups=AUTOENCODER_GROUPS, sample_size=known.size,
         mid_block_add_attention=False, scaling_factor=1.0,
     )  # fmt: skip
 
@@ -145,7 +172,7 @@ def build_unet(known: Description) -> UNet2DConditionModel:
         block_out_channels=known.unet_channels, layers_per_block=known.unet_blocks,
         down_block_types=("DownBlock2D",) + ("CrossAttnDownBlock2D",) * (levels - 1),
         up_block_types=("CrossAttnUpBlock2D",) * (levels - 1) + ("UpBlock2D",),
-        cross_attention_dim=known.text_width, attention_head_dim=known.heads, norm_num_groups=16,
+        cross_attention_dim=known.text_width, attention_head_dim=known.heads, norm_num_groups=UNET_GROUPS,
     )  # fmt: skip
 
 
@@ -156,6 +183,65 @@ def build_scheduler() -> DPMSolverMultistepScheduler:
         beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, prediction_type="v_prediction",
         rescale_betas_zero_snr=True, timestep_spacing="trailing", steps_offset=1,
     )  # fmt: skip
+
+
+def noise_levels() -> tuple[Tensor, Tensor]:
+    """alpha_t and sigma_t, float32 (T,), of the scheduler; alpha ends at 0."""
+    alpha_bar = DDPMScheduler.from_config(build_scheduler().config).alphas_cumprod
+    return alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
+
+
+class Autoencoder(nn.Module):
+    """An AutoencoderKL as its training calls it."""
+
+    def __init__(self, both: AutoencoderKL):
+        super().__init__()
+        self.both = both
+
+    def forward(self, images: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
+        """The images decoded from mean + deviation * eps, and the (B, 2 D, s, s) means and log-variances."""
+        posterior = self.both.encode(images).latent_dist
+        return self.both.decode(posterior.mean + posterior.std * eps).sample, posterior.parameters
+
+
+class Denoiser(nn.Module):
+    """Text encoder and U-Net as their training calls them."""
+
+    def __init__(self, text_encoder: CLIPTextModel, unet: UNet2DConditionModel):
+        super().__init__()
+        self.text_encoder, self.unet = text_encoder, unet
+
+    def forward(self, x_t: Tensor, t: Tensor, tokens: Tensor) -> Tensor:
+        """(B, D, s, s), (B,), (B, L) -> (B, D, s, s)."""
+        words = self.text_encoder(tokens).last_hidden_state  # (B, L, text_width)
+        return self.unet(x_t, t, words).sample
+
+
+def build_denoiser(known: Description, autoencoder: AutoencoderKL, tokenizer: CLIPTokenizer) -> Denoiser:
+    """Untrained, for the latents of this autoencoder."""
+    given = autoencoder.config
+    size = given.sample_size // 2 ** (len(given.block_out_channels) - 1)
+    if (given.latent_channels, size) != (known.latent_channels, known.latent_size):
+        raise InputError(
+            f"--autoencoder: makes {given.latent_channels} x {size} x {size} latents of images of "
+            f"{given.sample_size} pixels; --size, --autoencoder-channels, --latent-channels ask for "
+            f"{known.latent_channels} x {known.latent_size} x {known.latent_size}"
+        )
+    return Denoiser(build_text_encoder(known, tokenizer), build_unet(known))
+
+
+def read_autoencoder(run_dir: Path) -> AutoencoderKL:
+    """That of a run of the first stage, for use alone."""
+    folder = run_dir / AUTOENCODER
+    if not (folder / "config.json").is_file():
+        raise InputError(
+            f"--autoencoder {run_dir}: no {AUTOENCODER}/config.json there; name a run directory of --stage "
+            "autoencoder that has been measured once"
+        )
+    try:
+        return AutoencoderKL.from_pretrained(folder).requires_grad_(False).eval()
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise InputError(f"{folder}: no autoencoder of diffusers ({str(error).splitlines()[0]})") from error
 
 
 # ---- the pipeline
@@ -175,21 +261,15 @@ def assemble(
 
 
 def save(pipeline: StableDiffusionPipeline, folder: Path) -> None:
-    """Write the pipeline's folder in float16, beside its place and then renamed: a reader never sees half of
-    one.  `from_pretrained` computes with it in float32 unless told otherwise."""
+    """Write the pipeline's folder in float16.  `from_pretrained` computes with it in float32 unless told
+    otherwise."""
     halves = {name: copy.deepcopy(part).half() if isinstance(part, nn.Module) else part
               for name, part in pipeline.components.items()}  # fmt: skip
-    beside, old = (folder.with_name(f".{folder.name}-{age}") for age in ("new", "old"))
-    for leftover in (beside, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    StableDiffusionPipeline(**halves, requires_safety_checker=False).save_pretrained(beside)
-    # diffusers opens its parts in float32, transformers in what the configuration says
-    config = beside / "text_encoder" / "config.json"
-    config.write_text(config.read_text().replace('"dtype": "float16"', '"dtype": "float32"'))
-    if folder.exists():
-        folder.rename(old)
-    beside.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
+    with atomic.replacing_folder(folder, advice="free some space or choose another --outdir") as beside:
+        StableDiffusionPipeline(**halves, requires_safety_checker=False).save_pretrained(beside)
+        # diffusers opens its parts in float32, transformers in what the configuration says
+        config = beside / "text_encoder" / "config.json"
+        config.write_text(config.read_text().replace('"dtype": "float16"', '"dtype": "float32"'))
 
 
 def unknown_words(tokenizer: CLIPTokenizer, prompt: str) -> list[str]:

@@ -41,7 +41,7 @@ def test_every_word_of_a_caption_is_one_token():
 
 
 def test_pieces_are_joined_in_the_order_of_their_number():
-    """Of two pairs that occur twice the first in the alphabet; in every process the same, which a resumed run needs."""
+    """Of two pairs that occur twice the first in the alphabet: the same in every process."""
     merges = small_pipeline.byte_pair_merges(("abc", "abd", "cab", "ab"))
     assert merges == [("a", "b"), ("a", "b</w>"), ("ab", "c</w>"), ("ab", "d</w>"), ("c", "ab</w>")]
     assert small_pipeline.byte_pair_merges(("ab", "cab", "abd", "abc")) == merges
