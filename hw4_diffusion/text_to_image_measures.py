@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from common import torchvision_operators  # noqa: F401  diffusers imports torchvision
 from common.data import ImageSet, avatar_captions, to_model_range, to_uint8
+from common.metrics import extractors, samples
 
 import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline
@@ -31,15 +33,33 @@ def orders_of(images: ImageSet, seed: int) -> Orders:
     return Orders(captions.texts, said)
 
 
-@torch.inference_mode()
+def reference_of(images: ImageSet, device: torch.device) -> samples.Reference:
+    """Real portraits, of any size, to compare others with."""
+    return samples.Reference(images.images, extractors.load_extractor("avatars", device), styled=True)
+
+
 def draw(
     pipeline: StableDiffusionPipeline, texts: tuple[str, ...], *, guidance: float, steps: int, seed: int
 ) -> Tensor:  # -> uint8 (N, 3, S, S)
-    """An image for each prompt.  Image n has noise of its own, whatever else is drawn."""
+    """An image for each prompt.  Image n is of noise n of this seed, whatever else is drawn."""
+    seeds = range(1_000_000 * seed, 1_000_000 * seed + len(texts))
+    return draw_from(pipeline, texts, seeds, guidance=guidance, steps=steps)
+
+
+@torch.inference_mode()
+def draw_from(
+    pipeline: StableDiffusionPipeline,
+    texts: Sequence[str],
+    seeds: Sequence[int],
+    *,
+    guidance: float,
+    steps: int,
+) -> Tensor:  # -> uint8 (N, 3, S, S)
+    """An image for each prompt, with noise of the seed beside it."""
     drawn = []
     for start in range(0, len(texts), CHUNK):
         prompts = list(texts[start : start + CHUNK])
-        generators = [torch.Generator().manual_seed(seed + start + i) for i in range(len(prompts))]
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds[start : start + CHUNK]]
         images = pipeline(
             prompts, num_inference_steps=steps, guidance_scale=guidance, generator=generators,
             output_type="pt",

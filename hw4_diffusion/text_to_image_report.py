@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from common import atomic, runs, shapes, torchvision_operators  # noqa: F401  diffusers imports torchvision
 from common.data import ImageSet
 from common.devices import Device
-from common.metrics import extractors, samples
 
 import torch
 from diffusers import AutoencoderKL
@@ -27,11 +26,6 @@ SHOWN = 32
 """Images in a picture."""
 
 
-def reference_of(images: ImageSet, device: torch.device) -> samples.Reference:
-    """Real portraits, of any size, to compare others with."""
-    return samples.Reference(images.images, extractors.load_extractor("avatars", device), styled=True)
-
-
 class AutoencoderReport:
     """Reconstructions by the averaged weights: how near they are, and what can still be read from them."""
 
@@ -41,7 +35,7 @@ class AutoencoderReport:
         self.run, self.seed, self.network, self.validation = run, seed, network, validation
         self.is_main = device.is_main
         if self.is_main:
-            self.reference = reference_of(validation, device.torch)
+            self.reference = text_to_image_measures.reference_of(validation, device.torch)
 
     def measure(self, step: int, means: dict[str, float]) -> None:
         """One line of metrics.jsonl, a picture, the autoencoder's folder."""
@@ -87,7 +81,7 @@ class DenoiserReport:
         self.pipeline = small_pipeline.assemble(
             autoencoder, averaged.text_encoder, tokenizer, averaged.unet, small_pipeline.build_scheduler()
         )
-        self.reference = reference_of(validation, device.torch)
+        self.reference = text_to_image_measures.reference_of(validation, device.torch)
         self.orders = text_to_image_measures.orders_of(validation, WORDING)
 
     def measure(self, step: int, means: dict[str, float]) -> None:
