@@ -24,21 +24,29 @@ CHUNK = 250
 
 @dataclass(frozen=True)
 class CaptionedLatents:
-    """N images as a text-to-image model sees them."""
+    """N images as a text-to-image model sees them, on its device."""
 
     latents: Tensor
     """float32 (N, D, s, s): the means of the encoder."""
     tokens: Tensor
     """int16 (W, N, L): W captions of each image."""
-
-    def on(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Latents and tokens there."""
-        return self.latents.to(device), self.tokens.to(device)
+    empty: Tensor
+    """int16 (L,): the prompt without words."""
 
     @cached_property
     def scaling_factor(self) -> float:
         """What the latents are multiplied with to have variance 1, as the noise has."""
         return 1 / self.latents.std().item()
+
+    def scaled(self, index: Tensor) -> Tensor:  # (B,) -> (B, D, s, s)
+        """Latents of variance 1."""
+        return self.scaling_factor * self.latents[index.to(self.latents.device)]
+
+    def told(self, index: Tensor, wording: Tensor, *, nothing: Tensor) -> Tensor:  # 3 x (B,) -> int64 (B, L)
+        """Tokens of one caption of each image, `wording` in [0, 1) says which; no words where `nothing`."""
+        number = (wording * len(self.tokens)).long()
+        tokens = self.tokens[number, index.to(self.tokens.device)]
+        return torch.where(nothing[:, None], self.empty, tokens).long()
 
 
 @torch.inference_mode()
@@ -67,11 +75,12 @@ def prepare(
         tensors = {
             "latents": encoded(autoencoder, images),
             "tokens": torch.stack([tokens_of(tokenizer, some) for some in texts]),
+            "empty": tokens_of(tokenizer, ("",))[0],
         }
         with atomic.replacing(path, advice="free some space or choose another --outdir") as beside:
             save_file(tensors, beside)
     device.barrier()
     try:
-        return CaptionedLatents(**load_file(path))
+        return CaptionedLatents(**{name: part.to(device.torch) for name, part in load_file(path).items()})
     except (SafetensorError, OSError, TypeError) as error:
         raise InputError(f"{path}: damaged; delete it, and the resumed run computes it again") from error

@@ -18,8 +18,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from common import command_line, data, devices, resumable, runs, schedules
+from common import command_line, data, devices, resumable, runs
 from common.averaged_weights import averaged
+from common.cuda_graphs import Graphed
 from common.data import Batches, ImageSet
 from common.errors import InputError
 from common.flags import (
@@ -38,6 +39,7 @@ from common.flags import (
     TrainingFlags,
 )
 from common.noise import BatchNoise
+from common.schedules import half_cosine, set_learning_rate
 
 import torch
 from torch import Tensor, nn
@@ -69,7 +71,7 @@ class Config(TrainingFlags):
     """Numbers at each place of the latent."""
     autoencoder_steps: Count = 4000
     """Updates of the autoencoder."""
-    autoencoder_batch_size: Count = 256
+    autoencoder_batch_size: Count = 128
     """Images per update of the autoencoder, over all processes."""
     edge_weight: NonNegative = 1.0
     """What the error of differences between neighbouring pixels counts beside that of the pixels."""
@@ -85,9 +87,9 @@ class Config(TrainingFlags):
     """Captions of each image, in different words."""
     drop_caption: Share = 0.1
     """Share of images whose caption is empty, so that samples can be guided."""
-    steps: Count = 6000
+    steps: Count = 8000
     """Updates of text encoder and U-Net."""
-    batch_size: Count = 512
+    batch_size: Count = 256
     """Images per update of text encoder and U-Net, over all processes."""
     learning_rate: LearningRate = 1e-3
     """Adam's learning rate in both stages, constant until the cool-down."""
@@ -127,40 +129,45 @@ def main(config: Config) -> Path:
 
 
 def train_autoencoder(config: Config, device: devices.Device, train: ImageSet, validation: ImageSet) -> Path:
-    """Images (B, 3, S, S) -> latents (B, D, S/4, S/4) -> images."""
+    """Images (B, 3, S, S) -> latents (B, D, s, s) -> images."""
     torch.manual_seed(config.seed)
-    network = device.prepare(
-        Autoencoder(small_pipeline.build_autoencoder(config.description)), channels_last=True
-    )
+    autoencoder = Autoencoder(small_pipeline.build_autoencoder(config.description))
+    network = device.prepare(autoencoder, channels_last=True)
     network_ddp, ema = device.parallel(network), averaged(network, config.ema_decay, growing=True)
-    optimizer = torch.optim.Adam(network.parameters(), config.learning_rate)
+    optimizer = device.adam(network.parameters(), config.learning_rate)
     batches = Batches(train, config.autoencoder_batch_size, device, drop_last=True, seed=config.seed)
     noise = BatchNoise(config.autoencoder_batch_size, device, seed=config.seed)
-    averages, steps, latent_shape = runs.Averages(), config.autoencoder_steps, config.description.latent_shape
+    steps, averages = config.autoencoder_steps, runs.Averages()
+
+    def update(images, eps):
+        """One step: what is logged of it (B,), and the length of the gradient."""
+        with device.autocast():
+            decoded, parameters = network_ddp(images, eps)
+        error = reconstruction_error(images, decoded.float(), config.edge_weight)  # (B,)
+        nats = nats_of_a_number(parameters.float())  # (B,)
+        optimizer.zero_grad()
+        (error + config.kl_weight * nats).mean().backward()
+        gradient = nn.utils.clip_grad_norm_(network.parameters(), LARGEST_GRADIENT)
+        optimizer.step()
+        return {"error": error, "nats": nats, "gradient_norm": gradient.expand(len(error))}
+
+    update = Graphed(update, device)
     with resumable.start(
         "hw4", "autoencoder-avatars", config, device, network=network, ema=ema, noise=noise,
         optimizer=optimizer, batches=batches, validation=validation, averages=averages,
     ) as (run, saver, done):  # fmt: skip
         report = AutoencoderReport(run, device, config.seed, ema.module.both, validation)
         for step, batch in zip(run.progress(done + 1, steps), batches.forever()):
-            set_learning_rate(config, step, steps, optimizer)
-            images, eps = batch.images, noise.normal(*latent_shape)  # (B, 3, S, S), (B, D, s, s)
-            with device.autocast():
-                decoded, parameters = network_ddp(images, eps)
-            error = reconstruction_error(images, decoded.float(), config.edge_weight)  # (B,)
-            nats = nats_of_a_number(parameters.float())  # (B,)
-            optimizer.zero_grad()
-            (error + config.kl_weight * nats).mean().backward()
-            gradient = nn.utils.clip_grad_norm_(network.parameters(), LARGEST_GRADIENT)
-            optimizer.step()
+            set_learning_rate(optimizer, learning_rate(config, step, steps))
+            logged = update(batch.images, noise.normal(*config.description.latent_shape))
             ema.update_parameters(network)
-            averages.add({"error": error, "nats": nats, "gradient_norm": gradient.expand(len(error))})
+            averages.add(logged)
             if step % config.measure_every == 0 or step == steps:
                 means = averages.take(device)
                 saver.require_finite(step, *means.values())
                 report.measure(step, means)
             # with finite losses and gradients the weights are finite: no checkpoint is written otherwise
-            saver.save_if_due(step, error.mean() + gradient)
+            saver.save_if_due(step, logged["error"].mean() + logged["gradient_norm"].mean())
         saver.save(steps)
         report.finish()
     return run.folder
@@ -189,55 +196,57 @@ def train_denoiser(config: Config, device: devices.Device, train: ImageSet, vali
     denoiser = small_pipeline.build_denoiser(config.description, autoencoder, tokenizer)
     network = device.prepare(denoiser, channels_last=True)
     network_ddp, ema = device.parallel(network), averaged(network, config.ema_decay, growing=True)
-    optimizer = torch.optim.Adam(network.parameters(), config.learning_rate)
+    optimizer = device.adam(network.parameters(), config.learning_rate)
     batches = Batches(train, config.batch_size, device, drop_last=True, seed=config.seed)
     noise, averages = BatchNoise(config.batch_size, device, seed=config.seed), runs.Averages()
-    alphas, sigmas = (values.to(device.torch) for values in small_pipeline.noise_levels())  # (T,)
+    alphas, sigmas = (levels.to(device.torch) for levels in small_pipeline.noise_levels())  # (T,)
+
+    def update(x0, tokens, t, eps):
+        """One step: what is logged of it (B,), and the length of the gradient."""
+        alpha, sigma = alphas[t, None, None, None], sigmas[t, None, None, None]
+        with device.autocast():
+            output = network_ddp(noised(x0, eps, alpha, sigma), t, tokens)
+        loss = squared_error(output.float(), target("v", x0, eps, alpha, sigma))  # (B,)
+        optimizer.zero_grad()
+        loss.mean().backward()
+        gradient = nn.utils.clip_grad_norm_(network.parameters(), LARGEST_GRADIENT)
+        optimizer.step()
+        return {"loss": loss, "gradient_norm": gradient.expand(len(loss))}
+
+    update = Graphed(update, device)
     with resumable.start(
         "hw4", "text-to-image-avatars", config, device, network=network, ema=ema, noise=noise,
         optimizer=optimizer, batches=batches, validation=validation, averages=averages,
     ) as (run, saver, done):  # fmt: skip
-        known = captioned_latents.prepare(run.folder / "latents.safetensors", autoencoder, tokenizer, train,
-                                          config.wordings, device)  # fmt: skip
+        known = captioned_latents.prepare(
+            run.folder / "latents.safetensors", autoencoder, tokenizer, train, config.wordings, device
+        )
         autoencoder.register_to_config(scaling_factor=known.scaling_factor)
-        latents, tokens = known.on(device.torch)
-        nothing = captioned_latents.tokens_of(tokenizer, ("",)).to(device.torch)  # (1, L)
         report = DenoiserReport(run, device, config, autoencoder, tokenizer, ema.module, validation)
         for step, batch in zip(run.progress(done + 1, config.steps), batches.forever()):
-            set_learning_rate(config, step, config.steps, optimizer)
-            index = batch.index.to(device.torch)
-            x0 = known.scaling_factor * latents[index]  # (B, D, s, s), of variance 1
+            set_learning_rate(optimizer, learning_rate(config, step, config.steps))
             time, wording, chance = noise.uniform(3).unbind(1)
-            told = tokens[(wording * config.wordings).long(), index]  # (B, L)
-            told = torch.where(chance[:, None] < config.drop_caption, nothing, told)
+            x0 = known.scaled(batch.index)  # (B, D, s, s), of variance 1
+            tokens = known.told(batch.index, wording, nothing=chance < config.drop_caption)  # (B, L)
             t = (time * len(alphas)).long()  # (B,), uniform on 0, ..., T - 1
-            alpha, sigma = alphas[t, None, None, None], sigmas[t, None, None, None]
-            eps = noise.normal(*x0.shape[1:])
-            with device.autocast():
-                output = network_ddp(noised(x0, eps, alpha, sigma), t, told.int())
-            loss = squared_error(output.float(), target("v", x0, eps, alpha, sigma))  # (B,)
-            optimizer.zero_grad()
-            loss.mean().backward()
-            gradient = nn.utils.clip_grad_norm_(network.parameters(), LARGEST_GRADIENT)
-            optimizer.step()
+            logged = update(x0, tokens, t, noise.normal(*x0.shape[1:]))
             ema.update_parameters(network)
-            averages.add({"loss": loss, "gradient_norm": gradient.expand(len(loss))})
+            averages.add(logged)
             if step % config.measure_every == 0 or step == config.steps:
                 means = averages.take(device)
                 saver.require_finite(step, *means.values())
                 report.measure(step, means)
-            saver.save_if_due(step, loss.mean() + gradient)
+            saver.save_if_due(step, logged["loss"].mean() + logged["gradient_norm"].mean())
         saver.save(config.steps)
         report.finish()
     return run.folder
 
 
-def set_learning_rate(config: Config, step: int, steps: int, optimizer: torch.optim.Optimizer) -> None:
+def learning_rate(config: Config, step: int, steps: int) -> float:
     """Rises, stays, and falls over the last `cooldown` of the steps, as half a cosine."""
     start = (1 - config.cooldown) * steps
-    falling = schedules.half_cosine(max(0.0, (step - start) / max(steps - start, 1)))
-    for group in optimizer.param_groups:
-        group["lr"] = config.learning_rate * min(falling, step / config.warm_up)
+    share = half_cosine(max(0.0, (step - start) / max(steps - start, 1)))
+    return config.learning_rate * min(share, step / config.warm_up)
 
 
 # ---- checks, data
