@@ -14,7 +14,9 @@ from diffusers import AutoencoderKL, StableDiffusionPipeline
 from torch import Tensor
 
 CHUNK = 250
-"""Images drawn at once."""
+"""Images that go through a network at once."""
+CHUNK_ON_GPU = 1000
+"""Portraits drawn at once there, where a small batch takes as long."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +58,10 @@ def draw_from(
     steps: int,
 ) -> Tensor:  # -> uint8 (N, 3, S, S)
     """An image for each prompt, with noise of the seed beside it."""
-    drawn = []
-    for start in range(0, len(texts), CHUNK):
-        prompts = list(texts[start : start + CHUNK])
-        generators = [torch.Generator().manual_seed(seed) for seed in seeds[start : start + CHUNK]]
+    drawn, chunk = [], CHUNK_ON_GPU if pipeline.device.type == "cuda" else CHUNK
+    for start in range(0, len(texts), chunk):
+        prompts = list(texts[start : start + chunk])
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds[start : start + chunk]]
         images = pipeline(
             prompts, num_inference_steps=steps, guidance_scale=guidance, generator=generators,
             output_type="pt",

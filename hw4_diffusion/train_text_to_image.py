@@ -83,7 +83,7 @@ class Config(TrainingFlags):
     """Length of a word's vector."""
     text_layers: Layers = 2
     """Layers of the text encoder."""
-    wordings: Count = 4
+    wordings: Count = 2
     """Captions of each image, in different words."""
     drop_caption: Share = 0.1
     """Share of images whose caption is empty, so that samples can be guided."""
