@@ -255,6 +255,12 @@ def learning_rate(config: Config, step: int, steps: int) -> float:
 def check(config: Config) -> None:
     """InputError for flags that do not go together."""
     config.description.check()
+    for name in ("autoencoder_batch_size", "batch_size"):
+        if (wanted := getattr(config, name)) > config.train_images:
+            raise InputError(
+                f"{command_line.flag(name)} {wanted}: there are only {config.train_images} images to learn "
+                "from; use a smaller batch, or more --train-images"
+            )
     if config.stage == "denoiser" and config.autoencoder is None:
         raise InputError(
             "--stage denoiser: needs an autoencoder; name the run directory of --stage autoencoder with "
