@@ -8,6 +8,9 @@ from common import checkpoints
 
 from hw4_diffusion import train_text_to_image as training
 
+FIRST, SECOND = "0001-autoencoder-avatars", "0002-text-to-image-avatars"
+"""Run directories of both stages."""
+
 
 def config(data_dir: Path, outdir: Path, **changes) -> training.Config:
     """The smallest training."""
@@ -18,6 +21,11 @@ def config(data_dir: Path, outdir: Path, **changes) -> training.Config:
         "warm_up": 2, "device": "cpu", "checkpoint_seconds": 1e9,
     }  # fmt: skip
     return training.Config(data_dir=data_dir, outdir=outdir, **{**small, **changes})
+
+
+def second_stage(trained: Path, data_dir: Path, outdir: Path, **changes) -> training.Config:
+    """The denoiser on the latents of the autoencoder that was trained under `trained`."""
+    return config(data_dir, outdir, stage="denoiser", autoencoder=trained / FIRST, **changes)
 
 
 def words(one: training.Config) -> list[str]:
