@@ -1,12 +1,23 @@
-"""A diffusion model small enough for tests of what is done with one."""
+"""The smallest training of a diffusion model, and a model small enough for tests of what is done with one."""
 
 import dataclasses
+from pathlib import Path
 
 import torch
 
-from hw4_diffusion import models
+from hw4_diffusion import models, train_ddpm
 from hw4_diffusion.models import Description, Model
 from hw4_diffusion.unet import Architecture, UNet
+
+
+def config(data_dir: Path, outdir: Path, **changes) -> train_ddpm.Config:
+    """The smallest training."""
+    small = {
+        "data": "digits", "train_images": 40, "size": 16, "channels": (8, 8), "steps": 6, "batch_size": 8,
+        "timesteps": 20, "measure_every": 3, "measure_images": 12, "device": "cpu", "checkpoint_seconds": 1e9,
+        "ema_decay": 0.5,
+    }  # fmt: skip
+    return train_ddpm.Config(data_dir=data_dir, outdir=outdir, **{**small, **changes})
 
 
 def untrained(seed: int = 0, classes: int = 10, **changes) -> Model:

@@ -15,6 +15,7 @@ from common.errors import InputError
 import pytest
 import torch
 import two_processes
+from small_diffusion import config
 
 from hw4_diffusion import eval_ddpm, models, samplers, schedule, train_ddpm
 from hw4_diffusion.unet import UNet
@@ -26,16 +27,6 @@ ROOT = Path(__file__).resolve().parent.parent
 def data_dir(tmp_path_factory) -> Path:
     """Where drawn sets are kept between the tests of this file."""
     return tmp_path_factory.mktemp("data")
-
-
-def config(data_dir: Path, outdir: Path, **changes) -> train_ddpm.Config:
-    """The smallest training."""
-    small = {
-        "data": "digits", "train_images": 40, "size": 16, "channels": (8, 8), "steps": 6, "batch_size": 8,
-        "timesteps": 20, "measure_every": 3, "measure_images": 12, "device": "cpu", "checkpoint_seconds": 1e9,
-        "ema_decay": 0.5,
-    }  # fmt: skip
-    return train_ddpm.Config(data_dir=data_dir, outdir=outdir, **{**small, **changes})
 
 
 def words(one: train_ddpm.Config) -> list[str]:
