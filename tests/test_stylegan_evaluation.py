@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 from common import checkpoints, command_line, data
@@ -62,6 +63,16 @@ def test_a_run_gives_its_averaged_generator_and_its_discriminator(run_dir):
     assert torch.allclose(found.generator.w_mean, models.load(run_dir).w_mean, atol=1e-5)
 
 
+def test_the_mean_w_is_that_of_the_loaded_weights(run_dir, tmp_path):
+    """A checkpoint between two measurements holds the mean of earlier weights."""
+    copy = shutil.copytree(run_dir, tmp_path / "run")
+    path = copy / "checkpoints" / "last.pt"
+    content = torch.load(path, weights_only=True)
+    content["parts"]["ema"]["module.w_mean"] += 5
+    torch.save(content, path)
+    assert torch.allclose(trained.load(copy).generator.w_mean, models.load(run_dir).w_mean, atol=1e-5)
+
+
 def test_a_generators_file_has_no_discriminator(run_dir):
     with pytest.raises(trained.InputError, match=r"a generator alone; .* name the run directory"):
         trained.load(run_dir / "generator.safetensors")
@@ -116,6 +127,12 @@ def test_orders_are_the_options_that_z_chooses(run_dir):
     assert eval_stylegan.orders(generator, z, "avatars") == {}  # another set's attributes
 
 
+def test_few_images_over_and_over_are_precise_and_recall_little(run_dir):
+    test = data.load("creatures", "test", size=64, count=40, data_dir=run_dir.parent.parent / "data")
+    found = eval_stylegan.measure(samples.reference_of(test), test.images[:4].repeat(10, 1, 1, 1), {})
+    assert found["precision"] == 1 and found["recall"] < 0.5
+
+
 def test_means_and_spreads():
     found = eval_stylegan.mean_and_spread([{"a": 1.0}, {"a": 3.0}])
     assert found == {"a": 2.0, "a_sd": pytest.approx(2**0.5)}
@@ -160,6 +177,28 @@ def test_psi_1_is_no_truncation(run_dir):
     for other in ("W mean", "W centre"):
         apart = drawn["plain"].images.int() - drawn[other].images.int()
         assert apart.abs().max() <= 1 and torch.equal(drawn["plain"].z, drawn[other].z)
+
+
+def test_ways_are_drawn_as_the_flags_say(run_dir, monkeypatch):
+    found, given = trained.load(run_dir), []
+    more = ["--samples", "20", "--limit", "0.3", "--budget", "13", "--step-size", "0.7"]
+    one = command_line.parse(compare_sampling.Config, flags(run_dir, *more))
+    for name in ("rejection", "langevin"):
+        monkeypatch.setattr(ways, name, lambda judge, count, *numbers: given.append(numbers[:-1]))
+    draw = compare_sampling.ways_of(one, ways.Judge(found.generator, found.discriminator), torch.zeros(3, 7))
+    free = found.generator.z_dim - len(found.generator.shape.options)
+    assert draw["z limit"](torch.Generator().manual_seed(0)).z[:, :free].abs().max() <= 0.3
+    draw["rejection"](torch.Generator())
+    draw["Langevin"](torch.Generator())
+    assert given == [(13,), (13, 0.7)]
+
+
+def test_the_discriminator_is_calibrated_with_images_that_nothing_was_trained_on(run_dir, monkeypatch):
+    found, asked, load = trained.load(run_dir), [], train_stylegan.load
+    monkeypatch.setattr(train_stylegan, "load", lambda *given: asked.append(given[1:]) or load(*given))
+    one = command_line.parse(compare_sampling.Config, flags(run_dir, "--calibration-images", "8"))
+    judge = compare_sampling.calibrated(one, found, torch.device("cpu"))
+    assert asked == [("val", 8, one.data_dir)] and judge.scale != 1
 
 
 # ---- mistakes

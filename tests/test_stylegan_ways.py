@@ -109,6 +109,28 @@ def test_gamma_keeps_the_wanted_share():
         )
 
 
+def test_no_ratio_is_larger_than_the_one_that_all_are_compared_with(monkeypatch):
+    compared, acceptance = [], ways.acceptance
+
+    def spy(log_ratio, largest, gamma):
+        compared.append((log_ratio, largest))
+        return acceptance(log_ratio, largest, gamma)
+
+    monkeypatch.setattr(ways, "acceptance", spy)
+    ways.rejection(toy_judge(), 100, 10, draws())
+    assert compared and all((ratio <= largest).all() for ratio, largest in compared)
+
+
+def test_every_image_has_a_coin_of_its_own(monkeypatch):
+    monkeypatch.setattr(ways, "acceptance", lambda ratio, largest, gamma: torch.full_like(ratio, 0.5))
+    judge, chunks = toy_judge(), []
+    draw = judge.draw
+    monkeypatch.setattr(judge, "draw", lambda z: chunks.append(z) or draw(z))
+    kept = {tuple(row) for row in ways.rejection(judge, 500, 10, draws()).z.tolist()}
+    shares = [sum(tuple(row) in kept for row in z.tolist()) / len(z) for z in chunks[:20]]
+    assert all(0 < share < 1 for share in shares)
+
+
 def test_rejection_with_the_exact_share_draws_what_the_discriminator_asks_for(monkeypatch):
     """Real first numbers are N(0, 1 / (1 + 2 NARROW)); the mean ratio of normal ones, as a share of the
     largest, which is 1, is the root of that variance."""
