@@ -1,0 +1,171 @@
+"""Put a trained generator among the shipped ones, with a card beside it.
+
+python pretrained/publish.py ddpm-mnist runs/hw4/0001-ddpm-mnist --evaluation runs/hw4/0004-eval-ddpm-mnist
+python pretrained/publish.py stylegan-avatars runs/hw3/0001-stylegan-avatars --evaluation runs/hw3/0002-eval
+
+The card says what the weights were made from, by which command, where and how long, and what the evaluation
+measured of them; all of it comes from the two run directories.
+"""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+from common import atomic, command_line, data, runs
+from common.environment import ROOT
+from common.errors import InputError
+from common.flags import Flags, Folder
+from common.metrics import extractors
+
+import tyro
+from safetensors import safe_open
+
+from pretrained.extractor_card import NOT_ABOUT_THE_WEIGHTS
+
+CARD = """# {name}.safetensors
+
+{what}
+
+- Data: {data}
+- Command: `{command}`
+- Training: seed {seed}, {steps:,} steps of {batch_size} images, {minutes:.0f} min, {device}, {precision}
+- Size: {parameters:,} parameters in {format}, {bytes:,} bytes
+- SHA-256: `{sha256}`
+
+| measured on test images | value |
+|---|---|
+{numbers}
+
+{n_test:,} test images; `{evaluated}` measured them. `_of_training_images` is the distance of training images
+to test images, the floor of a generator's; other extractors' distances cannot be compared with these.
+"""
+
+
+FORMATS = {"F16": "float16", "F32": "float32"}
+
+
+class Kind(NamedTuple):
+    """One kind of trained model: how a run of it is recognised, and what its card begins with."""
+
+    weights: str
+    """The file of its averaged weights in a run directory."""
+    module: str
+    """The script that trains it."""
+    what: str
+
+
+KINDS = (
+    Kind(
+        "generator.safetensors",
+        "hw3_stylegan_sampling.train_stylegan",
+        "A StyleGAN2 generator, averaged weights: `sample.py --network {called}` of homework 3 draws.",
+    ),
+    Kind(
+        "model.safetensors",
+        "hw4_diffusion.train_ddpm",
+        "A diffusion model, averaged weights: `sample_ddpm.py --model {called}` of homework 4 draws.",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Config(Flags):
+    """Flags of publish.py."""
+
+    name: Annotated[str, tyro.conf.Positional]
+    """What the file will be called: ddpm-mnist, stylegan-avatars."""
+    run_dir: Annotated[Folder, tyro.conf.Positional]
+    """A finished run of train_stylegan.py or train_ddpm.py."""
+    evaluation: Folder
+    """Run directory of its evaluation."""
+    outdir: Path = ROOT / "pretrained"
+    """Where the weights and the card go."""
+
+
+def main(config: Config) -> Path:
+    kind, summary = kind_of(config.run_dir), runs.read_json(config.run_dir / "summary.json")
+    evaluation = runs.read_json(config.evaluation / "summary.json")
+    if config.run_dir.name not in (config.evaluation / "config.json").read_text(encoding="utf-8"):
+        raise InputError(f"{config.evaluation}: not an evaluation of {config.run_dir}; name the one that is")
+    weights = config.outdir / f"{config.name}.safetensors"
+    with atomic.replacing(weights, advice="free some space or choose another --outdir") as beside:
+        shutil.copyfile(config.run_dir / kind.weights, beside)
+    text = card(config, kind, weights, summary, evaluation)
+    runs.write_text_atomic(weights.with_suffix(".md"), text)
+    print(f"{weights}\n{text}")
+    return weights
+
+
+def kind_of(run_dir: Path) -> Kind:
+    """InputError where the run has no such weights."""
+    for kind in KINDS:
+        if (run_dir / kind.weights).is_file():
+            return kind
+    files = " or ".join(kind.weights for kind in KINDS)
+    raise InputError(
+        f"{run_dir}: no {files} there; name a finished run of train_stylegan.py or train_ddpm.py"
+    )
+
+
+def card(config: Config, kind: Kind, weights: Path, summary: dict, evaluation: dict) -> str:
+    """The page beside the weights."""
+    trained = command_line.config_from_run(importlib.import_module(kind.module).Config, config.run_dir)
+    environment = runs.read_json(config.run_dir / "env.json")
+    with safe_open(weights, framework="pt") as file:
+        tensors = [file.get_slice(name) for name in file.keys()]  # noqa: SIM118  not a dict
+    numbers = [
+        f"| {name} | {value:.4g} |"
+        for name, value in evaluation["metrics"].items()
+        if name.startswith("eval/") and isinstance(value, float) and "seconds" not in name
+    ]
+    return CARD.format(
+        name=config.name,
+        what=kind.what.format(called=config.name.removeprefix("ddpm-")),
+        data=source(trained),
+        command=" ".join(["python", f"{kind.module.replace('.', '/')}.py", *flags_of(trained)]),
+        seed=trained.seed,
+        steps=summary["steps"],
+        batch_size=trained.batch_size,
+        minutes=summary["minutes"],
+        device=summary["device"],
+        precision=environment["precision"],
+        parameters=summary.get("generator_parameters") or summary["parameters"],
+        format=" and ".join(
+            sorted({{"F16": "float16", "F32": "float32"}[one.get_dtype()] for one in tensors})
+        ),
+        bytes=weights.stat().st_size,
+        sha256=extractors.file_sha256(weights),
+        numbers="\n".join(numbers),
+        n_test=evaluation["n_test"],
+        evaluated=Path(runs.read_json(config.evaluation / "env.json")["command"].split()[1]).name,
+    )
+
+
+def source(trained: Any) -> str:
+    """Where the images come from; InputError for a folder of someone's own."""
+    if trained.data not in data.NAMES:
+        raise InputError(f"{trained.data}: only models of the course's image sets are shipped")
+    if trained.data in data.DRAWN:
+        return f"{trained.data}, drawn by common/data/{trained.data}.py: {trained.train_images:,} images"
+    return f"{trained.data}, from its published files, the training split"
+
+
+def flags_of(trained: Any) -> list[str]:
+    """The words of the command that differ from the defaults, without folders of the machine it ran on."""
+    words = []
+    for field in fields(trained):
+        value = getattr(trained, field.name)
+        if value != field.default and (field.name == "data" or field.name not in NOT_ABOUT_THE_WEIGHTS):
+            values = value if isinstance(value, tuple) else (value,)
+            words += [f"--{field.name.replace('_', '-')}", *map(str, values)]
+    if trained.data in data.REAL:
+        words += ["--data-dir", "DIR"]
+    return words
+
+
+if __name__ == "__main__":
+    command_line.run(main, Config)

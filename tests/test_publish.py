@@ -1,0 +1,81 @@
+"""Shipping a trained generator: its weights as they are, and a card with what its runs say."""
+
+import dataclasses
+import json
+import re
+
+from common.errors import InputError
+
+import pytest
+import torch
+
+from hw4_diffusion import models, train_ddpm
+from pretrained import publish
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory):
+    root = tmp_path_factory.mktemp("shipped")
+    config = train_ddpm.Config(
+        train_images=40, steps=2, batch_size=8, channels=(8, 16), measure_every=2, measure_images=20, seed=5,
+        device="cpu", data_dir=root / "data", outdir=root / "runs",
+    )  # fmt: skip
+    return train_ddpm.main(config)
+
+
+@pytest.fixture
+def evaluation(run_dir, tmp_path):
+    folder = tmp_path / "0002-eval-ddpm-digits"
+    folder.mkdir()
+    contents = {
+        "config": {"models": [str(run_dir)]},
+        "env": {"command": "python hw4_diffusion/eval_ddpm.py runs/hw4/0001"},
+        "summary": {"metrics": {"eval/fd_digits_10k": 1.25, "eval/seconds_an_image": 0.5}, "n_test": 10_000},
+    }
+    for name, content in contents.items():
+        (folder / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
+    return folder
+
+
+def test_the_card_says_how_the_weights_were_made_and_what_was_measured(run_dir, evaluation, tmp_path):
+    path = publish.main(publish.Config("ddpm-digits", run_dir, evaluation=evaluation, outdir=tmp_path))
+    assert path.read_bytes() == (run_dir / "model.safetensors").read_bytes()
+    card = path.with_suffix(".md").read_text(encoding="utf-8")
+    assert (
+        "sample_ddpm.py --model digits" in card
+        and "digits, drawn by common/data/digits.py: 40 images" in card
+    )
+    command = re.search(r"Command: `python hw4_diffusion/train_ddpm\.py (.*)`", card)[1]
+    assert "--seed 5" in command and "--channels 8 16" in command and "--batch-size 8" in command
+    assert str(tmp_path) not in card and "outdir" not in command and "device" not in command
+    parameters = sum(weight.numel() for weight in models.read(path).network.parameters())
+    assert "seed 5, 2 steps of 8 images" in card and f"{parameters:,} parameters in float16" in card
+    assert "| eval/fd_digits_10k | 1.25 |" in card and "seconds" not in card and "10,000 test images" in card
+
+
+def test_shipped_weights_are_the_averaged_ones(run_dir, evaluation, tmp_path):
+    path = publish.main(publish.Config("ddpm-digits", run_dir, evaluation=evaluation, outdir=tmp_path))
+    averaged, shipped = models.from_run(run_dir).network, models.read(path).network
+    for one, other in zip(averaged.parameters(), shipped.parameters(), strict=True):
+        assert torch.equal(one.half(), other.half())
+
+
+def test_the_command_of_a_published_set_names_it_and_its_folder():
+    config = dataclasses.replace(train_ddpm.Config(), data="mnist", data_dir="somewhere", precision="bf16")
+    assert publish.flags_of(config) == ["--precision", "bf16", "--data", "mnist", "--data-dir", "DIR"]
+    assert publish.source(config).startswith("mnist, from its published files")
+
+
+def test_what_cannot_be_shipped(run_dir, evaluation, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"no generator\.safetensors or model\.safetensors there"):
+        publish.main(
+            publish.Config("ddpm-digits", tmp_path / "empty", evaluation=evaluation, outdir=tmp_path)
+        )
+    (evaluation / "config.json").write_text('{"models": ["runs/hw4/0077-ddpm-other"]}', encoding="utf-8")
+    with pytest.raises(InputError, match=r"not an evaluation of"):
+        publish.main(publish.Config("ddpm-digits", run_dir, evaluation=evaluation, outdir=tmp_path))
+    own = dataclasses.replace(train_ddpm.Config(), data="my/photos")
+    with pytest.raises(InputError, match=r"my/photos: only models of the course's image sets are shipped"):
+        publish.source(own)
+    assert not list(tmp_path.glob("*.safetensors"))
