@@ -4,6 +4,7 @@ python hw3_stylegan_sampling/project.py --network avatars --images people/      
 python hw3_stylegan_sampling/project.py --network ffhq.pkl --images anna.png bob.png --how w --steps 1000
 python hw3_stylegan_sampling/project.py --network avatars --seeds 0-3      # its own images must come back
 python hw3_stylegan_sampling/project.py --network avatars --images people/ --encoder avatars --how w+ encoder
+python hw3_stylegan_sampling/project.py --network avatars --people 6 --identity avatars    # drawn ones
 
 Every image gets a folder with target.png, projection.png and projected_w.npz, whose `w` (1, L, D) other
 scripts take as --projected-w.  projections.png shows originals and projections, losses.png the way there,
@@ -16,40 +17,34 @@ import importlib.util
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal
 
-from common import command_line, devices, figures, runs
+from common import command_line, devices, runs
 from common.data import to_model_range, to_uint8
 from common.data.folder import list_images
 from common.errors import InputError
 from common.flags import Count, Flags, NonNegative, Positive, Seed
 from common.metrics import identity
 from common.metrics.perceptual import Perceptual
-from common.text_table import Column, markdown
 
 import numpy as np
 import torch
+from annotated_types import Interval
 from torch import Tensor
 
 from hw3_stylegan_sampling import encoder as encoders
 from hw3_stylegan_sampling import models, people, projection, sample
 from hw3_stylegan_sampling.networks import Generator
 from hw3_stylegan_sampling.projection import Projected, Recipe
+from hw3_stylegan_sampling.projection_report import SHOWN, How, Obtained, Persons, report
 
-How = Literal["w", "w+", "encoder", "encoder+w+"]
+People = Annotated[int, Interval(ge=0, le=100)]
 MOST_IMAGES = 256
 """In one batch; more are a mistake in --images."""
 VGG_WEIGHTS = "vgg16-397923af.pth"
 """The network under LPIPS, as torchvision calls the file."""
 FRAMES = 40
 """Of progress.gif."""
-SHOWN = 16
-"""Images in the figures, at most."""
-COLUMNS = (
-    Column("image", "image"), Column("obtained by", "how"), Column("PSNR, dB", "psnr", ".1f"),
-    Column("distance", "distance", ".4f"), Column("identity", "identity", ".3f"),
-    Column("seconds an image", "seconds", ".2f"),
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -62,6 +57,8 @@ class Config(Flags):
     """Image files, and folders of them; cut to squares and made as large as the generator's."""
     seeds: str | None = None
     """Seeds of the generator's own images to project, beside --images: 0,1,4-6."""
+    people: People = 0
+    """Drawn persons to project, whom no network saw in training, each frontal and turned."""
     how: tuple[How, ...] = ("w+",)
     """w: one vector for all layers, optimised; w+: one for each layer, which fits more and edits worse;
     encoder: what the encoder answers; encoder+w+: optimised from there.  Several are compared."""
@@ -87,19 +84,6 @@ class Config(Flags):
     """Device: auto, cpu, mps, cuda or cuda:N."""
 
 
-class Obtained(NamedTuple):
-    """Projections of B images by one way."""
-
-    how: How
-    last: Projected
-    losses: Tensor
-    """(T, B), T the steps; no step for the encoder."""
-    frames: list[Tensor]
-    """uint8 (B, 3, S, S): on the way."""
-    seconds: float
-    """For one image."""
-
-
 def main(config: Config) -> Path:
     device = devices.start(config.device, seed=config.seed)
     generator = models.load(config.network, device.torch)
@@ -107,6 +91,7 @@ def main(config: Config) -> Path:
     names, images = targets_of(config, generator)
     distance, judge = perceptual(config.perceptual, device.torch)
     person = identity.load(config.identity, device.torch) if config.identity else None
+    persons = Persons(person, config.people, generator.shape.size) if person else None
     targets = to_model_range(images).to(device.torch)  # (B, 3, S, S)
     recipe = Recipe("w+", config.steps, config.learning_rate, pixels=config.pixels, seed=config.seed)
     with runs.start("hw3", "project", config, device) as run:
@@ -122,7 +107,7 @@ def main(config: Config) -> Path:
                 found.append(optimised(run, how, generator, targets, distance, calm, answer.ws))
             else:
                 found.append(optimised(run, how, generator, targets, distance, replace(recipe, space=how)))
-        report(run, names, images, found, [rows_of(names, targets, one, person) for one in found])
+        report(run, names, images, found, targets, persons)
     return run.folder
 
 
@@ -153,94 +138,6 @@ def optimised(
     return Obtained(how, step, torch.stack(losses[:-1]), frames, seconds)
 
 
-# ---- reports
-
-
-def rows_of(
-    names: list[str], targets: Tensor, found: Obtained, person: identity.Identity | None
-) -> list[dict]:
-    """A line of the table for each image."""
-    columns = {"psnr": projection.psnr(targets, found.last.images), "distance": found.last.distances}
-    if person is not None:
-        embeddings = identity.embed(person, targets), identity.embed(person, found.last.images)
-        columns["identity"] = identity.similarity(*embeddings)
-    numbers = zip(*(values.tolist() for values in columns.values()))
-    known = {"how": found.how, "seconds": found.seconds}
-    return [{"image": name, **known, **dict(zip(columns, row))} for name, row in zip(names, numbers)]
-
-
-def report(
-    run: runs.Run, names: list[str], images: Tensor, found: list[Obtained], rows: list[list[dict]]
-) -> None:
-    """Files of each image, the sheet, the curves, the film, and the summary."""
-    for one in found:
-        save_each(run.folder, names, images, one, alone=len(found) == 1)
-    run.say(markdown(COLUMNS, [row for part in zip(*rows) for row in part]))
-    save_sheet(run.folder / "projections.png", names, images, found, rows)
-    drawn = ["projections.png"]
-    if optimised := [one for one in found if one.frames]:
-        save_losses(run.folder / "losses.png", names, optimised)
-        save_film(run.folder / "progress.gif", optimised)
-        drawn += ["losses.png", "progress.gif"]
-    numbers = {}
-    for one, part in zip(found, rows):
-        key = key_of(one.how)
-        values = lambda name, part=part: [row[name] for row in part if name in row]
-        numbers |= {f"{key}_psnr_db": np.mean(values("psnr")), f"{key}_lowest_psnr_db": min(values("psnr"))}
-        numbers |= {f"{key}_distance": np.mean(values("distance")), f"{key}_seconds": one.seconds}
-        if values("identity"):
-            numbers[f"{key}_identity"] = np.mean(values("identity"))
-    run.summary(numbers, n=len(names), images=[row for part in rows for row in part], figures=drawn)
-
-
-def key_of(how: How) -> str:
-    """A way's name in files and numbers."""
-    return how.replace("r+", "r_").replace("+", "plus")
-
-
-def save_each(folder: Path, names: list[str], images: Tensor, found: Obtained, *, alone: bool) -> None:
-    """target.png, projection.png and projected_w.npz of each image, in a folder of its own."""
-    drawn = to_uint8(found.last.images).cpu()
-    for row, name in enumerate(names):
-        place = folder / (name if alone else f"{name}-{key_of(found.how)}")
-        figures.save_png(place / "target.png", images[row])
-        figures.save_png(place / "projection.png", drawn[row])
-        np.savez(place / "projected_w.npz", w=found.last.ws[row : row + 1].cpu().float().numpy())
-
-
-def save_sheet(
-    path: Path, names: list[str], images: Tensor, found: list[Obtained], rows: list[list[dict]]
-) -> None:
-    """Originals above, a row for each way below."""
-    names = names[:SHOWN]
-    decibels = [", ".join(f"{part[k]['psnr']:.1f}" for part in rows) for k in range(len(names))]
-    figures.save_grid(
-        path,
-        torch.cat([images[:SHOWN], *(to_uint8(one.last.images[:SHOWN]).cpu() for one in found)]),
-        len(names),
-        row_titles=("original", *(one.how for one in found)),
-        column_titles=[f"{name}\n{psnr} dB" for name, psnr in zip(names, decibels)],
-    )
-
-
-def save_losses(path: Path, names: list[str], found: list[Obtained]) -> None:
-    """Of every image where there is one way, else the mean of each way."""
-    if len(found) == 1:
-        curves = dict(zip(names[:SHOWN], found[0].losses.T.tolist()))
-    else:
-        curves = {one.how: one.losses.mean(1).tolist() for one in found}
-    lines = [{"step": k, **dict(zip(curves, values))} for k, values in enumerate(zip(*curves.values()), 1)]
-    title = "distance to the image" + ("" if len(found) == 1 else ", mean over the images")
-    figures.save_curves(path, lines, list(curves), title=title, ylabel="distance", log_scale=True)
-
-
-def save_film(path: Path, found: list[Obtained]) -> None:
-    """The images on their way, a row for each way."""
-    rows = [torch.cat(frames) for frames in zip(*(one.frames for one in found))]
-    columns = len(found[0].frames[0])
-    figures.save_gif(path, torch.stack([figures.image_grid(frame, columns) for frame in rows]), 100)
-
-
 # ---- what is asked for
 
 
@@ -255,22 +152,28 @@ def encoder_of(config: Config, generator: Generator) -> encoders.Encoder | None:
 
 
 def targets_of(config: Config, generator: Generator) -> tuple[list[str], Tensor]:
-    """A name for each target, and uint8 (B, 3, S, S)."""
+    """A name for each target, and uint8 (B, 3, S, S); drawn persons come first."""
     size, seeds = generator.shape.size, sample.numbers(config.seeds) if config.seeds is not None else []
     paths = [p for path in config.images for p in (list_images(path) if path.is_dir() else [path])]
-    if not paths and not seeds:
-        raise InputError("--images: name image files or a folder, or --seeds of the generator's own images")
-    if len(paths) + len(seeds) > MOST_IMAGES:
-        raise InputError(f"--images: {len(paths) + len(seeds)} images; project at most {MOST_IMAGES} at once")
+    count = 2 * config.people + len(paths) + len(seeds)
+    if not count:
+        raise InputError(
+            "--images: name image files or a folder, --seeds of the generator's own, or --people"
+        )
+    if count > MOST_IMAGES:
+        raise InputError(f"--images: {count} images; project at most {MOST_IMAGES} at once")
     if generator.shape.image_channels != 3:
         raise InputError(f"--network {config.network}: it draws grey images; projection needs colours")
+    drawn = people.drawn(config.people, size) if config.people else None
     labels = models.class_labels(generator, 0 if generator.shape.classes else None)
     own = [sample.draw(generator, seed, labels, 1.0, None, "const") for seed in seeds]
-    names = [path.stem for path in paths] + [f"seed{seed:04d}" for seed in seeds]
+    names = (drawn.names if drawn else []) + [path.stem for path in paths]
+    names += [f"seed{seed:04d}" for seed in seeds]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise InputError(f"--images: {repeated[0]} is the name of two images; rename one of them")
-    return names, torch.cat([people.read(paths, size), *(image[None] for image in own)])
+    images = [people.read(paths, size), *(image[None] for image in own)]
+    return names, torch.cat(([drawn.images] if drawn else []) + images)
 
 
 def perceptual(kind: str, device: torch.device) -> tuple[projection.Distance, str]:

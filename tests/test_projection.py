@@ -6,6 +6,7 @@ import json
 
 from common import command_line, figures
 from common.data import to_uint8
+from common.metrics import identity
 
 import imageio.v3 as imageio
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 import torch
 
 from hw3_stylegan_sampling import encoder as encoders
-from hw3_stylegan_sampling import project, projection, train_encoder, weights
+from hw3_stylegan_sampling import people, project, projection, train_encoder, weights
 from hw3_stylegan_sampling.networks import Architecture, Generator
 from hw3_stylegan_sampling.projection import Recipe
 
@@ -234,6 +235,25 @@ def test_ways_are_compared_and_each_leaves_its_files(network, tmp_path):
     assert imageio.improps(folder / "progress.gif").n_images == 4  # and the result
 
 
+def test_drawn_persons_come_first_and_are_looked_for_among_a_hundred(network, tmp_path, monkeypatch):
+    """A network that calls every picture of the six the third of the hundred: right for two pictures."""
+    monkeypatch.setattr(identity, "gallery", lambda net, persons, **_: seen.append(persons) or torch.eye(100))
+    monkeypatch.setattr(identity, "embed", lambda net, images: torch.eye(100)[2].expand(len(images), -1))
+    seen = []
+    (tmp_path / "mean.py").write_text("def load(device):\n    return None\n")
+    assert run(network, "--people", "6", "--seeds", "3", "--identity", str(tmp_path / "mean.py")) == ""
+    (folder,) = (tmp_path / "runs" / "hw3").iterdir()
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["n"] == 13 and summary["metrics"]["wplus_first_among_100"] == pytest.approx(1 / 6)
+    right = [row["image"] for row in summary["images"] if row["taken_for"] == "the right person"]
+    assert right == ["person3", "person3-turned"] and summary["images"][-1]["taken_for"] is None
+    six = people.drawn(6, 16)
+    assert torch.equal(seen[0][:6], six.attributes["person"][::2])
+    for name, image in zip(six.names, six.images):
+        target = imageio.imread(folder / name / "target.png")
+        assert np.array_equal(target, image.permute(1, 2, 0).numpy())
+
+
 def test_an_encoder_alone_has_no_way_to_show(network, tmp_path):
     encoders.save(tmp_path / "encoder.safetensors", train_encoder.build(weights.read(network)))
     assert run(network, "--seeds", "5", "--encoder", str(tmp_path), "--how", "encoder") == ""
@@ -253,7 +273,7 @@ def test_the_perceptual_error_asks_for_its_range():
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ((), "--images: name image files or a folder, or --seeds"),
+        ((), "--images: name image files or a folder, --seeds of"),
         (("--images", "nothing.png"), "nothing.png"),
         (("--seeds", "0-400"), "--images: 401 images; project at most 256 at once"),
         (("--images", "{people}", "--seeds", "1"), "seed0001 is the name of two images"),
