@@ -105,21 +105,31 @@ def load(name: str | Path, generator: Generator) -> Encoder:
             f"--encoder {name}: neither a file nor a shipped encoder ({', '.join(shipped()) or 'none yet'}); "
             "train one with train_encoder.py"
         )
-    encoder = _read(path)
+    encoder = read(path)
     check_generator(encoder, generator, f"--encoder {name}")
     return encoder.requires_grad_(False).eval().to(generator.w_mean.device, memory_format=torch.channels_last)
 
 
 def check_generator(encoder: Encoder, generator: Generator, where: str) -> None:
     """InputError where the encoder's styles are those of another generator: its mean w tells."""
-    shape, mean = encoder.architecture, generator.w_mean.to(encoder.w_mean.device)
-    fits = (shape.layers, shape.w_dim) == (generator.layers, generator.w_dim)
+    check_shape(encoder, generator, where)
+    mean = generator.w_mean.to(encoder.w_mean.device)
     # weights rounded to float16 move the mean by thousandths of a w's spread
-    if not fits or (mean - encoder.w_mean).square().mean().sqrt() > 0.05 * encoder.spread:
+    if (mean - encoder.w_mean).square().mean().sqrt() > 0.05 * encoder.spread:
         raise InputError(f"{where}: trained for another generator; name its own --network, or train one")
 
 
-def _read(path: Path) -> Encoder:
+def check_shape(encoder: Encoder, generator: Generator, where: str) -> None:
+    """InputError where the encoder's answers are no styles of this generator."""
+    shape = encoder.architecture
+    if (shape.layers, shape.w_dim) != (generator.layers, generator.w_dim):
+        raise InputError(
+            f"{where}: trained for another generator, of {shape.layers} style layers of {shape.w_dim}; this "
+            f"one has {generator.layers} of {generator.w_dim}"
+        )
+
+
+def read(path: Path) -> Encoder:
     """The encoder in a file of `save`; InputError for any other file."""
     try:
         with safe_open(path, framework="pt") as file:

@@ -42,6 +42,8 @@ class Config(TrainingFlags):
 
     network: str = "avatars"
     """A shipped generator's name, a run directory of train_stylegan.py, a .safetensors or a .pkl file."""
+    start: Path | None = None
+    """Encoder's file to begin with: a few steps fit it to a generator that was trained on."""
     data: Data = "avatars"
     """Images to project: avatars, celeba, or a folder."""
     train_images: Images = 50_000
@@ -110,7 +112,7 @@ def main(config: Config) -> Path:
     device = devices.start(config.device, precision=config.precision, seed=config.seed)
     generator = models.load(config.network, device.torch)
     train, val = load(config, generator, "train"), load(config, generator, "val")
-    encoder = device.prepare(build(generator), channels_last=True)
+    encoder = device.prepare(build(generator, None if config.resume else config.start), channels_last=True)
     encoder_ddp = device.parallel(encoder)
     losses_of = Losses(config, generator, device.torch)
     optimizer = device.adam(encoder.parameters(), config.learning_rate)
@@ -192,10 +194,13 @@ def load(config: Config, generator: Generator, split: str) -> ImageSet:
     return images.take(slice(0, count))
 
 
-def build(generator: Generator) -> Encoder:
-    """An untrained encoder that answers with about the mean w."""
+def build(generator: Generator, start: Path | None = None) -> Encoder:
+    """An encoder for this generator: untrained, about the mean w, or with the weights of `start`."""
     size = min(64, generator.shape.size)
     encoder = Encoder(encoders.Architecture(generator.layers, generator.w_dim, size))
+    if start is not None:
+        encoder = encoders.read(start)
+        encoders.check_shape(encoder, generator, f"--start {start}")
     _, spread = projection.statistics_of_w(generator)
     encoder.w_mean.copy_(generator.w_mean)
     encoder.spread.fill_(spread / generator.w_dim**0.5)

@@ -218,6 +218,21 @@ def test_stopped_and_resumed_it_ends_with_the_same_bits(folder, trained, tmp_pat
         train_encoder.main(dataclasses.replace(one, network=str(folder / "other.safetensors")))
 
 
+def test_it_can_begin_with_the_encoder_of_an_earlier_generator(folder, trained, tmp_path):
+    later = make()
+    later.mapping.layers[-1].bias += 0.1
+    later.estimate_w_mean(500)
+    begun = train_encoder.build(later, trained / "encoder.safetensors")
+    for name, value in encoders.read(trained / "encoder.safetensors").named_parameters():
+        assert torch.equal(dict(begun.named_parameters())[name], value)
+    assert torch.equal(begun.w_mean, later.w_mean) and begun.spread > 0
+    wider = make(Architecture(size=16, channels=(8, 8, 8), z_dim=6, w_dim=9, noise=False))
+    with pytest.raises(
+        InputError, match=r"--start .*: trained for another generator, of 6 style layers of 8"
+    ):
+        train_encoder.build(wider, trained / "encoder.safetensors")
+
+
 def test_two_processes_with_half_the_batch_follow_one_with_the_whole(folder, tmp_path):
     results = []
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
