@@ -11,7 +11,7 @@ python lab8_generative/networks.py --size 48
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from common import command_line, flags, latent_space, shapes
 
@@ -35,6 +35,7 @@ BatchSize = Annotated[int, Interval(ge=2, le=10**6)]
 """Images a step: batch normalisation needs two."""
 Width = Annotated[int, Interval(ge=1, le=256)]
 """Channels of the largest feature map: the smallest has eight times as many."""
+Upsampling = Literal["transposed", "nearest"]
 
 
 def way_down(size: int, width: int, outputs: int, *, normalised: bool) -> nn.Sequential:
@@ -60,29 +61,37 @@ def way_down(size: int, width: int, outputs: int, *, normalised: bool) -> nn.Seq
     # end task
 
 
-def way_up(size: int, width: int, latent: int) -> nn.Sequential:
-    """Latent vectors (B, D) -> images (B, 3, S, S) in [-1, 1].
+def doubling(inputs: int, outputs: int, upsampling: Upsampling) -> nn.Module:
+    """(B, I, H, W) -> (B, O, 2 H, 2 W), eqs. (gan.18), (gan.19).
 
-    A dense layer and four transposed convolutions that double the side, eqs. (gan.18), (gan.19); 4 is a
-    multiple of the stride 2, so that no checkerboard is built in, eq. (gan.20).
-    """
-    # task lab8.b: transposed convolutions that double the side
+    4 is a multiple of the stride 2, so that no checkerboard is built in, eq. (gan.20), though one can be
+    learnt.  `nearest` has one kernel for all pixels, theory/en/layers.md#checkerboards."""
+    # task lab8.b: twice the side
+    if upsampling == "nearest":
+        return nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(inputs, outputs, 3, padding=1))
+    return nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1)
+    # end task
+
+
+def way_up(size: int, width: int, latent: int, *, upsampling: Upsampling = "transposed") -> nn.Sequential:
+    """Latent vectors (B, D) -> images (B, 3, S, S) in [-1, 1]: a dense layer, four that double the side."""
+    # task lab8.b: layers that double the side
     side = size // 16
     return nn.Sequential(
         nn.Linear(latent, 8 * width * side * side),
         nn.Unflatten(1, (8 * width, side, side)),  # (B, 8 width, S/16, S/16)
         nn.BatchNorm2d(8 * width),
         nn.ReLU(),
-        nn.ConvTranspose2d(8 * width, 4 * width, 4, stride=2, padding=1),  # (B, 4 width, S/8, S/8)
+        doubling(8 * width, 4 * width, upsampling),  # (B, 4 width, S/8, S/8)
         nn.BatchNorm2d(4 * width),
         nn.ReLU(),
-        nn.ConvTranspose2d(4 * width, 2 * width, 4, stride=2, padding=1),  # (B, 2 width, S/4, S/4)
+        doubling(4 * width, 2 * width, upsampling),  # (B, 2 width, S/4, S/4)
         nn.BatchNorm2d(2 * width),
         nn.ReLU(),
-        nn.ConvTranspose2d(2 * width, width, 4, stride=2, padding=1),  # (B, width, S/2, S/2)
+        doubling(2 * width, width, upsampling),  # (B, width, S/2, S/2)
         nn.BatchNorm2d(width),
         nn.ReLU(),
-        nn.ConvTranspose2d(width, 3, 4, stride=2, padding=1),  # (B, 3, S, S)
+        doubling(width, 3, upsampling),  # (B, 3, S, S)
         nn.Tanh(),
     )
     # end task

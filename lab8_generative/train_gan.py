@@ -32,6 +32,7 @@ from common import (
     shapes,
 )
 from common.augmentation import augment
+from common.cuda_graphs import Graphed
 from common.data import Batches, ImageSet
 from common.metrics import samples
 
@@ -59,6 +60,8 @@ class Config(flags.TrainingFlags):
     """Dimensions of z ~ N(0, I)."""
     width: networks.Width = 32
     """Channels of the largest feature map of both networks."""
+    upsampling: networks.Upsampling = "transposed"
+    """How the generator doubles the side: transposed convolutions, or nearest neighbours and convolutions."""
     augment: tuple[Literal["color", "translation", "cutout"], ...] = ("translation",)
     """Differentiable augmentation of all that the discriminator sees; give none to switch it off."""
     r1_gamma: flags.NonNegative = 0.3
@@ -87,66 +90,75 @@ def main(config: Config) -> Path:
     device = devices.start(config.device, precision=config.precision, seed=config.seed, processes="one")
     generator, discriminator = (device.prepare(network, channels_last=True) for network in build(config))
     ema = averaged_weights.averaged(generator, config.ema, buffers=True)  # eq. (gan.16)
-    adam = lambda network, lr: torch.optim.Adam(network.parameters(), lr=lr, betas=(config.beta1, 0.99))
-    generator_adam = adam(generator, config.lr_generator)
-    discriminator_adam = adam(discriminator, config.lr_discriminator)
+    generator_adam, discriminator_adam = (
+        device.adam(network.parameters(), learning_rate, betas=(config.beta1, 0.99))
+        for network, learning_rate in (
+            (generator, config.lr_generator),
+            (discriminator, config.lr_discriminator),
+        )
+    )
     train, val = load(config)
     batches = Batches(train, config.batch_size, device, drop_last=True, seed=config.seed)
     averages, monitor = runs.Averages(), Monitor(train.images, val.images, config.latent, device)
     name = f"gan-{Path(config.data).name}"
+
+    def update(real, z, *, penalised: bool):  # (B, 3, S, S), (B, D)
+        """Both networks' step: what is logged of it, (B,) each."""
+        real = real.contiguous(memory_format=torch.channels_last)
+        with device.autocast():
+            fake = generator(z).float()  # (B, 3, S, S)
+
+        # task lab8.b: one step of the discriminator, one of the generator
+        # ---- discriminator
+        discriminator.requires_grad_(True)
+        real_seen = augment(real, config.augment)  # eq. (gan.15)
+        fake_seen = augment(fake.detach(), config.augment)
+        with device.autocast():
+            real_logits, fake_logits = discriminator(real_seen), discriminator(fake_seen)  # (B,) each
+        d_losses = adversarial.cross_entropy_discriminator(real_logits, fake_logits)  # eq. (gan.1)
+        d_loss = d_losses.mean()
+        if penalised:
+            penalty = adversarial.r1_penalty(discriminator, real_seen).mean()  # eq. (gan.10)
+            d_loss = d_loss + config.penalty_every * config.r1_gamma / 2 * penalty
+        discriminator_adam.zero_grad()
+        d_loss.backward()
+        discriminator_adam.step()
+
+        # ---- generator
+        discriminator.requires_grad_(False)  # no gradients of D's weights
+        with device.autocast():
+            logits = discriminator(augment(fake, config.augment))  # of the same fakes, by the new D
+        g_losses = adversarial.non_saturating_generator(logits)  # eq. (gan.5)
+        generator_adam.zero_grad()
+        g_losses.mean().backward()
+        generator_adam.step()
+        # end task
+        return {
+            "discriminator_loss": d_losses,
+            "generator_loss": g_losses,
+            "d_real": real_logits.sigmoid(),
+            "d_fake": fake_logits.sigmoid(),
+        }
+
+    update = Graphed(update, device)
     with resumable.start(
         "lab8", name, config, device, batches=batches, validation=val, averages=averages,
         generator=generator, discriminator=discriminator, ema=ema,
         generator_adam=generator_adam, discriminator_adam=discriminator_adam,
     ) as (run, saver, done):  # fmt: skip
         for step, batch in zip(run.progress(done + 1, config.steps), batches.forever()):
-            real = batch.images.contiguous(memory_format=torch.channels_last)  # (B, 3, S, S)
             z = torch.randn(config.batch_size, config.latent).to(device.torch)  # (B, D)
-            with device.autocast():
-                fake = generator(z).float()  # (B, 3, S, S)
-
-            # task lab8.b: one step of the discriminator, one of the generator
-            # ---- discriminator
-            discriminator.requires_grad_(True)
-            real_seen = augment(real, config.augment)  # eq. (gan.15)
-            fake_seen = augment(fake.detach(), config.augment)
-            with device.autocast():
-                real_logits, fake_logits = discriminator(real_seen), discriminator(fake_seen)  # (B,) each
-            d_losses = adversarial.cross_entropy_discriminator(real_logits, fake_logits)  # eq. (gan.1)
-            d_loss = d_losses.mean()
-            if config.r1_gamma and step % config.penalty_every == 0:
-                penalty = adversarial.r1_penalty(discriminator, real_seen).mean()  # eq. (gan.10)
-                d_loss = d_loss + config.penalty_every * config.r1_gamma / 2 * penalty
-            discriminator_adam.zero_grad()
-            d_loss.backward()
-            discriminator_adam.step()
-
-            # ---- generator
-            discriminator.requires_grad_(False)  # no gradients of D's weights
-            with device.autocast():
-                logits = discriminator(augment(fake, config.augment))  # of the same fakes, by the new D
-            g_losses = adversarial.non_saturating_generator(logits)  # eq. (gan.5)
-            generator_adam.zero_grad()
-            g_losses.mean().backward()
-            generator_adam.step()
+            penalised = config.r1_gamma > 0 and step % config.penalty_every == 0
+            losses = update(batch.images, z, penalised=penalised)
             ema.update_parameters(generator)
-            # end task
-
-            averages.add(
-                {
-                    "discriminator_loss": d_losses,
-                    "generator_loss": g_losses,
-                    "d_real": real_logits.sigmoid(),
-                    "d_fake": fake_logits.sigmoid(),
-                }
-            )
+            averages.add(losses)
             if step % config.measure_every == 0 or step == config.steps:
                 means = averages.take(device)
                 saver.require_finite(step, *means.values())
                 numbers = monitor.measure(run, step, means, generator, ema.module, discriminator)
                 monitor.warn(run, step, numbers, beginning=step < config.steps / 4)
                 saver.save_if_best(step, numbers[monitor.distance])
-            saver.save_if_due(step, d_losses.mean() + g_losses.mean())
+            saver.save_if_due(step, losses["discriminator_loss"].mean() + losses["generator_loss"].mean())
         saver.save(config.steps)
         report(config, run, monitor, shapes.parameters(generator))
     return run.folder
@@ -154,7 +166,7 @@ def main(config: Config) -> Path:
 
 def build(config: Config) -> tuple[nn.Sequential, networks.Discriminator]:
     """The untrained generator and discriminator of this run."""
-    generator = networks.way_up(config.size, config.width, config.latent)
+    generator = networks.way_up(config.size, config.width, config.latent, upsampling=config.upsampling)
     return generator, networks.Discriminator(config.size, config.width)
 
 

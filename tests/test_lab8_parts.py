@@ -216,3 +216,14 @@ def test_inversion_pulls_latents_that_change_nothing_to_0():
     z, _ = invert(Grey(), images, 4, **flags, generator=torch.Generator().manual_seed(0))
     start = torch.randn(1, 4, generator=torch.Generator().manual_seed(0))
     assert (z.abs() < start.abs()).all()
+
+
+@pytest.mark.parametrize("size", networks.SIZES)
+def test_a_generator_of_nearest_neighbours_has_one_kernel_for_all_pixels(size):
+    """A map that is the same everywhere stays so inside; a transposed convolution has four kernels."""
+    torch.manual_seed(0)
+    generator = networks.way_up(size, 4, 6, upsampling="nearest")
+    assert generator(torch.randn(3, 6)).shape == (3, 3, size, size)
+    inside = lambda layer: layer(torch.ones(1, 4, 8, 8))[:, :, 2:-2, 2:-2].std((2, 3)).max().item()
+    assert inside(networks.doubling(4, 3, "nearest")) < 1e-6
+    assert inside(networks.doubling(4, 3, "transposed")) > 1e-2

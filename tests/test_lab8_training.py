@@ -4,7 +4,7 @@ import json
 import math
 from pathlib import Path
 
-from common import checkpoints, command_line, runs
+from common import checkpoints, command_line, devices, runs
 from common.data import creatures, to_model_range
 from common.devices import Device
 from common.latent_space import kl_to_standard_normal
@@ -175,16 +175,18 @@ def test_a_gan_learns_from_mirrored_training_images_and_is_measured_on_validatio
 
 def test_each_player_has_its_learning_rate_and_alarms_wait_for_a_quarter_of_the_run(tmp_path, monkeypatch):
     made, beginnings = [], []
-    adam = torch.optim.Adam
+    adam = devices.Device.adam
     monkeypatch.setattr(
-        torch.optim, "Adam", lambda parameters, **options: made.append(options) or adam(parameters, **options)
+        devices.Device,
+        "adam",
+        lambda self, weights, rate, betas: made.append((rate, betas)) or adam(self, weights, rate, betas),
     )
     monkeypatch.setattr(
         monitor.Monitor, "warn", lambda self, run, step, numbers, beginning: beginnings.append(beginning)
     )
     rates = {"lr_generator": 1e-4, "lr_discriminator": 3e-4, "beta1": 0.3}
     train_gan.main(gan_config(tmp_path, steps=8, measure_every=1, **rates))
-    assert made == [{"lr": 1e-4, "betas": (0.3, 0.99)}, {"lr": 3e-4, "betas": (0.3, 0.99)}]
+    assert made == [(1e-4, (0.3, 0.99)), (3e-4, (0.3, 0.99))]
     assert beginnings == [True] + [False] * 7
 
 
