@@ -8,11 +8,11 @@ from common import torchvision_operators  # noqa: F401  diffusers imports torchv
 import pytest
 import torch
 from diffusers import ControlNetModel
-from hw4_diffusion.train_controlnet import ControlledUNet
 from torch import Tensor, nn
 
 from hw4_diffusion import diffusion, dreambooth, small_pipeline
 from hw4_diffusion.small_pipeline import Description
+from hw4_diffusion.train_controlnet import ControlledUNet
 from theory.checks.draws import Z, normal, z_score
 from theory.printed import printed
 from theory.tags import verifies
