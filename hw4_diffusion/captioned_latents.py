@@ -35,11 +35,12 @@ class CaptionedLatents:
 
     @cached_property
     def scaling_factor(self) -> float:
-        """What the latents are multiplied with to have variance 1, as the noise has."""
+        """What the latents are multiplied with to have variance 1, as the noise has: kappa of
+        eq. (latent_diffusion.2)."""
         return 1 / self.latents.std().item()
 
     def scaled(self, index: Tensor) -> Tensor:  # (B,) -> (B, D, s, s)
-        """Latents of variance 1."""
+        """Latents of variance 1, eq. (latent_diffusion.2)."""
         return self.scaling_factor * self.latents[index.to(self.latents.device)]
 
     def told(self, index: Tensor, wording: Tensor, *, nothing: Tensor) -> Tensor:  # 3 x (B,) -> int64 (B, L)

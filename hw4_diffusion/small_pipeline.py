@@ -153,7 +153,7 @@ def _joined(pieces: tuple[str, ...], pair: tuple[str, str]) -> tuple[str, ...]:
 
 
 def build_text_encoder(known: Description, tokenizer: CLIPTokenizer) -> CLIPTextModel:
-    """(B, L) tokens -> (B, L, text_width)."""
+    """(B, L) tokens -> (B, L, text_width): a word sees those before it, eq. (latent_diffusion.5)."""
     config = CLIPTextConfig(
         vocab_size=len(tokenizer), hidden_size=known.text_width, intermediate_size=4 * known.text_width,
         num_hidden_layers=known.text_layers, num_attention_heads=known.heads,
@@ -167,6 +167,7 @@ def build_text_encoder(known: Description, tokenizer: CLIPTokenizer) -> CLIPText
 def build_unet(known: Description) -> UNet2DConditionModel:
     """(B, latent_channels, S/4, S/4), times (B,), words (B, L, text_width) -> like the first.
 
+    Its cross-attention looks at the words, eq. (latent_diffusion.4).
     The largest size has no attention: of its three blocks it would take most of the time."""
     levels = len(known.unet_channels)
     return UNet2DConditionModel(
@@ -207,7 +208,7 @@ class Autoencoder(nn.Module):
 
 
 class Denoiser(nn.Module):
-    """Text encoder and U-Net as their training calls them."""
+    """Text encoder and U-Net as their training calls them: the prediction in eq. (latent_diffusion.3)."""
 
     def __init__(self, text_encoder: CLIPTextModel, unet: UNet2DConditionModel):
         super().__init__()

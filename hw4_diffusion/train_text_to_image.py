@@ -1,4 +1,4 @@
-"""Train a small Stable Diffusion on captioned portraits.  Theory: theory/en/diffusion.md.
+"""Train a small Stable Diffusion on captioned portraits.  Theory: theory/en/latent_diffusion.md.
 
 python hw4_diffusion/train_text_to_image.py
 python hw4_diffusion/train_text_to_image.py --stage autoencoder
@@ -174,7 +174,8 @@ def train_autoencoder(config: Config, device: devices.Device, train: ImageSet, v
 
 
 def reconstruction_error(images: Tensor, decoded: Tensor, edge_weight: float) -> Tensor:
-    """(B, C, H, W) twice -> (B,): mean |x - y|, and the same of the differences between neighbours.
+    """(B, C, H, W) twice -> (B,): mean |x - y|, and the same of the differences between neighbours, the first
+    two parts of eq. (latent_diffusion.1).
 
     A mouth is a few dark pixels: left out it costs the mean of the pixels little, but all of its edge."""
     wrong = decoded - images
@@ -183,7 +184,8 @@ def reconstruction_error(images: Tensor, decoded: Tensor, edge_weight: float) ->
 
 
 def nats_of_a_number(parameters: Tensor) -> Tensor:  # (B, 2 D, s, s) -> (B,)
-    """KL(q(z | x) || N(0, I)) of means and log-variances, divided by how many numbers z has."""
+    """KL(q(z | x) || N(0, I)) of means and log-variances, divided by how many numbers z has; the last part of
+    eq. (latent_diffusion.1)."""
     mean, logvar = parameters.chunk(2, dim=1)
     return 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean((1, 2, 3))
 
