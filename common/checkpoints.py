@@ -79,8 +79,7 @@ class Checkpoints:
 
         A `loss` that is not finite is never saved: InputError, and the last good checkpoint stays.
         """
-        due = time.monotonic() - self._saved_at >= self.every_seconds
-        stop = self._signal or 0
+        due, stop = self.is_due(step), self._signal or 0
         if self.device.world_size > 1:  # all processes must save at the same step
             answers = self.device.gather((due, stop))
             due, stop = any(due for due, _ in answers), max(stop for _, stop in answers)
@@ -90,6 +89,10 @@ class Checkpoints:
         if stop:
             run_dir = self.folder.parent
             raise Stopped(stop, f"stopped at step {step}; continue with --resume {run_dir}")
+
+    def is_due(self, step: int) -> bool:
+        """Whether a checkpoint is written after `step` steps."""
+        return time.monotonic() - self._saved_at >= self.every_seconds
 
     def save_if_best(self, step: int, value: float) -> None:
         """Write `best.pt` when `value` (lower is better, the same on every process) is the lowest so far."""
@@ -117,6 +120,12 @@ class Checkpoints:
         candidates = [path for name in ("last", "previous") if (path := self.folder / f"{name}.pt").exists()]
         if not candidates:
             raise InputError(f"--resume: no checkpoint in {self.folder}; start a new run")
+        return self.restore_first_sound(candidates, "--resume")
+
+    def restore_first_sound(self, candidates: list[Path], flag: str) -> int:
+        """Restore everything from the first of these files that is whole and fits; returns its step.
+
+        Damaged ones are named on stderr; InputError, beginning with `flag`, where none is sound."""
         problems = []
         for path in candidates:
             try:
@@ -124,8 +133,9 @@ class Checkpoints:
             except UnfitCheckpoint as error:
                 problems.append(str(error))
                 if path is not candidates[-1]:
-                    print(f"warning: {error}; {candidates[-1].name} is used instead", file=sys.stderr)
-        raise InputError(f"--resume: {'; '.join(problems)}; start a new run")
+                    following = candidates[candidates.index(path) + 1]
+                    print(f"warning: {error}; {following.name} is used instead", file=sys.stderr)
+        raise InputError(f"{flag}: {'; '.join(problems)}; start a new run")
 
     def _restore(self, path: Path) -> int:
         """Everything from one checkpoint; UnfitCheckpoint where it is damaged or of another content."""

@@ -88,14 +88,20 @@ def parse(config_class: type[Config], arguments: list[str], description: str = "
         return read(config.preset()) if hasattr(config, "preset") else config
     saved = config_from_run(config_class, config.resume)
     resumed = read(dataclasses.replace(saved, resume=config.resume))
-    for field in dataclasses.fields(config_class):
+    check_resumed(saved, resumed, config.resume)
+    return resumed
+
+
+def check_resumed(saved: object, resumed: object, run_dir: Path) -> None:
+    """InputError naming the first flag that would make another run of the one in `run_dir`."""
+    changeable = CHANGEABLE_ON_RESUME | getattr(resumed, "changeable_on_resume", frozenset())
+    for field in dataclasses.fields(saved):
         was, now = getattr(saved, field.name), getattr(resumed, field.name)
-        if was != now and field.name not in CHANGEABLE_ON_RESUME:
+        if was != now and field.name not in changeable:
             raise InputError(
-                f"{flag(field.name)}: {config.resume} was started with {was}, not {now}; "
+                f"{flag(field.name)}: {run_dir} was started with {was}, not {now}; "
                 "leave the flag out to resume it, or start a new run"
             )
-    return resumed
 
 
 def checked(config: Config) -> Config:
