@@ -1,0 +1,78 @@
+"""Images by prompt, each from a random generator of its own: image k is the same in every batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from common.data import to_model_range
+
+import torch
+from torch import Tensor, nn
+
+from hw4_diffusion import pipelines
+
+if TYPE_CHECKING:
+    from diffusers import ControlNetModel, StableDiffusionPipeline
+
+
+def first_latents(pipeline: StableDiffusionPipeline, seeds: Sequence[int], resolution: int) -> Tensor:
+    """N(0, 1), float32 (N, latent channels, s, s): a row from each seed, drawn on the CPU everywhere."""
+    side = resolution // pipelines.latent_factor(pipeline)
+    shape = (pipeline.unet.config.in_channels, side, side)
+    return torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+
+
+@torch.inference_mode()
+def draw(
+    pipeline: StableDiffusionPipeline,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    *,
+    resolution: int,
+    steps: int,
+    guidance: float,
+    negative_prompt: str | None = None,
+    batch_size: int = 8,
+    controlnet: ControlNetModel | None = None,
+    edges: Tensor | None = None,
+) -> Tensor:
+    """uint8 (N, 3, resolution, resolution): one image for each prompt and seed.
+
+    `guidance` as eq. (latent_diffusion.6); `edges`, uint8 of that shape too, go to `controlnet`."""
+    latents, dtype = first_latents(pipeline, seeds, resolution), pipeline.unet.dtype
+    draws, more = pipeline, {}
+    if controlnet is not None:
+        from diffusers import StableDiffusionControlNetPipeline
+
+        draws = StableDiffusionControlNetPipeline(
+            **pipeline.components, controlnet=controlnet, requires_safety_checker=False
+        )
+    draws.set_progress_bar_config(disable=True)
+    drawn = []
+    for rows in torch.arange(len(latents)).split(batch_size):
+        if controlnet is not None:
+            more = {"image": (to_model_range(edges[rows]) + 1).div(2).to(pipeline.device, dtype)}
+        images = draws(
+            [prompts[row] for row in rows], latents=latents[rows].to(pipeline.device, dtype),
+            num_inference_steps=steps, guidance_scale=guidance, output_type="pt", height=resolution,
+            width=resolution, negative_prompt=[negative_prompt or ""] * len(rows), **more,
+        ).images  # fmt: skip
+        drawn.append(images.float().mul(255).round().clamp(0, 255).byte().cpu())
+    return torch.cat(drawn)
+
+
+class evaluating:
+    """The parts of a pipeline in evaluation mode inside the block, as they were after it."""
+
+    def __init__(self, pipeline: StableDiffusionPipeline):
+        self.parts = [part for part in pipeline.components.values() if isinstance(part, nn.Module)]
+
+    def __enter__(self) -> None:
+        self.were = [part.training for part in self.parts]
+        for part in self.parts:
+            part.eval()
+
+    def __exit__(self, *exception) -> None:
+        for part, training in zip(self.parts, self.were):
+            part.train(training)

@@ -1,0 +1,199 @@
+"""Teach a text-to-image model one subject with DreamBooth (Ruiz et al. 2023).
+
+Theory: theory/en/latent_diffusion.md.
+
+python hw4_diffusion/dreambooth.py --with_prior_preservation              # the small model, a drawn person
+python hw4_diffusion/dreambooth.py --instance_data_dir drawn2 --train_text_encoder
+python hw4_diffusion/dreambooth.py --vram 24 --with_prior_preservation --instance_data_dir photos/anna \\
+    --pretrained_model_name_or_path stable-diffusion-v1-5/stable-diffusion-v1-5
+python hw4_diffusion/dreambooth.py --resume_from_checkpoint latest
+
+The U-Net, and the text encoder if asked, learn that a rare token means the subject.  With prior preservation
+every batch has as many images of the subject's class, drawn by the model as it was, so that other members of
+the class stay as they are.  What a run leaves is the folder pipeline/, which diffusers opens.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from common import command_line
+from common.errors import InputError
+from common.flags import Count, Folder, LearningRate, NonNegative
+from common.noise import BatchNoise
+
+import torch
+from torch import Tensor, nn
+
+from hw4_diffusion import class_images, fine_tuning, pipelines, prompts, small_pipeline, subjects
+from hw4_diffusion.diffusion import noised, squared_error, target
+from hw4_diffusion.fine_tuning import FineTuning, NoiseLevels, latents_of
+
+
+@dataclass(frozen=True)
+class Config(FineTuning):
+    """Flags of dreambooth.py."""
+
+    instance_data_dir: subjects.Subject = "drawn1"
+    """The subject: drawn1, drawn2, drawn3, or a folder of at least 15 pictures."""
+    instance_prompt: str = "a portrait of a sks person"
+    """Prompt of the subject's pictures, with the token that stands for it."""
+    instance_token: str = "sks"
+    """Word of the prompt that the subject is called by."""
+    with_prior_preservation: bool = False
+    """Learn from images of the class too."""
+    class_prompt: str = "a portrait of a person"
+    """Prompt of the class's images, without the token."""
+    class_negative_prompt: str | None = None
+    """What the class's images should not be."""
+    class_data_dir: Folder | None = None
+    """Folder of the class's images; what is missing is drawn.  Default: one in data/class_images."""
+    num_class_images: Count = 200
+    """Images of the class."""
+    sample_batch_size: Count = 16
+    """Images of the class that are drawn at once."""
+    prior_loss_weight: NonNegative = 1.0
+    """Weight of the class's loss beside the subject's."""
+    train_text_encoder: bool = False
+    """Train the text encoder too."""
+    learning_rate: LearningRate = 1e-4
+    """Learning rate after the warm-up."""
+
+    kind = "dreambooth"
+    for_large = MappingProxyType(
+        {**FineTuning.for_large, "instance_prompt": "a photo of sks woman face", "learning_rate": 5e-6,
+         "class_prompt": "a photo of woman face", "max_train_steps": 800, "sample_batch_size": 4}
+    )  # fmt: skip
+
+
+class NoisePredictor(nn.Module):
+    """Text encoder and U-Net as one network: z_t, times and tokens in, the U-Net's guess out."""
+
+    def __init__(self, unet: nn.Module, text_encoder: nn.Module):
+        super().__init__()
+        self.unet, self.text_encoder = unet, text_encoder
+
+    def forward(self, z_t: Tensor, t: Tensor, ids: Tensor) -> Tensor:  # (B, 4, s, s), (B,), (B, L)
+        return self.unet(z_t, t, self.text_encoder(ids)[0]).sample  # (B, 4, s, s)
+
+
+def main(config: Config) -> Path:
+    name = f"dreambooth-{Path(config.instance_data_dir).name}"
+    config = fine_tuning.resumed(config, name)
+    check(config)
+    device = fine_tuning.start_device(config)
+    pipeline = pipelines.load(config.pretrained_model_name_or_path)
+    side = fine_tuning.side_of_images(config, pipeline)
+    check_prompts(config, pipeline)
+    subject = subjects.load(config.instance_data_dir, side)
+    prior = load_class_images(config, pipeline, side, device) if config.with_prior_preservation else None
+    learners = [pipeline.unet, *[pipeline.text_encoder] * config.train_text_encoder]
+    trained = fine_tuning.prepare(config, pipeline, device, side, *learners)
+    vae, levels = pipeline.vae, NoiseLevels(pipeline, device.torch)
+    predictor = NoisePredictor(pipeline.unet, pipeline.text_encoder)
+    predictor_ddp = device.parallel(predictor)
+    of_subject, of_class = pipelines.token_ids(pipeline, [config.instance_prompt, config.class_prompt]).to(
+        device.torch
+    )
+    optimizer, scheduler, scaler = fine_tuning.optimiser(config, trained)
+    batches = fine_tuning.batches_of(subject, config, device, config.seed)
+    prior_batches = fine_tuning.batches_of(prior, config, device, config.seed + 1) if prior else None
+    noise = BatchNoise(config.train_batch_size * (2 if prior else 1), device, seed=config.seed)
+    report = fine_tuning.Report(config, device, pipeline, config.instance_prompt, side)
+    with fine_tuning.start(
+        name, config, device, subject, *([prior] if prior else []), optimizer=optimizer, scheduler=scheduler,
+        weights=fine_tuning.TrainedWeights(predictor), scaler=scaler, batches=batches,
+        prior_batches=prior_batches, noise=noise, averages=report.averages,
+    ) as (run, saver, done):  # fmt: skip
+        images, images_of_class = (fine_tuning.forever(each) for each in (batches, prior_batches))
+        for step in run.progress(done + 1, config.max_train_steps):
+            optimizer.zero_grad()
+            for _ in range(config.gradient_accumulation_steps):
+                x0 = next(images)  # (B, 3, S, S)
+                ids = of_subject.expand(len(x0), -1)
+                if prior:  # the second half of the batch
+                    x0 = torch.cat([x0, next(images_of_class)])
+                    ids = torch.cat([ids, of_class.expand_as(ids)])
+                z0 = latents_of(vae, x0, noise)  # (B, 4, s, s)
+                t = levels.times(noise)
+                alpha, sigma = levels.at(t)
+                eps = noise.normal(*z0.shape[1:])
+                with fine_tuning.autocast(config, device):
+                    output = predictor_ddp(noised(z0, eps, alpha, sigma), t, ids)
+                errors = squared_error(output.float(), target(levels.prediction, z0, eps, alpha, sigma))
+                loss = dreambooth_loss(errors, config.prior_loss_weight if prior else None)
+                scaler.scale(loss / config.gradient_accumulation_steps).backward()
+            scaler.unscale_(optimizer)
+            gradient = nn.utils.clip_grad_norm_(trained, config.max_grad_norm)
+            scaler.step(optimizer)
+            scaler.update()
+            scheduler.step()
+            report.step(run, saver, step, logged(errors, gradient, bool(prior)))
+            saver.save_if_due(step, loss)
+        saver.save(config.max_train_steps)
+        if device.is_main:
+            small_pipeline.save(pipeline, saved := run.folder / small_pipeline.PIPELINE)
+            report.finish(run, saved, sum(p.numel() for p in trained), n_class_images=len(prior or ()))
+    return run.folder
+
+
+def dreambooth_loss(errors: Tensor, prior_weight: float | None) -> Tensor:  # (B,) -> ()
+    """L_subject + lambda L_class, eq. (latent_diffusion.11): two means, of the halves of the batch.
+
+    Without a weight all images are the subject's."""
+    if prior_weight is None:
+        return errors.mean()
+    of_subject, of_class = errors.chunk(2)
+    return of_subject.mean() + prior_weight * of_class.mean()
+
+
+def logged(errors: Tensor, gradient: Tensor, prior: bool) -> dict[str, Tensor]:
+    """What metrics.jsonl shows of a step: each (B,)."""
+    of_subject, of_class = errors.chunk(2) if prior else (errors, None)
+    values = {"loss": of_subject, "gradient_norm": gradient.expand(len(of_subject))}
+    return values | ({"class_loss": of_class} if prior else {})
+
+
+# ---- checks, data
+
+
+def check(config: Config) -> None:
+    """Warnings for flags that do nothing without prior preservation."""
+    command_line.warn_of_idle(
+        config, "class_data_dir", "class_negative_prompt", "num_class_images", "prior_loss_weight",
+        needs="--with_prior_preservation", met=config.with_prior_preservation,
+    )  # fmt: skip
+    if config.with_prior_preservation and config.num_class_images < config.train_batch_size:
+        raise InputError(
+            f"--num_class_images {config.num_class_images}: fewer than --train_batch_size "
+            f"{config.train_batch_size}; use more images, 200 or so"
+        )
+
+
+def check_prompts(config: Config, pipeline) -> None:
+    """InputError for prompts that cannot mean the subject, or the class."""
+    prompts.check_instance(pipeline, config.instance_prompt, config.instance_token)
+    if config.with_prior_preservation:
+        prompts.check_class(pipeline, config.class_prompt, config.instance_token)
+    if config.validation_prompt:
+        prompts.check_known(pipeline, config.validation_prompt, "--validation_prompt")
+
+
+def load_class_images(config: Config, pipeline, side: int, device):
+    """Images of the class; drawn by the first process where some are missing."""
+    wanted = class_images.Wanted(
+        config.pretrained_model_name_or_path, config.class_prompt, config.class_negative_prompt,
+        config.num_class_images, side, config.num_inference_steps, config.guidance_scale,
+        config.sample_batch_size, config.seed,
+    )  # fmt: skip
+    folder = config.class_data_dir or wanted.folder(config.data_dir)
+    if device.is_main:
+        class_images.complete(pipeline, wanted, folder, device.torch)
+    device.barrier()
+    return class_images.load(wanted, folder)
+
+
+if __name__ == "__main__":
+    command_line.run(main, Config)

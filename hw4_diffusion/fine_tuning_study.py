@@ -1,0 +1,134 @@
+"""Fine-tune several subjects with several seeds in every way, and compare: means and spreads in one table.
+
+python hw4_diffusion/fine_tuning_study.py                                  # three persons, three seeds
+python hw4_diffusion/fine_tuning_study.py --subjects drawn1 --seeds 0 --max_train_steps 100
+python hw4_diffusion/fine_tuning_study.py --subjects drawn2 --parts runs/hw4/0001-fine-tuning-study
+python hw4_diffusion/fine_tuning_study.py --resume runs/hw4/0001-fine-tuning-study
+
+For each subject and seed: DreamBooth with and without prior preservation, LoRA of each rank, and compare.py
+on five prompts.  A finished training is not repeated by a resumed study.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+from common import command_line, devices, runs, seeds, text_table
+from common.errors import InputError
+from common.flags import Count, CountOrZero, Flags, Folder, Seed
+from common.text_table import Column
+
+from hw4_diffusion import compare, dreambooth, pipelines, train_lora
+from hw4_diffusion.subjects import DRAWN, Subject
+
+COLUMNS = (Column("model", "model"), Column("runs", "seeds"), *compare.COLUMNS[1:])
+
+
+@dataclass(frozen=True)
+class Config(Flags):
+    """Flags of fine_tuning_study.py."""
+
+    pretrained_model_name_or_path: pipelines.Model = "avatars"
+    """Model to start from."""
+    subjects: tuple[Subject, ...] = DRAWN
+    """Subjects to teach."""
+    seeds: tuple[Seed, ...] = (0, 1, 2)
+    """Seeds of the trainings and of the images."""
+    rank: tuple[train_lora.Rank, ...] = (2, 8, 32)
+    """Ranks of LoRA."""
+    max_train_steps: Count = 400
+    """Updates of each training."""
+    num_class_images: Count = 200
+    """Images for prior preservation."""
+    class_images: CountOrZero = 400
+    """Images without the token, of each model, to see what became of the class."""
+    images: Count = 4
+    """Images of each prompt."""
+    controlnet: pipelines.Model | None = None
+    """Run directory of train_controlnet.py: every model draws along edges too."""
+    identity: str = "avatars"
+    """Net that recognises people: a shipped one's name, a .safetensors file, a .py file with load(device)."""
+    num_inference_steps: Count = 20
+    """Steps of the sampler."""
+    parts: tuple[Folder, ...] = ()
+    """Other runs of this script, on other machines perhaps, whose numbers the table takes too."""
+    data_dir: Folder | None = None
+    """Folder of the image sets; default: data/ in the repository."""
+    device: str = "auto"
+    """Device: auto, cpu, mps, cuda or cuda:N."""
+    outdir: Path = Path("runs")
+    """Parent folder of the run directories."""
+    resume: Folder | None = None
+    """Run directory to continue; its config.json then gives the other flags' defaults."""
+
+
+def main(config: Config) -> Path:
+    if not config.subjects or not config.seeds:
+        raise InputError("--subjects, --seeds: name at least one of each")
+    device = devices.start(config.device, processes="one")
+    with runs.start("hw4", "fine-tuning-study", config, device) as run:
+        rows = [row for part in config.parts for row in runs.read_json(part / "summary.json")["rows_of_runs"]]
+        for subject in config.subjects:
+            for seed in config.seeds:
+                run.say(f"{subject}, seed {seed}")
+                rows += compared(config, subject, seed, run.folder / f"{Path(subject).name}-seed{seed}")
+                write(run, rows)
+    return run.folder
+
+
+def compared(config: Config, subject: str, seed: int, folder: Path) -> list[dict]:
+    """The rows of compare.py for one subject and seed, after the trainings that are still to be done."""
+    same = ("pretrained_model_name_or_path", "device", "num_inference_steps", "data_dir")
+    shared = {name: getattr(config, name) for name in same} | {"seed": seed}
+    tuning = shared | {"instance_data_dir": subject, "max_train_steps": config.max_train_steps,
+                       "validation_steps": config.max_train_steps, "checkpoints_total_limit": 1}  # fmt: skip
+    comparing = {"subject": subject, "seeds": config.images, "class_images": config.class_images,
+                 "identity": config.identity}  # fmt: skip
+    once = lambda name, script, flags: finished(folder / name, script, flags)
+    with_prior = once("with-prior", dreambooth, tuning | {"with_prior_preservation": True,
+                      "num_class_images": config.num_class_images})  # fmt: skip
+    without = once("without-prior", dreambooth, tuning)
+    loras = tuple(once(f"rank{rank}", train_lora, tuning | {"rank": (rank,)}) for rank in config.rank)
+    tables = {
+        "with-prior": once("compare", compare, shared | comparing | {
+            "unet": with_prior, "lora": loras, "controlnet": config.controlnet}),
+        "without-prior": once("compare-without-prior", compare, shared | comparing | {"unet": without}),
+    }  # fmt: skip
+    rows = runs.read_json(tables["with-prior"] / "summary.json")["rows"]
+    others = runs.read_json(tables["without-prior"] / "summary.json")["rows"]
+    rows += [row | {"model": "U-Net without prior preservation"} for row in others if row["model"] == "U-Net"]
+    return [row | {"seed": f"{Path(subject).name}-{seed}"} for row in rows]
+
+
+def finished(folder: Path, script, flags: dict) -> Path:
+    """The run of a script in `folder`: the finished one there, one continued, or a new one."""
+    known = sorted((folder / "hw4").glob("[0-9]*-*"))
+    if known and (known[-1] / "summary.json").is_file():
+        return known[-1]
+    config = script.Config(**flags, outdir=folder)
+    if known and any((known[-1] / "checkpoints").glob("*.pt")):
+        config = dataclasses.replace(config, resume=known[-1])
+    done = script.main(config)
+    return done[0] if isinstance(done, list) else done
+
+
+def write(run: runs.Run, rows: list[dict]) -> None:
+    """table.md and summary.json of the runs so far."""
+    try:
+        merged = seeds.over_seeds(rows, ["model"])
+    except InputError as error:
+        raise InputError(f"--parts: {error}") from error
+    table = text_table.markdown(COLUMNS, merged)
+    runs.write_text_atomic(run.folder / "table.md", table)
+    run.say(table)
+    numbers = {
+        f"{row['model']}: {name}": value
+        for row in merged for name, value in row.items() if isinstance(value, (int, float))
+    }  # fmt: skip
+    run.summary(numbers, rows=merged, rows_of_runs=rows)
+
+
+if __name__ == "__main__":
+    command_line.run(main, Config)

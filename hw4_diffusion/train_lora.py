@@ -1,0 +1,115 @@
+"""Teach a text-to-image model one subject with LoRA (Hu et al. 2021).  Theory: theory/en/latent_diffusion.md.
+
+python hw4_diffusion/train_lora.py                                  # ranks 2, 8 and 32, a drawn person
+python hw4_diffusion/train_lora.py --rank 4 --max_train_steps 200
+python hw4_diffusion/train_lora.py --vram 12 --instance_data_dir photos/anna \
+    --pretrained_model_name_or_path stable-diffusion-v1-5/stable-diffusion-v1-5
+python hw4_diffusion/train_lora.py --resume_from_checkpoint latest
+
+All weights are frozen but for two thin matrices beside each projection of the U-Net's attention; lora.py has
+the layer.  What a run leaves, pytorch_lora_weights.safetensors, is what diffusers' load_lora_weights takes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated
+
+from common import command_line
+from common.flags import LearningRate
+from common.noise import BatchNoise
+
+from annotated_types import Interval
+from torch import nn
+
+from hw4_diffusion import fine_tuning, lora, pipelines, prompts, subjects
+from hw4_diffusion.diffusion import noised, squared_error, target
+from hw4_diffusion.fine_tuning import FineTuning, NoiseLevels, latents_of
+
+Rank = Annotated[int, Interval(ge=1, le=4096)]
+
+
+@dataclass(frozen=True)
+class Config(FineTuning):
+    """Flags of train_lora.py."""
+
+    instance_data_dir: subjects.Subject = "drawn1"
+    """The subject: drawn1, drawn2, drawn3, or a folder of at least 15 pictures."""
+    instance_prompt: str = "a portrait of a sks person"
+    """Prompt of the subject's pictures, with the token that stands for it."""
+    instance_token: str = "sks"
+    """Word of the prompt that the subject is called by."""
+    rank: tuple[Rank, ...] = (2, 8, 32)
+    """r of each LoRA; one run for each."""
+    lora_alpha: Annotated[float, Interval(gt=0, le=4096)] | None = None
+    """The update is scaled by alpha / r; alpha = r if left out."""
+    learning_rate: LearningRate = 1e-3
+    """Learning rate after the warm-up."""
+
+    for_large = MappingProxyType(
+        {**FineTuning.for_large, "instance_prompt": "a photo of sks woman face", "learning_rate": 1e-4,
+         "max_train_steps": 800}
+    )  # fmt: skip
+
+
+def main(config: Config) -> list[Path]:
+    """A run for each rank."""
+    ranks = config.rank
+    return [train(dataclasses.replace(config, rank=(rank,))) for rank in ranks]
+
+
+def train(config: Config) -> Path:
+    (rank,) = config.rank
+    name = f"lora-{Path(config.instance_data_dir).name}-rank{rank}"
+    config = fine_tuning.resumed(config, name)
+    device = fine_tuning.start_device(config)
+    pipeline = pipelines.load(config.pretrained_model_name_or_path)
+    side = fine_tuning.side_of_images(config, pipeline)
+    prompts.check_instance(pipeline, config.instance_prompt, config.instance_token)
+    subject = subjects.load(config.instance_data_dir, side)
+    unet, vae = pipeline.unet, pipeline.vae
+    layers = lora.insert(unet, rank, lora_alpha := config.lora_alpha or rank)
+    print(f"LoRA of rank {rank}, alpha {lora_alpha:g}, scale {lora_alpha / rank:g}, in {len(layers)} layers")
+    trained = fine_tuning.prepare(config, pipeline, device, side, unet)
+    unet_ddp, levels = device.parallel(unet), NoiseLevels(pipeline, device.torch)
+    words = pipelines.words(pipeline, config.instance_prompt)  # (1, L, width): the text encoder is frozen
+    optimizer, scheduler, scaler = fine_tuning.optimiser(config, trained)
+    batches = fine_tuning.batches_of(subject, config, device, config.seed)
+    noise = BatchNoise(config.train_batch_size, device, seed=config.seed)
+    report = fine_tuning.Report(config, device, pipeline, config.instance_prompt, side)
+    with fine_tuning.start(
+        name, config, device, subject, lora=fine_tuning.TrainedWeights(unet), optimizer=optimizer,
+        scheduler=scheduler, scaler=scaler, batches=batches, noise=noise, averages=report.averages,
+    ) as (run, saver, done):  # fmt: skip
+        images = fine_tuning.forever(batches)
+        for step in run.progress(done + 1, config.max_train_steps):
+            optimizer.zero_grad()
+            for _ in range(config.gradient_accumulation_steps):
+                z0 = latents_of(vae, next(images), noise)  # (B, 4, s, s)
+                t = levels.times(noise)
+                alpha, sigma = levels.at(t)
+                eps = noise.normal(*z0.shape[1:])
+                z_t = noised(z0, eps, alpha, sigma)
+                with fine_tuning.autocast(config, device):
+                    output = unet_ddp(z_t, t, words.expand(len(z_t), -1, -1)).sample
+                errors = squared_error(output.float(), target(levels.prediction, z0, eps, alpha, sigma))
+                scaler.scale(errors.mean() / config.gradient_accumulation_steps).backward()
+            scaler.unscale_(optimizer)
+            gradient = nn.utils.clip_grad_norm_(trained, config.max_grad_norm)
+            scaler.step(optimizer)
+            scaler.update()
+            scheduler.step()
+            report.step(run, saver, step, {"loss": errors, "gradient_norm": gradient.expand(len(errors))})
+            saver.save_if_due(step, errors.mean())
+        saver.save(config.max_train_steps)
+        if device.is_main:
+            saved = lora.save(run.folder, layers)
+            report.finish(run, saved, lora.parameters(layers), rank=rank, lora_alpha=lora_alpha)
+    return run.folder
+
+
+if __name__ == "__main__":
+    command_line.run(main, Config)
