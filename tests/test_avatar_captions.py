@@ -53,9 +53,7 @@ def test_clothes_have_their_colour_and_the_head_its_turn(attributes, captions):
         phrases = {f"{color} {kind}" for kind in kinds[attributes["clothes"][i]]
                    for color in colors[attributes["clothes_color"][i]]}  # fmt: skip
         assert any(phrase in text for phrase in phrases) == bool(captions.told["clothes"][i]), text
-        if found := re.search(
-            r"(head turned|looking|facing) (?:to the )?(left|right|forward|straight)", text
-        ):
+        if found := re.search(TURN, text):
             yaw, turns = attributes["yaw"][i], turns + 1
             side = "straight" if yaw.abs() < avatars.CLEARLY_TURNED else "right" if yaw > 0 else "left"
             assert found[2] == side or (side == "straight" and found[2] == "forward"), (text, yaw)
