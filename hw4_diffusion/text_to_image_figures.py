@@ -28,9 +28,14 @@ NOISES = 6
 """Columns, each of its own noise."""
 
 
+def titled(prompt: str, width: int = 30) -> str:
+    """A prompt in lines that fit beside a row."""
+    return textwrap.fill(prompt, width)
+
+
 def save_samples(path: Path, orders: Orders, drawn: Tensor, rows: int = 8) -> None:
     """A prompt beside each row: a test caption, and the image."""
-    titles = [textwrap.fill(text, 44) for text in orders.texts[: 2 * rows]]
+    titles = [titled(text, 40) for text in orders.texts[: 2 * rows]]
     figure, axes = figures.new_figure(9, 1.1 * rows, nrows=rows, ncols=2)
     for axis, image, title in zip(axes.flatten(), drawn, titles):
         axis.imshow(image.permute(1, 2, 0).numpy(), interpolation="nearest")
@@ -48,7 +53,7 @@ def save_edits(path: Path, pipeline: StableDiffusionPipeline, guidance: float, s
     images = draw_from(pipeline, texts, seeds, guidance=guidance, steps=steps)
     changed = [next((new for new, old in zip(words, before) if new != old), None)
                for words, before in zip(EDITS[1:], EDITS)]  # fmt: skip
-    first = textwrap.fill(START.format(*EDITS[0]), 30)
+    first = titled(START.format(*EDITS[0]))
     figures.save_grid(
         path, images, NOISES, row_titles=[first, *(f"… {words}" for words in changed)],
         title=f"One part of the prompt changes from row to row, the noise stays (guidance {guidance:g})",

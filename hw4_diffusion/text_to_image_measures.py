@@ -56,12 +56,15 @@ def draw_from(
     *,
     guidance: float,
     steps: int,
+    negative: str = "",
 ) -> Tensor:  # -> uint8 (N, 3, S, S)
-    """An image for each prompt, with noise of the seed beside it."""
-    drawn = []
-    for start in range(0, len(texts), CHUNK):
-        prompts = list(texts[start : start + CHUNK])
-        generators = [torch.Generator().manual_seed(seed) for seed in seeds[start : start + CHUNK]]
+    """An image for each prompt, with noise of the seed beside it.
+
+    What the prompt changes is taken `guidance` times, eq. (diffusion.22); `negative` stands for no words."""
+    drawn, chunk = [], CHUNK_ON_GPU if pipeline.device.type == "cuda" else CHUNK
+    for start in range(0, len(texts), chunk):
+        prompts = list(texts[start : start + chunk])
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds[start : start + chunk]]
         images = pipeline(
             prompts, num_inference_steps=steps, guidance_scale=guidance, generator=generators,
             negative_prompt=[negative] * len(prompts), output_type="pt",
