@@ -75,7 +75,7 @@ def rows_of(names: list[str], targets: Tensor, found: Obtained, persons: Persons
 
 def report(
     run: runs.Run, names: list[str], images: Tensor, found: list[Obtained], targets: Tensor,
-    persons: Persons | None,
+    persons: Persons | None, generator: str,
 ) -> None:  # fmt: skip
     """Files of each image, the sheet, the curves, the film, and the summary."""
     rows = [rows_of(names, targets, one, persons) for one in found]
@@ -98,7 +98,13 @@ def report(
             numbers[f"{key}_identity"] = np.mean(values("identity"))
         if taken := [word for word in values("taken_for") if word is not None]:
             numbers[f"{key}_first_among_100"] = np.mean([word == "the right person" for word in taken])
-    run.summary(numbers, n=len(names), images=[row for part in rows for row in part], figures=drawn)
+    run.summary(
+        numbers,
+        n=len(names),
+        generator=generator,
+        images=[row for part in rows for row in part],
+        figures=drawn,
+    )
 
 
 def key_of(how: How) -> str:

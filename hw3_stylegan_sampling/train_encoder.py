@@ -153,7 +153,7 @@ def main(config: Config) -> Path:
                 report(run, step, means, encoder, losses_of, val)
             saver.save_if_due(step, sum(loss.mean() for loss in losses.values()))
         saver.save(config.steps)
-        finish(config, run, encoder, len(val))
+        finish(config, run, encoder, len(val), generator.source)
     return run.folder
 
 
@@ -252,7 +252,7 @@ def report(run: runs.Run, step: int, means: dict, encoder: Encoder, losses: Loss
     encoders.save(run.folder / "encoder.safetensors", encoder)
 
 
-def finish(config: Config, run: runs.Run, encoder: Encoder, count: int) -> None:
+def finish(config: Config, run: runs.Run, encoder: Encoder, count: int, generator: str) -> None:
     """summary.json: the last measurement."""
     if not run.device.is_main:
         return
@@ -260,6 +260,7 @@ def finish(config: Config, run: runs.Run, encoder: Encoder, count: int) -> None:
     run.summary(
         {name: value for name, value in last.items() if name.startswith("val/")},
         n_val=count,
+        generator=generator,
         steps=last["step"],
         seed=config.seed,
         parameters=shapes.parameters(encoder),

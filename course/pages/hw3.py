@@ -1,4 +1,4 @@
-"""Tables of week 3: truncation against distance, precision and recall; ways of sampling and their cost."""
+"""Tables of week 3: truncation against distance, precision and recall; ways of sampling and of projecting."""
 
 from pathlib import Path
 
@@ -7,6 +7,7 @@ from hw3_stylegan_sampling.train_stylegan import Config
 
 RESULTS = "hw3_stylegan_sampling/results"
 EVALUATION, COMPARISON = f"{RESULTS}/eval_stylegan", f"{RESULTS}/compare_sampling"
+PROJECTION = f"{RESULTS}/project"
 SHARES = ("valid", "coverage", "obeyed_all")
 WAYS = {
     "plain": {"en": "z from N(0, I)", "ru": "z из N(0, I)"},
@@ -19,6 +20,14 @@ WAYS = {
     "z limit": {"en": "z from the truncated normal", "ru": "z из усечённого нормального"},
     "rejection": {"en": "rejection by the discriminator", "ru": "отбор дискриминатором"},
     "Langevin": {"en": "Langevin steps in z", "ru": "шаги Ланжевена в z"},
+}
+
+
+PROJECTED_BY = {
+    "w": {"en": "optimised in W", "ru": "оптимизация в W"},
+    "wplus": {"en": "optimised in W+", "ru": "оптимизация в W+"},
+    "encoder": {"en": "encoder", "ru": "кодировщик"},
+    "encoder_wplus": {"en": "encoder, then W+", "ru": "кодировщик, затем W+"},
 }
 
 
@@ -70,6 +79,40 @@ def measured(kept: dict, language: str) -> str:
     )
 
 
+def projection_rows(root: Path) -> list[dict]:
+    """A row for each way that the kept run compared."""
+    kept, measured_of = (
+        summary(root, PROJECTION)["metrics"],
+        ("psnr_db", "identity", "first_among_100", "seconds"),
+    )
+    rows = []
+    for key, way in PROJECTED_BY.items():
+        row = {name: kept.get(f"{key}_{name}") for name in measured_of}
+        if row["psnr_db"] is not None:
+            rows.append({**row, "way": way, "first_among_100": 100 * row["first_among_100"]})
+    return rows
+
+
+def projection_note(root: Path, language: str) -> str:
+    kept, options = summary(root, PROJECTION), flags(root, PROJECTION)
+    persons, pictures = options["people"], number(kept["n"], language)
+    steps, where = number(options["steps"], language), device(kept["device"], language)
+    if language == "ru":
+        people = counted(persons, "человек", "человека", "человек")
+        return (
+            f"Картинок {pictures}: {persons} {people}, которых не видела ни одна сеть, анфас и в повороте; "
+            f"шагов оптимизации {steps}. Похожесть — косинус между человеком на картинке и на проекции; узнан — "
+            "значит, из 100 человек проекция ближе всего к своему. "
+            f"{where}; генератор: {kept['generator']}."
+        )
+    return (
+        f"{pictures} pictures: {persons} persons whom no network saw, frontal and turned; {steps} steps of "
+        "optimisation. Likeness is the cosine between the person in the picture and in the projection; "
+        "recognised means that of 100 persons the projection is nearest to its own. "
+        f"{where}; generator: {kept['generator']}."
+    )
+
+
 def psi_note(root: Path, language: str) -> str:
     return measured(summary(root, EVALUATION), language)
 
@@ -112,5 +155,16 @@ TABLES = {
         ),
         way_rows,
         way_note,
+    ),
+    "projection": Table(
+        (
+            Column("way", "obtained by", "получено"),
+            Column("psnr_db", "PSNR, dB", "PSNR, дБ", 1),
+            Column("identity", "likeness", "похожесть", 3),
+            Column("first_among_100", "recognised, %", "узнан, %", 0),
+            Column("seconds", "seconds an image", "секунд на картинку", 2),
+        ),
+        projection_rows,
+        projection_note,
     ),
 }

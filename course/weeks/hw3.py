@@ -34,4 +34,26 @@ SCRIPTS = (
         full="{train_stylegan} --samples 500 --budget 21",
         shows=("eval/rejection_passes", "eval/Langevin_passes"),
     ),
+    Script(
+        name="train_encoder",
+        file=f"{FOLDER}/train_encoder.py",
+        what="an encoder of images into the styles of the generator",
+        data="avatars",
+        short="--network {train_stylegan} --steps 12 --batch-size 8 --measure-every 12 --measure-images 20 "
+        "--train-images 2000",
+        full="--network avatars --steps 2500 --batch-size 16 --measure-every 250",
+        shows=("val/set_psnr_db", "val/generated_psnr_db"),
+        keeps_figures=(),
+    ),
+    Script(
+        name="project",
+        file=f"{FOLDER}/project.py",
+        what="unseen persons projected into W and W+, by an optimiser, an encoder, and both",
+        data="avatars",
+        short="--network {train_stylegan} --encoder {train_encoder} --people 2 --identity avatars --steps 30 "
+        "--how w+ encoder",
+        full="--network avatars --encoder avatars --people 50 --identity avatars "
+        "--how w w+ encoder encoder+w+",
+        shows=("wplus_psnr_db", "encoder_psnr_db"),
+    ),
 )
