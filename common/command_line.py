@@ -161,7 +161,8 @@ def _first_problem(error: pydantic.ValidationError) -> str:
     problem = error.errors()[0]
     said = problem["msg"].removeprefix("Value error, ").replace("Input should", "must")
     given = "" if problem["input"] is None else f" {problem['input']}"
-    return f"{flag(str(problem['loc'][0]))}{given}: {said}"
+    where = flag(str(problem["loc"][0])) if problem["loc"] else "its flags"
+    return f"{where}{given}: {said}"
 
 
 def _refuse_empty(arguments: list[str]) -> None:

@@ -60,6 +60,8 @@ def expanded(path: Path) -> Path:
     """`~` is the home folder; that of a user who does not exist stays as it is written."""
     if not str(path).strip():
         raise ValueError("no name of a file or folder; give one, or . for this folder")
+    if any("\ud800" <= letter <= "\udfff" for letter in str(path)):  # bytes that are no text
+        raise ValueError("a name that is no UTF-8, which config.json and TensorBoard need; rename it")
     return Path(os.path.expanduser(path))
 
 

@@ -116,6 +116,15 @@ def test_a_folder_without_a_name_is_refused_and_one_of_an_unknown_user_is_no_tra
     command_line.parse(Config, [flag, "~nobody-of-that-name/x"])
 
 
+@pytest.mark.parametrize("flag", ["--outdir", "--data-dir", "--data", "--resume"])
+def test_a_name_that_is_no_text_is_refused(flag, tmp_path):
+    """Bytes that are no UTF-8, as Python hands them on; TensorBoard's writer ends in a traceback of them."""
+    folder = tmp_path / "sk\udce5ne"
+    folder.mkdir()
+    with pytest.raises(InputError, match=rf"^{flag} .*a name that is no UTF-8.* rename it"):
+        command_line.parse(Config, [flag, str(folder)])
+
+
 @pytest.mark.parametrize(
     "arguments, named", [(["--outdir", ""], "--outdir"), (["--lr="], "--lr"), ([""], "the first argument")]
 )

@@ -2,6 +2,7 @@
 
 import math
 from itertools import pairwise
+from types import SimpleNamespace
 
 from common import latent_space
 
@@ -90,6 +91,21 @@ def test_the_kl_splits_into_information_and_the_marginal():
     assert same == pytest.approx((0, 0), abs=1e-5)
     apart = vae_bounds.split_kl(torch.arange(50.0)[:, None] * 100, torch.zeros(50, 1))
     assert apart.index_information == pytest.approx(math.log(50), abs=1e-4)  # the most it can be
+    few = vae_bounds.split_kl(torch.arange(50.0)[:, None] * 100, torch.zeros(50, 1), draws=10)
+    assert few.index_information == pytest.approx(math.log(50), abs=1e-4)  # of all images, from ten draws
+
+
+def test_every_draw_is_decoded_as_the_class_of_its_image():
+    asked, labels = [], torch.tensor([3, 0, 2])
+    model = SimpleNamespace(
+        encode=lambda x, labels: (torch.zeros(len(x), 2), torch.zeros(len(x), 2)),
+        decode=lambda z, labels: asked.append(labels) or z,
+        log_likelihood=lambda x, decoded: x.flatten(1)[:, 0],
+    )
+    x = torch.arange(3.0).view(3, 1, 1, 1)
+    weights = vae_bounds.log_weights(model, x, labels, samples=4)  # of equal prior and posterior
+    assert torch.equal(asked[0].view(4, 3), labels.expand(4, 3))
+    assert torch.allclose(weights, torch.arange(3.0).expand(4, 3), atol=1e-5)
 
 
 def test_a_linear_vae_keeps_the_directions_above_the_noise():
