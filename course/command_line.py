@@ -24,6 +24,8 @@ COMMANDS = {  # name: (module with main(arguments) -> exit status, what it does)
     ),
     "test": ("course.run_tests", "run the tests; more arguments go to pytest: test tests/test_x.py -x"),
 }
+IN_THE_COURSE = {"run", "results", "test"}
+"""Commands whose files are the course's own; paths given to the others begin where the command was given."""
 NEED_NO_PACKAGES = {("run", "--list"), ("run", "--help"), ("run", "-h")}
 
 
@@ -76,7 +78,8 @@ def dispatch(arguments: list[str]) -> int:
         found = f"there is no command {command!r}" if command else "a command is missing"
         print(f"course: {found}; the commands are: {', '.join(COMMANDS)} (see --help)", file=sys.stderr)
         return 2
-    os.chdir(ROOT)
+    if command in IN_THE_COURSE:
+        os.chdir(ROOT)
     if not any((command, argument) in NEED_NO_PACKAGES for argument in rest):
         install.enter_environment(ROOT, [command, *rest], here=here)
     return importlib.import_module(COMMANDS[command][0]).main(rest)

@@ -61,6 +61,7 @@ class Config(Flags):
 
 
 def main(config: Config) -> None:
+    check(config)
     device = devices.start(config.device)
     seeds = numbers(config.seeds)
     generator = models.load(config.network, device.torch)
@@ -83,6 +84,12 @@ def main(config: Config) -> None:
     except OSError as error:
         raise InputError(f"--outdir {config.outdir}: {error.strerror}; choose another folder") from error
     print(f"{config.outdir}: {len(seeds)} images, seed{seeds[0]:04d}.png to seed{seeds[-1]:04d}.png")
+
+
+def check(config: Config) -> None:
+    """A word where a flag does nothing."""
+    truncated = any(psi != 1 for psi in config.trunc)
+    command_line.warn_of_idle(config, "trunc_cutoff", needs="--trunc other than 1", met=truncated)
 
 
 def save_sweep(path: Path, images: Tensor, seeds: Sequence[int], psis: Sequence[float]) -> None:

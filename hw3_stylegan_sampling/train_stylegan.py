@@ -172,6 +172,7 @@ class Pair(nn.Module):
 
 
 def main(config: Config) -> Path:
+    check(config)
     device = devices.start(config.device, precision=config.precision, seed=config.seed)
     train, validation = load(config, "train", config.train_images), load(config, "val", config.measure_images)
     labels, options = labels_of(config, train)
@@ -180,8 +181,7 @@ def main(config: Config) -> Path:
     discriminator_ddp = device.parallel(Pair(discriminator))
     adam = lambda network: device.adam(network.parameters(), config.learning_rate, betas=(0.0, 0.99))
     for_generator, for_discriminator = adam(generator), adam(discriminator)
-    decay = 0.5 ** (config.batch_size / config.ema_images)  # eq. (stylegan.15)
-    ema = averaged(generator, decay, growing=True)
+    ema = averaged(generator, 0.5 ** (config.batch_size / config.ema_images), growing=True)  # (stylegan.15)
     batches = Batches(train, config.batch_size, device, drop_last=True, seed=config.seed)
     noise, averages = BatchNoise(config.batch_size, device, seed=config.seed), runs.Averages()
     paths, seen = PathLengths(device), augmentation.Augmentation(config.augment, device)
@@ -241,6 +241,12 @@ def main(config: Config) -> Path:
 
 
 # ---- checks, data, building
+
+
+def check(config: Config) -> None:
+    """A word where a flag does nothing."""
+    command_line.warn_of_idle(config, "r1_every", needs="--r1-gamma", met=config.r1_gamma > 0)
+    command_line.warn_of_idle(config, "path_every", needs="--path-weight", met=config.path_weight > 0)
 
 
 def load(config: Config, split: str, count: int, data_dir: Path | None = None) -> ImageSet:

@@ -68,6 +68,7 @@ class Config(Flags):
 
 
 def main(config: Config) -> Path:
+    check(config)
     device = devices.start(config.device, seed=config.seed)
     trained = load_models(config)
     known = trained[0].known
@@ -222,6 +223,12 @@ def save_training(run: runs.Run, config: Config) -> None:
 
 
 # ---- loading
+
+
+def check(config: Config) -> None:
+    """A word where a flag does nothing."""
+    met = config.curve_samples > 0
+    command_line.warn_of_idle(config, "evaluations", "guidances", needs="--curve-samples", met=met)
 
 
 def load_models(config: Config) -> list[Model]:

@@ -143,7 +143,7 @@ def denoised(
 
 
 def main(config: Config) -> None:
-    sampling_times(build(config.schedule), config.steps)  # refuses more steps than there are times
+    check(config)
     device = devices.start("cpu", seed=config.seed)
     sets = {split: load(config, split) for split in ("train", "val", "test")}
     captions = {split: captions_of(images, config.attributes) for split, images in sets.items()}
@@ -162,6 +162,13 @@ def main(config: Config) -> None:
 
 
 # ---- images, measures, figures
+
+
+def check(config: Config) -> None:
+    """InputError for more steps than there are times; a word where a flag does nothing."""
+    sampling_times(build(config.schedule), config.steps)
+    met = config.solver == "gradient-descent"
+    command_line.warn_of_idle(config, "iterations", needs="--solver gradient-descent", met=met)
 
 
 def load(config: Config, split: str) -> ImageSet:

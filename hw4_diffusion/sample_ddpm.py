@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from common import command_line, data, devices, figures, latent_space
 from common.data import ImageSet, to_model_range, to_uint8
@@ -31,6 +31,7 @@ from hw4_diffusion.models import Model
 from hw4_diffusion.schedule import Spacing, sampling_times
 
 Sampler = Literal["ancestral", "ddim", "dpm-solver++", "heun", "euler"]
+Show = Literal["samples", "process", "interpolation", "reconstruction", "inpainting", "schedule"]
 COLUMNS = 9
 """Pictures in a strip."""
 
@@ -41,9 +42,7 @@ class Config(Flags):
 
     model: str
     """A shipped model's name, a run directory of train_ddpm.py, or a .safetensors file."""
-    show: Literal["samples", "process", "interpolation", "reconstruction", "inpainting", "schedule"] = (
-        "samples"
-    )
+    show: Show = "samples"
     """What is drawn."""
     sampler: Sampler = "dpm-solver++"
     """How the noise is removed; reconstruction is DDIM's, inpainting ancestral."""
@@ -74,6 +73,7 @@ class Config(Flags):
 
 
 def main(config: Config) -> None:
+    check(config)
     device = devices.start(config.device, seed=config.seed)
     model = models.load(config.model, config.checkpoint)
     model.check(config.classes, config.guidance)
@@ -189,6 +189,18 @@ def draw_schedule(config: Config, model: Model, device: torch.device) -> list[st
 
 
 # ---- parts
+
+
+def check(config: Config) -> None:
+    """A word where a flag does nothing for what is drawn."""
+    for names, shown in (
+        (("sampler",), ("samples", "process", "interpolation")),
+        (("count",), ("samples",)),
+        (("repeats",), ("inpainting",)),
+        (("steps", "spacing", "guidance", "classes"), tuple(get_args(Show))[:-1]),
+    ):
+        met = config.show in shown
+        command_line.warn_of_idle(config, *names, needs=f"--show {' or '.join(shown)}", met=met)
 
 
 def run(config: Config, model: Model, x: Tensor, labels: Tensor | None) -> samplers.Steps:

@@ -183,13 +183,19 @@ def learning_rate(config: Config, step: int) -> float:
 
 
 def check(config: Config) -> None:
-    """InputError for a prediction from which the schedule's end gives no image."""
+    """InputError for a prediction from which the schedule's end gives no image; a word where a flag does
+    nothing."""
     if config.prediction == "epsilon" and (config.zero_terminal_snr or config.schedule == "flow"):
         ends = "--zero-terminal-snr" if config.zero_terminal_snr else "--schedule flow"
         raise InputError(
             f"--prediction epsilon: with {ends} the last image is noise alone, and no image can be had from "
             "the noise in it; use --prediction v, x0 or flow"
         )
+    idle = command_line.warn_of_idle
+    idle(config, "min_snr_gamma", needs="--weight min-snr", met=config.weight == "min-snr")
+    idle(config, "drop_class", needs="--told label or an attribute", met=config.told != "nothing")
+    of_curves = config.schedule != "flow"  # its end is noise alone anyway
+    idle(config, "zero_terminal_snr", needs="--schedule linear or cosine", met=of_curves)
 
 
 def load(config: Config, split: str, count: int) -> ImageSet:

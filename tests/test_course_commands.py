@@ -5,10 +5,12 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from course_copy import ROOT, course, wait_for, write
 
+from course import command_line
 from course.command_line import COMMANDS
 from course.processes import linux_prctl
 
@@ -179,3 +181,15 @@ def test_kill_9_of_the_command_ends_pytest(waiting_tests):
     process.kill()
     process.communicate()
     wait_for(lambda: not is_alive(worker))
+
+
+def test_paths_begin_where_a_command_was_given_unless_it_works_on_the_course_itself(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(command_line.install, "enter_environment", lambda *arguments, **more: None)
+    started = []
+    module = SimpleNamespace(main=lambda arguments: started.append(Path.cwd()) or 0)
+    monkeypatch.setattr(command_line.importlib, "import_module", lambda name: module)
+    for command in ("start", "report", "grade", "exam", "run", "test", "results"):
+        monkeypatch.chdir(tmp_path)
+        assert command_line.dispatch([command]) == 0
+    assert started == [tmp_path] * 4 + [command_line.ROOT] * 3

@@ -121,6 +121,28 @@ def test_every_flag_says_what_it_is_in_a_phrase_of_its_own(module, capsys):
         ("hw2_gan.train_gan", {"generator": "dcgan", "refined": True}, {"generator": "cspup"}),
         ("hw2_gan.train_gan", {"loss": "hinge", "real_label": (0.9, 0.9)}, {"loss": "minimax"}),
         ("hw2_gan.train_gan", {"penalty_every": 2}, {"r1_gamma": 1.0}),
+        ("hw3_stylegan_sampling.train_stylegan", {"r1_gamma": 0.0, "r1_every": 2}, {"r1_gamma": 1.0}),
+        ("hw3_stylegan_sampling.train_stylegan", {"path_weight": 0.0, "path_every": 2}, {"path_weight": 1.0}),
+        ("hw3_stylegan_sampling.sample", {"network": "a", "trunc_cutoff": 2}, {"trunc": (0.5,)}),
+        ("hw4_diffusion.train_ddpm", {"min_snr_gamma": 1.0}, {"weight": "min-snr"}),
+        ("hw4_diffusion.train_ddpm", {"told": "nothing", "drop_class": 0.5}, {"told": "label"}),
+        (
+            "hw4_diffusion.train_ddpm",
+            {"schedule": "flow", "zero_terminal_snr": True},
+            {"schedule": "linear"},
+        ),
+        ("hw4_diffusion.sample_ddpm", {"model": "a", "repeats": 2}, {"show": "inpainting"}),
+        (
+            "hw4_diffusion.sample_ddpm",
+            {"model": "a", "show": "schedule", "guidance": 2.0},
+            {"show": "process"},
+        ),
+        (
+            "hw4_diffusion.eval_ddpm",
+            {"models": ("a",), "curve_samples": 0, "evaluations": (3,)},
+            {"curve_samples": 9},
+        ),
+        ("hw4_diffusion.linear_diffusion", {"iterations": 2}, {"solver": "gradient-descent"}),
     ],
 )
 def test_a_flag_that_does_nothing_beside_the_others_is_said(module, idle, used, capsys):
@@ -130,7 +152,8 @@ def test_a_flag_that_does_nothing_beside_the_others_is_said(module, idle, used, 
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"warning: {command_line.flag(name)} ") and "does nothing without --" in line
     script.check(CONFIGS[module](**idle | used))
-    script.check(CONFIGS[module]())
+    required = {name: idle[name] for name in ("model", "models", "network") if name in idle}
+    script.check(CONFIGS[module](**required))
     assert capsys.readouterr().err == ""
 
 
