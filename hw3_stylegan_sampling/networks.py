@@ -256,8 +256,10 @@ class Generator(nn.Module):
 
     def truncate(self, ws: Tensor, psi: float, cutoff: int | None = None) -> Tensor:  # (B, L, D) -> (B, L, D)
         """Towards the mean w, eq. (stylegan.14)."""
+        # task hw3.b: towards the mean w
         near = self.w_mean + psi * (ws - self.w_mean)
         return near if cutoff is None else torch.cat([near[:, :cutoff], ws[:, cutoff:]], 1)
+        # end task
 
     @torch.no_grad()
     def estimate_w_mean(self, count: int = 10_000, seed: int = 0) -> None:

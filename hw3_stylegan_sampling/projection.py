@@ -78,6 +78,7 @@ def project(
         optimizer.param_groups[0]["lr"] = recipe.learning_rate * ramp(recipe, share)
         strength = recipe.wander * spread * max(0.0, 1 - share / recipe.wander_until) ** 2
         wander = strength * torch.randn(1, count, generator.w_dim, generator=draws).to(styles)
+        # task hw3.d: one step towards the image
         ws = (styles + wander).expand(-1, generator.layers, -1)
         images = generator.synthesis(ws, "const")
         distances = error(targets, images, distance, recipe)
@@ -86,6 +87,7 @@ def project(
         loss.backward()
         optimizer.step()
         normalise(noises)
+        # end task
         yield Projected(step, ws.detach(), images.detach(), distances.detach())
     with torch.no_grad():
         ws = styles.expand(-1, generator.layers, -1).contiguous()
@@ -101,7 +103,9 @@ def error(targets: Tensor, images: Tensor, distance: Distance, recipe: Recipe) -
 
 def pixel_distance(targets: Tensor, images: Tensor) -> Tensor:  # (B, 3, S, S) twice -> (B,)
     """Mean |x - y| in units of [0, 1]."""
+    # task hw3.d: the error of the pixels
     return (targets - images).abs().mean((1, 2, 3)) / 2
+    # end task
 
 
 def psnr(targets: Tensor, images: Tensor) -> Tensor:  # (B, 3, S, S) twice -> (B,)
@@ -144,6 +148,7 @@ def noise_of(generator: Generator, count: int, draws: torch.Generator) -> list[T
 def correlation(noise: Tensor) -> Tensor:  # (B, 1, S, S) -> ()
     """How much neighbours resemble each other, at every size down to 8x8, eq. (stylegan.30): a picture hidden
     in the noise."""
+    # task hw3.d: what neighbours have in common, at every size
     total = noise.new_zeros(())
     while True:
         for dimension in (2, 3):
@@ -151,6 +156,7 @@ def correlation(noise: Tensor) -> Tensor:  # (B, 1, S, S) -> ()
         if noise.shape[-1] <= 8:
             return total
         noise = F.avg_pool2d(noise, 2)
+    # end task
 
 
 @torch.no_grad()

@@ -115,18 +115,22 @@ class MixingGenerator(nn.Module):
         self.generator = generator
 
     def forward(self, z: Tensor, other: Tensor, cut: Tensor) -> Tensor:  # (B, D), (B, D), (B,) -> images
+        # task hw3.c: an image of two latents
         layer = torch.arange(self.generator.layers, device=z.device)
         first = (layer < cut[:, None])[:, :, None]  # (B, L, 1)
         ws = torch.where(first, self.generator.styles(z), self.generator.styles(other))
         return self.generator.synthesis(ws, "random")
+        # end task
 
 
 def r1_penalty(config: Config, judge: Callable[[Tensor], Tensor], real: Tensor, step: int) -> Tensor | float:
     """The mean penalty, eq. (gan.10), as this step's loss contains it: rarely, and so many times heavier, eq.
     (stylegan.11)."""
+    # task hw3.c: R1, rarely and so many times heavier
     if step % config.r1_every or not config.r1_gamma:
         return 0.0
     return config.r1_every * config.r1_gamma / 2 * adversarial.r1_penalty(judge, real).mean()
+    # end task
 
 
 def path_penalty(
@@ -147,17 +151,21 @@ class PathLengths(nn.Module):
         self.register_buffer("mean", torch.zeros((), device=device.torch))
 
     def forward(self, generator: Generator, z: Tensor) -> Tensor:  # (B, D) -> (B,)
+        # task hw3.c: how far path lengths are from their mean
         lengths = path_lengths(generator, generator.styles(z))
         self.mean.lerp_(self.device.mean(lengths.detach().mean()), 0.01)
         return (lengths - self.mean).square()
+        # end task
 
 
 def path_lengths(generator: Generator, ws: Tensor) -> Tensor:  # (B, L, D) -> (B,)
     """|J^T y| for images y of noise, from one gradient, eq. (stylegan.13): root mean square over layers."""
+    # task hw3.c: the length of a step in w, as the image sees it
     images = generator.synthesis(ws, "random")
     noise = torch.randn_like(images) / images.shape[-1]
     (gradient,) = torch.autograd.grad((images * noise).sum(), ws, create_graph=True)
     return gradient.square().sum(2).mean(1).sqrt()
+    # end task
 
 
 class Pair(nn.Module):

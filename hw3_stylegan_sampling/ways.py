@@ -110,8 +110,10 @@ def centres(generator: Generator, count: int, seed: int = 0) -> Tensor:  # -> (K
 
 def towards_nearest(w: Tensor, centre: Tensor, psi: float) -> Tensor:  # (N, D), (K, D) -> (N, D)
     """Truncation towards the nearest of K centres instead of the mean, eq. (stylegan.17)."""
+    # task hw3.b: towards the nearest centre
     near = centre[torch.cdist(w, centre).argmin(1)]
     return near + psi * (w - near)
+    # end task
 
 
 @torch.no_grad()

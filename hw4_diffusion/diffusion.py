@@ -29,7 +29,9 @@ Numbers = float | Tensor
 
 def noised(x0: Tensor, eps: Tensor, alpha: Numbers, sigma: Numbers) -> Tensor:
     """A draw of q(x_t | x_0) = N(alpha x_0, sigma^2 I) (Ho et al. 2020, eq. 4), eq. (diffusion.2)."""
+    # task hw4.b: any time in one step
     return alpha * x0 + sigma * eps
+    # end task
 
 
 def step_variance(alpha_t: Numbers, sigma_t: Numbers, alpha_s: Numbers, sigma_s: Numbers) -> Numbers:
@@ -41,9 +43,11 @@ def posterior(
     x_t: Tensor, x0: Tensor, alpha_t: Numbers, sigma_t: Numbers, alpha_s: Numbers, sigma_s: Numbers
 ) -> tuple[Tensor, Numbers]:
     """Mean and variance of q(x_s | x_t, x_0) for s < t (Ho et al. 2020, eqs. 6, 7), eq. (diffusion.4)."""
+    # task hw4.b: one step back, the image known
     variance = step_variance(alpha_t, sigma_t, alpha_s, sigma_s)
     mean = alpha_t / alpha_s * sigma_s**2 / sigma_t**2 * x_t + alpha_s * variance / sigma_t**2 * x0
     return mean, variance * sigma_s**2 / sigma_t**2
+    # end task
 
 
 # ---- what the network predicts
@@ -52,6 +56,7 @@ def posterior(
 def target(prediction: Prediction, x0: Tensor, eps: Tensor, alpha: Numbers, sigma: Numbers) -> Tensor:
     """What the network should say: the noise, the image, v, eq. (diffusion.9), or the velocity of straight
     paths, eq. (diffusion.24)."""
+    # task hw4.b: what the network should say
     match prediction:
         case "epsilon":
             return eps
@@ -62,6 +67,7 @@ def target(prediction: Prediction, x0: Tensor, eps: Tensor, alpha: Numbers, sigm
         case "flow":
             return eps - x0
     raise ValueError(f"prediction {prediction!r}: there are {', '.join(PREDICTIONS)}")
+    # end task
 
 
 def image_and_noise(
@@ -70,6 +76,7 @@ def image_and_noise(
     """x_0 and eps that an output of the network means, eqs. (diffusion.8), (diffusion.9), (diffusion.25).
 
     From eps no image can be had where alpha = 0, and from x_0 no noise where sigma = 0."""
+    # task hw4.b: image and noise, from what the network says
     match prediction:
         case "epsilon":
             return (x_t - sigma * output) / alpha, output
@@ -82,6 +89,7 @@ def image_and_noise(
             total = alpha + sigma
             return (x_t - sigma * output) / total, (x_t + alpha * output) / total
     raise ValueError(f"prediction {prediction!r}: there are {', '.join(PREDICTIONS)}")
+    # end task
 
 
 def noise_in(x_t: Tensor, x0: Tensor, alpha: Numbers, sigma: Numbers) -> Tensor:
@@ -100,7 +108,9 @@ def score(eps: Tensor, sigma: Numbers) -> Tensor:
 
 def squared_error(output: Tensor, wanted: Tensor) -> Tensor:  # 2 x (B, C, H, W) -> (B,)
     """The simple loss: mean over pixels and channels (Ho et al. 2020, eq. 14), eq. (diffusion.7)."""
+    # task hw4.b: the simple loss
     return (output - wanted).square().flatten(1).mean(1)
+    # end task
 
 
 def error_scale(prediction: Prediction, alpha: Tensor, sigma: Tensor) -> Tensor:
@@ -179,10 +189,14 @@ def bits_per_dimension(nats: Tensor, dimensions: int) -> Tensor:
 def without_class(labels: Tensor, chance: Tensor, share: float, classes: int) -> Tensor:  # int64 (B,) -> (B,)
     """Labels of which `share` become `classes`, the number that stands for no class; chance ~ U[0, 1)
     (Ho and Salimans 2022, Alg. 1)."""
+    # task hw4.c: some classes forgotten
     return torch.where(chance < share, classes, labels)
+    # end task
 
 
 def guided(with_class: Tensor, without: Tensor, scale: float) -> Tensor:
     """Output of the network, its change by the class enlarged; 1 leaves it (Ho and Salimans 2022, where
     w is scale - 1), eqs. (diffusion.22), (diffusion.23)."""
+    # task hw4.c: the change by the class, enlarged
     return without + scale * (with_class - without)
+    # end task

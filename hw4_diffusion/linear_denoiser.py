@@ -27,8 +27,10 @@ CHUNK = 5000
 def features(x: Tensor, captions: Tensor, products: bool) -> Tensor:  # (N, D), (N, E) -> (N, F)
     """phi: the caption, the latent, and with products the latent times each entry of the caption, which give
     each class a denoiser of its own, eq. (diffusion.31)."""
+    # task hw4.a: what the denoiser is linear in
     multiplied = multipliers(captions, products)[:, :, None] * x[:, None]  # (N, M, D)
     return torch.cat([captions, multiplied.flatten(1)], 1)
+    # end task
 
 
 def multipliers(captions: Tensor, products: bool) -> Tensor:  # (N, E) -> (N, M)
@@ -54,12 +56,14 @@ class Moments:
         from which the best linear denoiser follows, eq. (diffusion.30).
 
         What is linear in the latent is scaled by alpha; the noise adds sigma^2 I, as a ridge would."""
+        # task hw4.a: both sides of the normal equations, without drawing noise
         scale = self.of_features.new_full((len(self.of_features),), alpha)
         scale[: self.entries] = 1
         identity = torch.eye(self.dimension, dtype=scale.dtype)
         left = scale[:, None] * self.of_features * scale
         left[self.entries :, self.entries :] += sigma**2 * torch.kron(self.of_multipliers, identity)
         return left, scale[:, None] * self.of_latents
+        # end task
 
     def error(self, weights: Tensor, alpha: float, sigma: float) -> float:
         """E |z_hat - z|^2 / D of any weights (F, D), the mean over these images and all noise."""
@@ -75,12 +79,14 @@ Solver = Callable[[Tensor, Tensor, float], Tensor]
 
 def ridge(left: Tensor, right: Tensor, penalty: float) -> Tensor:
     """The minimum of E |phi W - z|^2 + penalty |W|^2: (A + penalty I) W = B, eq. (diffusion.29)."""
+    # task hw4.a: ridge regression in closed form
     factor, failed = torch.linalg.cholesky_ex(left + penalty * torch.eye(len(left), dtype=left.dtype))
     if failed:
         raise InputError(
             f"--ridge {penalty:g}: too small, many weights are equally good; a larger one chooses among them"
         )
     return torch.cholesky_solve(right, factor)
+    # end task
 
 
 def gradient_descent(left: Tensor, right: Tensor, penalty: float) -> Iterator[Tensor]:

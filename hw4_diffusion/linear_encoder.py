@@ -50,13 +50,17 @@ class LinearEncoder(NamedTuple):
 
     def encode(self, images: Tensor) -> Tensor:
         """uint8 (N, C, H, W) -> float64 (N, D)."""
+        # task hw4.a: an image as its components
         parts = [centred(part, self.mean) @ self.components.T for part in images.split(CHUNK)]
         return torch.cat(parts) / self.unit
+        # end task
 
     def decode(self, latents: Tensor) -> Tensor:
         """(N, D) -> float32 images (N, C, H, W) around [-1, 1], not clamped."""
+        # task hw4.a: components as an image
         parts = [self.mean + self.unit * part.double() @ self.components for part in latents.split(CHUNK)]
         return torch.cat([part.float() for part in parts]).unflatten(1, self.shape)
+        # end task
 
 
 def fit(images: Tensor, components: int) -> LinearEncoder:

@@ -82,12 +82,14 @@ def evaluations(name: str, steps: int) -> int:
 def ancestral(denoise: Denoise, schedule: Schedule, times: list[int], x: Tensor, randn: Randn) -> Steps:
     """Draws of the posterior at the guessed image (Ho et al. 2020, Alg. 2, for any part of the times), eq.
     (diffusion.13): steps of the reverse SDE, eq. (diffusion.14)."""
+    # task hw4.c: draws of the posterior, without noise at the end
     for t, s in pairwise(times):
         x0, _ = denoise(x, t)
         x, variance = posterior(x, x0, *schedule.pair(t), *schedule.pair(s))
         if s > 0:
             x = x + math.sqrt(variance) * randn(x)
         yield s, x
+    # end task
 
 
 def ddim(
@@ -97,6 +99,7 @@ def ddim(
     eq. (diffusion.16).
 
     `eta`: how much of that noise is new: 0 none, 1 as much as in ancestral sampling."""
+    # task hw4.c: from time to time, with a part of the noise new
     for t, s in pairwise(times):
         x0, eps = denoise(x, t)
         std = eta * math.sqrt(posterior(x, x0, *schedule.pair(t), *schedule.pair(s))[1])
@@ -104,17 +107,21 @@ def ddim(
         if std > 0:
             x = x + std * randn(x)
         yield s, x
+    # end task
 
 
 def ddim_step(x0: Tensor, eps: Tensor, alpha_s: float, sigma_s: float, std: float = 0.0) -> Tensor:
     """Mean of x_s whose noise is that of x_t but for a part of variance std^2, eq. (diffusion.16)."""
+    # task hw4.c: the image with its own noise again
     return alpha_s * x0 + math.sqrt(max(sigma_s**2 - std**2, 0)) * eps
+    # end task
 
 
 def dpm_solver(denoise: Denoise, schedule: Schedule, times: list[int], x: Tensor) -> Steps:
     """DPM-Solver++(2M): a step with the image as it will be halfway, on the line through the last two guesses
     over lambda = ln(alpha / sigma) (Lu et al. 2022, Alg. 2), eq. (diffusion.19).  First and last
     step are those of DDIM."""
+    # task hw4.c: two guesses make a line
     half_log_snr = (schedule.log_snr / 2).tolist()
     before, h_before = None, math.inf
     for t, s in pairwise(times):
@@ -126,6 +133,7 @@ def dpm_solver(denoise: Denoise, schedule: Schedule, times: list[int], x: Tensor
         x = dpm_solver_step(x, guess, schedule.sigma[t].item(), *schedule.pair(s), h)
         before, h_before = x0, h
         yield s, x
+    # end task
 
 
 def dpm_solver_step(
@@ -133,7 +141,9 @@ def dpm_solver_step(
 ) -> Tensor:
     """The solution a step of h in lambda further, for an image that is `guess` throughout, eqs.
     (diffusion.18), (diffusion.19)."""
+    # task hw4.c: one step in lambda
     return sigma_s / sigma_t * x - alpha_s * math.expm1(-h) * guess
+    # end task
 
 
 def heun(denoise: Denoise, schedule: Schedule, times: list[int], x: Tensor) -> Steps:

@@ -96,16 +96,20 @@ def linear_betas(steps: int) -> Tensor:  # -> (T,)
 
     # DIFFERS: for another T they are scaled by 1000 / T, so that x_T is as noisy (Nichol and Dhariwal 2021).
     """
+    # task hw4.b: betas on a line
     scale = 1000 / steps
     betas = torch.linspace(scale * 1e-4, scale * 0.02, steps, dtype=torch.float64)
     return betas.clamp_max(LARGEST_BETA)
+    # end task
 
 
 def cosine_betas(steps: int) -> Tensor:  # -> (T,)
     """alpha_bar_t follows cos^2 of a time from 0.008 on (Nichol and Dhariwal 2021), eq. (diffusion.20)."""
+    # task hw4.b: betas of a cosine
     share = torch.arange(steps + 1, dtype=torch.float64) / steps
     alpha_bar = ((share + 0.008) / 1.008 * torch.pi / 2).cos().square()
     return (1 - alpha_bar[1:] / alpha_bar[:-1]).clamp_max(LARGEST_BETA)
+    # end task
 
 
 def with_zero_terminal_snr(alpha_bar: Tensor) -> Tensor:  # (T + 1,) -> (T + 1,)

@@ -125,6 +125,7 @@ def main(config: Config) -> Path:
 
     def update(x0, eps, t, alpha, sigma, *classes):
         """One step: what is logged of it (B,), and the length of the gradient."""
+        # task hw4.b: the loss and the update
         x_t = noised(x0, eps, alpha, sigma)
         with device.autocast():
             output = network_ddp(x_t, t / path.steps, *classes)
@@ -134,6 +135,7 @@ def main(config: Config) -> Path:
         gradient = nn.utils.clip_grad_norm_(network.parameters(), LARGEST_GRADIENT)
         optimizer.step()
         return {"loss": loss, "gradient_norm": gradient.expand(len(loss))}
+        # end task
 
     update = Graphed(update, device)
     with resumable.start(
