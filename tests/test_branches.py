@@ -281,7 +281,9 @@ def test_starter_code_of_the_course_holds_no_region_of_its_homework(clone):
 
 def test_every_homework_of_the_course_has_a_branch_name():
     found = branches.homeworks([branches.File("", "", f"{folder}/x.py") for folder in (
-        "hw1_bayes_and_autoencoders", "hw2_gan", "lab8_generative", "common", "theory",
+        "hw1_bayes_and_autoencoders", "hw2_gan", "hw3_stylegan_sampling", "hw4_diffusion", "lab8_generative",
+        "common", "theory",
     )])  # fmt: skip
-    assert [homework.branch for homework in found] == ["homework_1", "homework_2", "lab_8"]
+    branches_of = [homework.branch for homework in found]
+    assert branches_of == ["homework_1", "homework_2", "homework_3", "homework_4", "lab_8"]
     assert {task.homework for task in tasks.all_tasks()} <= {homework.name for homework in found}

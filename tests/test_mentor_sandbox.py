@@ -1,6 +1,6 @@
 """A student's code in the sandbox: what it answers, and what it cannot do. Every attack is really run."""
 
-import os
+import json
 import socket
 import threading
 import time
@@ -11,6 +11,8 @@ from common.errors import InputError
 import numpy as np
 import pytest
 
+from course.checks import exchange
+from course.checks.exchange import Call, Lost
 from course.mentor import sandbox
 from course.mentor.sandbox import Failed, Limits
 
@@ -69,7 +71,7 @@ def test_modules_of_the_student_are_found_and_false_libraries_are_not():
         ("def f(x): return 'text'", "no list of arrays"),
         ("def f(x): return [object()]", "no list of arrays|Error"),
         ("import os\ndef f(x):\n    os.write(3, b'score: 100'); return x", "no list of arrays"),
-        ("import sys\ndef f(x): sys.exit(0)", "no list of arrays"),
+        ("import sys\ndef f(x): sys.exit(0)", "SystemExit: 0"),
     ],
 )
 def test_what_is_no_answer_is_one_line(code, said):
@@ -116,7 +118,7 @@ def tries(path):
     except OSError:
         return 0
 def f(x):
-    closed = ('/x', '/usr/x', '/student/x', '/inside.py', '/student/work.py', '/proc/sysrq-trigger')
+    closed = ('/x', '/usr/x', '/student/x', '/checks/inside.py', '/student/work.py', '/proc/sysrq-trigger')
     return [tries(path) for path in (*closed, '/tmp/x')]
 """
     assert [int(each) for each in answer(code)] == [0, 0, 0, 0, 0, 0, 1]
@@ -274,36 +276,64 @@ def test_files_stay_in_their_folder(tmp_path, path):
 @pytest.mark.parametrize(
     "content",
     [
-        b"",
         b"score: 100",
-        b'{"arrays": []}\nmore',
+        b'{"arrays": []',
         b'{"arrays": [["|O", [1]]]}\n12345678',
         b'{"arrays": [["<f8", [-1]]]}\n12345678',
         b'{"arrays": [["<f8", [99999999999999]]]}\n12345678',
         b'{"arrays": [["<f8", [2]]]}\n12345678',
         b'{"arrays": [["V8", [1]]]}\n12345678',
         b'{"arrays": 7}\n',
+        b'{"raised": 7}\n',
         b"[" * 100_000 + b"\n",
+        b"[" * 60_000 + b"\n",
     ],
 )
 def test_an_answer_that_lies_about_itself_is_none(content):
-    with pytest.raises(Failed, match="no list of arrays"):
-        sandbox.decoded(content, 1 << 20)
+    assert exchange.read(content, 1 << 20) == []
+    whole = b'{"arrays": [["<f8", [1]]]}\n12345678'
+    assert len(exchange.read(whole + content, 1 << 20)) == 1, "those before it stay"
 
 
 def test_arrays_survive_the_way():
-    arrays = [X, np.array(3, np.uint8), np.zeros((0, 4), np.float32), np.array([True])]
-    for sent, came in zip(arrays, sandbox.decoded(sandbox.encoded(arrays), 1 << 20)):
-        assert (sent.dtype, sent.shape) == (came.dtype, came.shape)
-        np.testing.assert_array_equal(sent, came)
+    sent = [X, np.array(3, np.uint8), np.zeros((0, 4), np.float32), np.array([True])]
+    written = exchange.request({}, [Call("f", tuple(sent))]).partition(b"\n")[2]
+    (came,) = exchange.read(written, 1 << 20)
+    for one, other in zip(sent, came, strict=True):
+        assert (one.dtype, one.shape) == (other.dtype, other.shape)
+        np.testing.assert_array_equal(one, other)
 
 
-def test_no_python_of_ours_is_inside():
-    text = sandbox.INSIDE.read_text()
-    assert (
-        "import course" not in text and "from course" not in text and "expected" not in text.split('"""')[2]
-    )
-    assert os.path.isfile(sandbox.INSIDE)
+def test_a_call_that_ends_its_process_is_lost_alone():
+    starts = []
+
+    def run(given: bytes) -> tuple[bytes, str]:
+        """A process that dies in the call named `b`."""
+        names = [json.loads(line)["call"] for line in given.splitlines()[1:]]
+        starts.append(names)
+        whole = names[: names.index("b")] if "b" in names else names
+        return b'{"arrays": []}\n' * len(whole), "" if whole == names else "it fell"
+
+    answers = exchange.ask(run, {}, [Call(name) for name in "abca"], 100)
+    assert answers == [[], Lost("it fell"), [], []] and starts == [list("abca"), list("ca")]
+    answers = exchange.ask(run, {}, [Call("b")] * 20, 100)
+    assert len(answers) == 20 and answers[-1].why.startswith("not asked")
+
+
+@needs_sandbox
+def test_calls_of_one_student_share_a_process_until_one_ends_it():
+    code = b"import os\nn = 0\ndef f(x):\n    global n\n    n += 1\n    return n\ndef g(x): os._exit(3)\n"
+    calls = [Call(name, (X,)) for name in ("f", "f", "g", "f", "h")]
+    answers = sandbox.ask({"work.py": code}, {"module": "work"}, calls, Limits(seconds=120))
+    assert [int(answers[i][0]) for i in (0, 1, 3)] == [1, 2, 1]
+    assert answers[2] == Lost("it ended with status 3") and answers[4].kind == "AttributeError"
+
+
+def test_no_right_answer_is_inside():
+    for name in ("inside.py", "elsewhere.py"):
+        text = exchange.INSIDE.with_name(name).read_text()
+        assert "import course" not in text and "from course" not in text
+        assert "expected" not in text.split('"""')[2]
 
 
 @needs_sandbox

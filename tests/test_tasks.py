@@ -105,11 +105,12 @@ def test_points_add_up_to_those_of_the_homeworks(course):
     points = Counter()
     for task in course:
         points[task.homework] += task.points
-    assert points == {"hw1": 15, "hw2": 30, "lab8": 10}
+    assert points == {"hw1": 15, "hw2": 30, "hw3": 15, "hw4": 30, "lab8": 10}
 
 
 def test_every_task_has_lines_to_write(course):
-    assert [task.name for task in course if not task.regions] == []
+    done_by_scripts_to_come = {"hw3.e", "hw4.d", "hw4.e"}
+    assert {task.name for task in course if not task.regions} <= done_by_scripts_to_come
 
 
 def test_regions_are_whole_statements_of_one_function(course):

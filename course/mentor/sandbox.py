@@ -11,7 +11,6 @@ only answer with wrong arrays.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import select
 import shutil
@@ -28,13 +27,13 @@ from common.errors import InputError
 
 import numpy as np
 
+from course.checks import exchange
+from course.checks.exchange import Answer, Call, Lost, Raised
 from course.mentor.objects import shown
 
-INSIDE = Path(__file__).resolve().parent / "inside.py"
+PROGRAM = "/checks/inside.py"
 ADVICE = "install bubblewrap (Debian, Ubuntu: apt install bubblewrap), or leave out what runs students' code"
-KINDS = "fiub"
-"""Of arrays that are exchanged: numbers alone."""
-MOST_HEADER, MOST_ERRORS, PAUSE = 1 << 16, 4000, 0.02
+MOST_ERRORS, PAUSE = 4000, 0.02
 
 
 @dataclass(frozen=True)
@@ -46,6 +45,7 @@ class Limits:
     """Resident, of all its processes together."""
     processes: int = 64
     answer_bytes: int = 64 << 20
+    """Of all that one start of it writes."""
     disk_bytes: int = 256 << 20
     """Of its temporary folder, which lies in memory."""
 
@@ -59,7 +59,10 @@ def refuse_without() -> None:
     if shutil.which("bwrap") is None:
         raise InputError(f"no sandbox on this machine: {ADVICE}")
     tried = subprocess.run(
-        [*_walls(Path(tempfile.gettempdir()), 1 << 20), "true"], capture_output=True, check=False, timeout=60
+        [*_walls(Path(tempfile.gettempdir()), 1 << 20, []), "true"],
+        capture_output=True,
+        check=False,
+        timeout=60,
     )
     if tried.returncode:
         reason = shown(" ".join(tried.stderr.decode("utf-8", "replace").split()), 200)
@@ -77,27 +80,50 @@ def call(
 
     files: path inside the student's folder -> content; paths that lead out of it are refused.
     """
+    (answer,) = ask(files, {"module": module}, [Call(function, tuple(inputs))], limits or Limits())
+    if isinstance(answer, Lost):
+        raise Failed(answer.why)
+    if isinstance(answer, Raised):
+        raise Failed(shown(f"{answer.kind}: {answer.said}", 300))
+    return answer
+
+
+def ask(files: dict[str, bytes], about: dict, calls: Sequence[Call], limits: Limits) -> list[Answer]:
+    """An answer to every call of a student's functions; Failed for files that cannot be laid out.
+
+    about: `module` of the student's whose functions are called, or the `work` whose calls are asked.
+    Each start of the sandbox has all of the limits: a call that meets one is lost, the next ones are not."""
     refuse_without()
-    limits = limits or Limits()
     with tempfile.TemporaryDirectory(prefix="student-") as name:
         folder = Path(name)
         _lay_out(folder, files)
-        request = encoded(inputs, {"module": module, "function": function, "processes": limits.processes})
-        command = [*_walls(folder, limits.disk_bytes), sys.executable, "-I", "-B", "/inside.py"]
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            cwd="/",
-            env={},
-            start_new_session=True,
-        )
-        try:
-            answer = _Watch(process, limits).answer(request)
-        finally:
-            _end(process)
-    return decoded(answer, limits.answer_bytes)
+        shown_inside = [exchange.INSIDE, exchange.INSIDE.with_name("elsewhere.py")]
+        if work := about.get("work"):
+            shown_inside += [exchange.INSIDE.with_name(f"{work}_{part}.py") for part in ("calls", "adapter")]
+        command = [*_walls(folder, limits.disk_bytes, shown_inside), sys.executable, "-I", "-B", PROGRAM]
+        about = {**about, "folders": ["/student"], "processes": limits.processes}
+        return exchange.ask(lambda given: _run(command, given, limits), about, calls, limits.answer_bytes)
+
+
+def _run(command: list[str], given: bytes, limits: Limits) -> tuple[bytes, str]:
+    """What a sandboxed process wrote, and the limit it met, if any."""
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd="/",
+        env={},
+        start_new_session=True,
+    )
+    watch = _Watch(process, limits)
+    try:
+        watch.feed_and_read(given)
+    except Failed as error:
+        return bytes(watch.out), str(error)
+    finally:
+        _end(process)
+    return bytes(watch.out), ""
 
 
 def _lay_out(folder: Path, files: dict[str, bytes]) -> None:
@@ -113,8 +139,8 @@ def _lay_out(folder: Path, files: dict[str, bytes]) -> None:
             raise Failed(f"{shown(path)}: no name for a file ({type(error).__name__})") from None
 
 
-def _walls(folder: Path, disk_bytes: int) -> list[str]:
-    """The command line of bubblewrap up to the program."""
+def _walls(folder: Path, disk_bytes: int, shown_inside: Sequence[Path]) -> list[str]:
+    """The command line of bubblewrap up to the program; `shown_inside` are the course's own files in it."""
     system = [Path(path) for path in ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc/ld.so.cache")]
     python = [Path(sys.prefix), Path(sys.base_prefix)]
     python += [Path(path) for path in sys.path if path.endswith("site-packages") and Path(path).is_dir()]
@@ -137,16 +163,9 @@ def _walls(folder: Path, disk_bytes: int) -> list[str]:
     for path in dict.fromkeys(python):
         command += ["--ro-bind", str(path), str(path)]
     command += ["--proc", "/proc", "--dev", "/dev"]
-    command += [
-        "--ro-bind",
-        str(folder),
-        "/student",
-        "--ro-bind",
-        str(INSIDE),
-        "/inside.py",
-        "--chdir",
-        "/tmp",
-    ]
+    command += ["--ro-bind", str(folder), "/student", "--chdir", "/tmp"]
+    for path in shown_inside:
+        command += ["--ro-bind", str(path), f"/checks/{path.name}"]
     for name, value in (
         ("HOME", "/tmp"),
         ("OMP_NUM_THREADS", "1"),
@@ -165,12 +184,12 @@ class _Watch:
         self.until = time.monotonic() + limits.seconds
         self.out, self.errors = bytearray(), bytearray()
 
-    def answer(self, request: bytes) -> bytes:
-        """All it wrote to its answer; Failed with the limit it met, or with the last line of its errors."""
+    def feed_and_read(self, given: bytes) -> None:
+        """Until it ends, into `out`; Failed with the limit it met, or with the last line of its errors."""
         pipes = {self.process.stdout: self.out, self.process.stderr: self.errors}
         for pipe in (*pipes, self.process.stdin):
             os.set_blocking(pipe.fileno(), False)
-        left = memoryview(request)
+        left = memoryview(given)
         while pipes:
             writing = [self.process.stdin] if left else []
             readable, writable, _ = select.select(list(pipes), writing, [], PAUSE)
@@ -188,7 +207,6 @@ class _Watch:
                 f"it ended with status {status}"
             ]
             raise Failed(shown(lines[-1], 300))
-        return bytes(self.out)
 
     def _write(self, left: memoryview) -> memoryview:
         try:
@@ -204,7 +222,7 @@ class _Watch:
     def _hold_limits(self) -> None:
         """Failed as soon as one limit is passed; whoever catches it ends the process."""
         del self.errors[:-MOST_ERRORS]
-        if len(self.out) > self.limits.answer_bytes + MOST_HEADER:
+        if len(self.out) > self.limits.answer_bytes + exchange.MOST_HEADER:
             raise Failed(f"it answered with more than {self.limits.answer_bytes >> 20} MB")
         if time.monotonic() > self.until:
             raise Failed(f"it did not end within {self.limits.seconds:g} s")
@@ -246,33 +264,3 @@ def _end(process: subprocess.Popen) -> None:
     for pipe in (process.stdin, process.stdout, process.stderr):
         with contextlib.suppress(OSError):
             pipe.close()
-
-
-def encoded(arrays: Sequence[np.ndarray], more: dict | None = None) -> bytes:
-    """Arrays as one line of JSON with their shapes, and their bytes: data that nothing can hide code in."""
-    arrays = [np.asarray(array, order="C") for array in arrays]
-    header = {**(more or {}), "arrays": [[array.dtype.str, list(array.shape)] for array in arrays]}
-    return json.dumps(header).encode() + b"\n" + b"".join(array.tobytes() for array in arrays)
-
-
-def decoded(content: bytes, most: int) -> list[np.ndarray]:
-    """The arrays of an answer; Failed unless it is exactly what it says it is."""
-    line, found, body = content.partition(b"\n")
-    try:
-        if not found or len(line) > MOST_HEADER or len(body) > most:
-            raise ValueError
-        arrays, place = [], 0
-        for name, shape in json.loads(line)["arrays"]:
-            kind = np.dtype(name)
-            if kind.kind not in KINDS or not all(
-                isinstance(side, int) and 0 <= side <= most for side in shape
-            ):
-                raise ValueError
-            size = kind.itemsize * int(np.prod([1, *shape], dtype=object))
-            arrays.append(np.frombuffer(body[place : place + size], kind).reshape(shape))
-            place += size
-        if place != len(body):
-            raise ValueError
-    except (ValueError, TypeError, KeyError, IndexError, RecursionError, AttributeError, MemoryError):
-        raise Failed("its answer is no list of arrays: it was written to by something else") from None
-    return arrays

@@ -1,0 +1,59 @@
+"""A student's own code asked on their own computer: in a process of its own, which may be ended."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from course.checks import exchange
+from course.checks.exchange import Answer, Call
+from course.processes import end_with_parent
+
+MOST_BYTES = 256 << 20
+
+
+@dataclass(frozen=True)
+class Process:
+    """Starts inside.py beside the student's code."""
+
+    seconds: float
+    """After which it is ended."""
+
+    def __call__(self, given: bytes) -> tuple[bytes, str]:
+        with tempfile.TemporaryDirectory(prefix="check-") as name:
+            asked, answers, errors = (Path(name) / part for part in ("asked", "answers", "errors"))
+            asked.write_bytes(given)
+            with asked.open("rb") as stdin, answers.open("wb") as stdout, errors.open("wb") as stderr:
+                process = subprocess.Popen(  # noqa: PLW1509 - there are no threads
+                    [sys.executable, "-I", "-B", str(exchange.INSIDE)],
+                    stdin=stdin,
+                    stdout=stdout,
+                    stderr=stderr,
+                    preexec_fn=end_with_parent(),
+                )
+                why = self._wait(process)
+            if not why and process.returncode:
+                lines = errors.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+                why = lines[-1] if lines else f"it ended with status {process.returncode}"
+            return answers.read_bytes(), why
+
+    def _wait(self, process: subprocess.Popen) -> str:
+        """Nothing, or that it did not end in time."""
+        try:
+            process.wait(self.seconds)
+            return ""
+        except subprocess.TimeoutExpired:
+            return f"it did not end within {self.seconds:g} s"
+        finally:
+            process.kill()
+            process.wait()
+
+
+def ask(work: str, folders: Sequence[Path], calls: Sequence[Call], seconds: float) -> list[Answer]:
+    """An answer of the code in `folders` to every call."""
+    about = {"work": work, "folders": [str(folder.absolute()) for folder in folders]}
+    return exchange.ask(Process(seconds), about, calls, MOST_BYTES)
