@@ -28,12 +28,13 @@ class Process:
             asked, answers, errors = (Path(name) / part for part in ("asked", "answers", "errors"))
             asked.write_bytes(given)
             with asked.open("rb") as stdin, answers.open("wb") as stdout, errors.open("wb") as stderr:
-                process = subprocess.Popen(  # noqa: PLW1509 - there are no threads
+                # no threads: what is called between fork and exec is safe
+                process = subprocess.Popen(
                     [sys.executable, "-I", "-B", str(exchange.INSIDE)],
                     stdin=stdin,
                     stdout=stdout,
                     stderr=stderr,
-                    preexec_fn=end_with_parent(),
+                    preexec_fn=end_with_parent(),  # noqa: PLW1509
                 )
                 why = self._wait(process)
             if not why and process.returncode:
