@@ -179,7 +179,8 @@ class Maker:
     made: list[Question] = field(default_factory=list)
 
     def ask(self, title: str, call: str, inputs: Sequence[Values], judge: Judge, read: str) -> None:
-        """One more question; `read`: a heading of the page, or page#heading."""
+        """One more question; `read`: a heading of the page, page#heading, or path/page#heading."""
         place = read if "#" in read else f"{self.page}#{read}"
+        place = place if "/" in place else f"theory/en/{place}"
         arrays = tuple(np.asarray(each) for each in inputs)
-        self.made.append(Question(self.task, title, Call(call, arrays), judge, f"theory/en/{place}"))
+        self.made.append(Question(self.task, title, Call(call, arrays), judge, place))
