@@ -1,0 +1,99 @@
+"""Which of your functions the checks of homework 4 ask.
+
+If yours have other names, copy this file as check_hw4.py to the top of your repository, keep the functions
+that differ, and change what they return.  Numbers are torch tensors unless it is said otherwise.
+"""
+
+
+def linear_encoder(mean, components, variance, shape):
+    """(P,), (D, P), (D,), (C, H, W) -> an object with encode(uint8 images) and decode(latents)."""
+    from hw4_diffusion.linear_encoder import LinearEncoder
+
+    return LinearEncoder(mean, components, variance, shape)
+
+
+def linear_features(x, captions, products):
+    """(N, D), (N, E), whether there are products -> (N, F)."""
+    from hw4_diffusion.linear_denoiser import features
+
+    return features(x, captions, products)
+
+
+def normal_equations(latents, captions, products, alpha, sigma):
+    """(N, D), (N, E), whether there are products, two numbers -> (F, F), (F, D)."""
+    from hw4_diffusion.linear_denoiser import Moments
+
+    return Moments(latents, captions, products).normal_equations(alpha, sigma)
+
+
+def ridge(left, right, penalty):
+    """(F, F), (F, D), a number -> (F, D)."""
+    from hw4_diffusion.linear_denoiser import ridge
+
+    return ridge(left, right, penalty)
+
+
+def betas(name, steps):
+    """linear or cosine, T -> (T,)."""
+    from hw4_diffusion import schedule
+
+    return getattr(schedule, f"{name}_betas")(steps)
+
+
+def noised(x0, eps, alpha, sigma):
+    """Images and noise (B, C, H, W), alpha and sigma (B, 1, 1, 1) -> x_t."""
+    from hw4_diffusion.diffusion import noised
+
+    return noised(x0, eps, alpha, sigma)
+
+
+def posterior(x_t, x0, alpha_t, sigma_t, alpha_s, sigma_s):
+    """Images twice, four numbers, s < t -> mean and variance of q(x_s | x_t, x_0)."""
+    from hw4_diffusion.diffusion import posterior
+
+    return posterior(x_t, x0, alpha_t, sigma_t, alpha_s, sigma_s)
+
+
+def target(prediction, x0, eps, alpha, sigma):
+    """epsilon, x0, v or flow; images, noise, (B, 1, 1, 1) twice -> what the network should say."""
+    from hw4_diffusion.diffusion import target
+
+    return target(prediction, x0, eps, alpha, sigma)
+
+
+def image_and_noise(prediction, output, x_t, alpha, sigma):
+    """epsilon, x0, v or flow; what the network says, x_t, (B, 1, 1, 1) twice -> x_0 and eps."""
+    from hw4_diffusion.diffusion import image_and_noise
+
+    return image_and_noise(prediction, output, x_t, alpha, sigma)
+
+
+def simple_loss(output, wanted):
+    """(B, C, H, W) twice -> (B,)."""
+    from hw4_diffusion.diffusion import squared_error
+
+    return squared_error(output, wanted)
+
+
+def forget_classes(labels, chance, share, classes):
+    """Classes int64 (B,), numbers of [0, 1) (B,), a share, K -> int64 (B,), K where the class is not told."""
+    from hw4_diffusion.diffusion import without_class
+
+    return without_class(labels, chance, share, classes)
+
+
+def guided(with_class, without, scale):
+    """Outputs (B, C, H, W) twice, a number -> the guided output; scale 1 leaves the first."""
+    from hw4_diffusion.diffusion import guided
+
+    return guided(with_class, without, scale)
+
+
+def sample(name, denoise, alpha, sigma, times, x, eta, randn):
+    """ancestral, ddim or dpm-solver++; denoise(x_t, t) -> x_0, eps; alpha and sigma (T + 1,), times from T
+    down to 0, x_T, DDIM's eta, randn(images) -> noise.  Gives the images after every step, a list."""
+    from hw4_diffusion import samplers
+    from hw4_diffusion.schedule import Schedule
+
+    steps = samplers.sample(name, denoise, Schedule(alpha, sigma), times, x, eta=eta, randn=randn)
+    return [image for _, image in steps]
