@@ -14,6 +14,10 @@ COMMANDS = {  # name: (module with main(arguments) -> exit status, what it does)
     "run": ("course.weeks.run", "run the homework scripts and print a table of the numbers they measured"),
     "results": ("course.pages.results", "keep what a run measured and write the tables of the pages from it"),
     "start": ("course.student.start", "begin a homework in a repository of your own: start hw2 DIR"),
+    "check": (
+        "course.student.check",
+        "check your code of a homework, and say in words what is wrong: check hw2",
+    ),
     "report": ("course.student.report", "write what runs measured and drew into a README: report RUN..."),
     "exam": ("course.student.exam", "drill for the oral exam; exam export makes cards for Anki or a page"),
     "tasks": ("course.tasks", "list what a student writes: tasks, points, and where they stand in the code"),

@@ -1,0 +1,222 @@
+"""`python3 -m course check hw2 [DIR]`: public checks of your code, and what is wrong in words.
+
+    python3 -m course check hw2                 # the code here
+    python3 -m course check hw2 ~/my-homework   # of another folder: scripts and notebooks
+    python3 -m course check hw2 --json          # for programs; --junit FILE for others
+
+Every function of a task is asked with small inputs and its answers are compared with what is right and with
+what typical mistakes give.  The code runs in a process of its own.  If your files or functions have other
+names, they are looked for; what is not found is asked for in check_hw2.py, a copy of
+course/checks/hw2_adapter.py on top of your repository.  The points are those of these checks alone: a mentor
+also looks at pictures, numbers and words.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+import tempfile
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+from common import atomic
+from common.errors import InputError
+
+from course import checks, tasks
+from course.checks.questions import FAILED, NOT_BEGUN, RIGHT, WRONG, Question, Verdict, verdict
+from course.command_line import ROOT
+from course.student import answers, notebook_code
+from course.tasks import Region, Task
+
+SEED = 0
+"""Of the public inputs; a mentor's are drawn from another one."""
+SHOWN = {RIGHT: "right", WRONG: "WRONG", NOT_BEGUN: "not begun", FAILED: "FAILED"}
+
+
+@dataclass(frozen=True)
+class TaskReport:
+    """What came of one task."""
+
+    task: Task
+    verdicts: tuple[Verdict, ...]
+    unwritten: tuple[Region, ...]
+    """Places that still raise NotImplementedError."""
+
+    @property
+    def asked(self) -> int:
+        """Questions, and places to be written that none of them reached."""
+        return len(self.verdicts) + len(self.unreached)
+
+    @property
+    def unreached(self) -> list[Region]:
+        reached = {each.words for each in self.verdicts if each.status == NOT_BEGUN}
+        return [place for place in self.unwritten if f"{place.task}: {place.what}" not in reached]
+
+    @property
+    def right(self) -> int:
+        return sum(each.status == RIGHT for each in self.verdicts)
+
+    @property
+    def points(self) -> float | None:
+        """In halves, rounded down, so that all of them need everything right; None where nothing is asked."""
+        return int(2 * self.task.points * self.right / self.asked) / 2 if self.asked else None
+
+
+def main(arguments: list[str]) -> int:
+    """Exit status 0 where all is right, 1 where something is not or cannot be read, 2 for an unknown
+    homework."""
+    parser = argparse.ArgumentParser(
+        prog="python3 -m course check", description=__doc__.partition("\n\n")[0],
+        epilog=__doc__.partition("\n\n")[2], formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("homework", help="such as hw2")
+    parser.add_argument("folder", nargs="?", type=Path, default=ROOT, metavar="DIR", help="default: here")
+    parser.add_argument("--all", action="store_true", help="show what is right too")
+    parser.add_argument("--json", action="store_true", help="the report as JSON instead of text")
+    parser.add_argument("--junit", type=Path, metavar="FILE", help="write it as JUnit XML too")
+    parser.add_argument(
+        "--seconds", type=float, default=300, help="your code may take so long (default: 300)"
+    )
+    options = parser.parse_args(arguments)
+    if options.homework not in (known := homeworks()):
+        there = ", ".join(known)
+        print(f"course check: {options.homework}: no such homework; there are {there}", file=sys.stderr)
+        return 2
+    try:
+        reports = check(options.homework, options.folder.expanduser(), options.seconds)
+        if options.junit:
+            write_junit(options.junit, options.homework, reports)
+    except (InputError, tasks.TaskError, OSError) as error:
+        print(f"course check: {error}", file=sys.stderr)
+        return 1
+    print(json.dumps(as_data(options.homework, reports), indent=2) if options.json else
+          as_text(reports, options.homework, everything=options.all))  # fmt: skip
+    return 0 if all(report.right == report.asked for report in reports) else 1
+
+
+def homeworks() -> list[str]:
+    """Those whose checks are here."""
+    found = sorted(Path(checks.__file__).parent.glob("*_adapter.py"))
+    return [path.name.removesuffix("_adapter.py") for path in found]
+
+
+def questions(homework: str, seed: int) -> list[Question]:
+    return importlib.import_module(f"course.checks.{homework}").questions(seed)
+
+
+def check(homework: str, folder: Path, seconds: float, seed: int = SEED) -> list[TaskReport]:
+    """A report on every task of a homework; InputError for a folder without code."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; name the one with your code")
+    asked = questions(homework, seed)
+    with tempfile.TemporaryDirectory(prefix="notebooks-") as name:
+        notebooks = notebook_code.extract(folder, Path(name))
+        if not notebooks and not any(folder.rglob("*.py")):
+            raise InputError(
+                f"{folder}: no scripts (*.py) and no notebooks (*.ipynb); name the folder with your code"
+            )
+        found = answers.ask(homework, [folder, Path(name)], [each.call for each in asked], seconds)
+    verdicts = [verdict(question, answer, homework) for question, answer in zip(asked, found)]
+    return report(homework, verdicts, unwritten(homework, folder))
+
+
+def unwritten(homework: str, folder: Path) -> list[Region]:
+    """The places of a starter tree that are still to be written."""
+    found = [region for path, text in tasks.homework_files(folder) for region in tasks.unwritten(text, path)]
+    return [region for region in found if region.homework == homework]
+
+
+def report(homework: str, verdicts: Sequence[Verdict], places: Sequence[Region]) -> list[TaskReport]:
+    """The verdicts and the places that are still to be written, by task."""
+    listed = tasks.listed((ROOT / tasks.LIST).read_text(encoding="utf-8"))
+    return [
+        TaskReport(
+            task,
+            tuple(each for each in verdicts if each.question.task == name),
+            tuple(place for place in places if place.task == name),
+        )
+        for name, task in listed.items()
+        if task.homework == homework
+    ]
+
+
+# ---- how it is shown
+
+
+def as_text(reports: Sequence[TaskReport], homework: str, *, everything: bool) -> str:
+    """For people: a line a task, and below it what is not right and what is still to be written."""
+    lines = []
+    for each in reports:
+        points = "not asked" if each.points is None else f"{each.points:g} of {each.task.points} points"
+        lines.append(f"{each.task.name}  {points:16} {each.task.title}")
+        known = {f"{place.task}: {place.what}" for place in each.unwritten}
+        for one in each.verdicts:
+            if one.words not in known and (one.status != RIGHT or everything):
+                lines += _lines_of(one)
+        lines += [f"    not begun  {place.what}: {place.place}" for place in each.unwritten]
+    asked, right = sum(each.asked for each in reports), sum(each.right for each in reports)
+    total = sum(each.points or 0 for each in reports)
+    most = sum(each.task.points for each in reports if each.points is not None)
+    return "\n".join(
+        [*lines, "", f"{homework}: {right} of {asked} checks are right, {total:g} of {most} points"]
+    )
+
+
+def _lines_of(one: Verdict) -> list[str]:
+    said = f"{one.question.title}: {one.words}" if one.words else one.question.title
+    wrapped = textwrap.wrap(said, 94, break_long_words=False)
+    lines = [f"    {SHOWN[one.status]:9}  {wrapped[0]}", *(f"               {line}" for line in wrapped[1:])]
+    return lines if one.status == RIGHT else [*lines, f"               read {one.question.read}"]
+
+
+def as_data(homework: str, reports: Sequence[TaskReport]) -> dict:
+    """For programs."""
+    return {
+        "homework": homework,
+        "tasks": [
+            {
+                "task": each.task.name,
+                "title": each.task.title,
+                "points": each.points,
+                "of": each.task.points,
+                "checks": [
+                    {"title": one.question.title, "status": one.status, "words": one.words,
+                     "read": one.question.read}
+                    for one in each.verdicts
+                ],
+                "unwritten": [f"{place.place}: {place.what}" for place in each.unwritten],
+            }
+            for each in reports
+        ],
+    }  # fmt: skip
+
+
+def write_junit(path: Path, homework: str, reports: Sequence[TaskReport]) -> None:
+    """A test case a question, as JUnit has it."""
+    suites = ElementTree.Element("testsuites", name=f"course check {homework}")
+    for each in reports:
+        wrong = [one for one in each.verdicts if one.status in (WRONG, NOT_BEGUN)]
+        errors = [one for one in each.verdicts if one.status == FAILED]
+        suite = ElementTree.SubElement(
+            suites, "testsuite", name=f"{each.task.name} {each.task.title}", tests=str(each.asked),
+            failures=str(len(wrong) + len(each.unreached)), errors=str(len(errors)),
+        )  # fmt: skip
+        for one in each.verdicts:
+            case = ElementTree.SubElement(
+                suite, "testcase", classname=each.task.name, name=one.question.title
+            )
+            if one.status != RIGHT:
+                kind = "error" if one.status == FAILED else "failure"
+                ElementTree.SubElement(
+                    case, kind, type=one.status, message=one.words
+                ).text = f"read {one.question.read}"
+        for place in each.unreached:
+            case = ElementTree.SubElement(suite, "testcase", classname=each.task.name, name=place.what)
+            ElementTree.SubElement(case, "failure", type=NOT_BEGUN, message=f"to be written: {place.place}")
+    with atomic.replacing(path, advice="name another file by --junit") as beside:
+        ElementTree.ElementTree(suites).write(beside, encoding="utf-8", xml_declaration=True)
