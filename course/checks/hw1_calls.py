@@ -72,7 +72,11 @@ def autoencoder_loss(student, images, corrupted):
 def dense_halves(student, images, widths):
     """Latents, reconstructions, shapes of the encoder's and the decoder's matrices, and the number of
     non-linearities in the encoder."""
+    torch.manual_seed(0)
     encoder, decoder = student.dense_halves([int(w) for w in widths], images.shape[1:])
+    with torch.no_grad():
+        for parameter in [*encoder.parameters(), *decoder.parameters()]:
+            parameter.normal_(0, 1)
     x = tensor(images).float()
     z = encoder(x)
     shapes = [
@@ -81,7 +85,7 @@ def dense_halves(student, images, widths):
     ]
     bends = (nn.ReLU, nn.LeakyReLU, nn.GELU, nn.SiLU, nn.Tanh)
     nonlinear = sum(isinstance(module, bends) for module in encoder.modules())
-    return z, decoder(100 * z), *shapes, nonlinear
+    return z, decoder(z), *shapes, nonlinear
 
 
 def anomaly_score(student, residual, usual, which, patch):

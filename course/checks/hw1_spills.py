@@ -70,7 +70,7 @@ def dense(answer: list[np.ndarray]) -> str | None:
         )
     if int(nonlinear) == 0:
         return "there is no ReLU between the linear layers: together they are one linear layer"
-    if (z >= 0).all():
+    if (z >= 0).all() and (z == 0).any():
         return "a ReLU follows the latent: half of its space is lost; leave it out"
     if np.abs(images).max() > 1.0001:
         return "pixels lie in [-1, 1]: end the decoder with tanh"

@@ -1,0 +1,84 @@
+"""The checks of lab 8: the course's own solution is right, and typical mistakes are told by name."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from wrong_solutions import verdicts, words
+
+from course.checks import lab8_adapter as right
+from course.checks.questions import RIGHT
+
+
+@pytest.mark.parametrize("seed", [0, 1, 8])
+def test_the_courses_own_solution_is_right(seed):
+    found = verdicts("lab8", seed)
+    assert [f"{each.question.title}: {each.words}" for each in found if each.status != RIGHT] == []
+
+
+def way_up(*, kernel=4, padding=1, output_padding=0, end=nn.Tanh, steps=4):
+    def built(size, width, latent):
+        side = size // 2**steps
+        layers = [nn.Linear(latent, 8 * width * side * side), nn.Unflatten(1, (8 * width, side, side))]
+        channels = [8 * width, 4 * width, 2 * width, width, 3][-steps - 1 :]
+        layers = layers if steps == 4 else [
+            nn.Linear(latent, channels[0] * side * side), nn.Unflatten(1, (channels[0], side, side))
+        ]  # fmt: skip
+        for a, b in zip(channels, channels[1:]):  # noqa: RUF007
+            up = nn.ConvTranspose2d(a, b, kernel, 2, padding, output_padding)
+            layers += [nn.BatchNorm2d(a), nn.ReLU(), up]
+        return nn.Sequential(*layers, end())
+
+    return built
+
+
+class Detached(nn.Module):
+    """An autoencoder whose encoder learns nothing."""
+
+    def __init__(self, size, width, latent):
+        super().__init__()
+        self.model = right.autoencoder(size, width, latent)
+
+    def encode(self, images):
+        return self.model.encode(images)
+
+    def forward(self, images):
+        return self.model.decoder(self.encode(images).detach()), torch.zeros(len(images))
+
+
+def without_end(start, end, count, way):
+    shares = torch.arange(count)[:, None] / count
+    return torch.lerp(start.expand(count, -1), end.expand(count, -1), shares)
+
+
+MISTAKES = [
+    ("way_down", lambda s, w, o, n: right.way_down(s, w, o, True), "", "was not asked for"),
+    ("way_down", lambda s, w, o, n: right.way_down(s, w, o, False), "", "batch normalisation is missing"),
+    ("way_down", lambda s, w, o, n: right.way_down(s, 2 * w, o, n), "", "parameters at width 4"),
+    ("autoencoder", Detached, "", "parameters get no gradient"),
+    (
+        "losses",
+        lambda model, size, beta, e, kl: right.losses("vae", size, 1.0, e, kl),
+        "",
+        "beta is left out",
+    ),
+    ("losses", lambda model, size, beta, e, kl: e + beta * kl, "", "leave the KL out"),
+    ("losses", lambda model, size, beta, e, kl: e.mean(), "", "one value for each image"),
+    ("way_up", way_up(end=nn.Sigmoid), "", "a ReLU or a sigmoid ends the network"),
+    ("way_up", way_up(end=nn.Identity), "", "end with tanh"),
+    ("way_up", way_up(kernel=3, output_padding=1), "", "a checkerboard"),
+    ("way_up", way_up(steps=3), "", "four transposed convolutions are expected, found 3"),
+    ("slerp", torch.lerp, "", "this is the straight line"),
+    ("slerp", lambda a, b, share: right.slerp(b, a, share), "", "the ends are exchanged"),
+    ("walk", without_end, "", "the end is never reached"),
+    ("walk", lambda a, b, count, way: right.walk(b, a, count, way), "", "from the end to the start"),
+    ("there_and_back", lambda x: torch.cat([x, x.flip(0)]), "", "both ends are shown twice"),
+    ("there_and_back", lambda x: torch.cat([x, x[:-1].flip(0)]), "", "the first frame is shown twice"),
+    ("there_and_back", lambda x: torch.cat([x, x[1:].flip(0)]), "", "the last frame is shown twice"),
+]
+
+
+@pytest.mark.parametrize(("function", "wrong", "call", "said"), MISTAKES)
+def test_a_typical_mistake_is_told_by_its_name(function, wrong, call, said):
+    assert said in words("lab8", function, wrong, call)
