@@ -14,15 +14,15 @@ from collections.abc import Iterator
 
 MOST_FILES, MOST_BYTES = 300, 1 << 20
 NOT_LOOKED_AT = ("course", "tests", "theory", "benchmarks", "node_modules", "site-packages", "venv", "env")
-COURSE_MODULE = re.compile(r"(hw\d|lab\d)_\w+(\.\w+)*")
+COURSE_MODULE = re.compile(r"(common|(hw\d|lab\d)_\w+)(\.\w+)*")
 """Of modules that stand in for others: only those that the adapters name."""
 
 
 class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """A missing module of a homework is one whose names lie in other files."""
 
-    def __init__(self, folders: list[str]):
-        self.folders = folders
+    def __init__(self, folders: list[str], work: str):
+        self.folders, self.work = folders, work
 
     def find_spec(self, name: str, path: object = None, target: object = None):
         if not COURSE_MODULE.fullmatch(name):
@@ -30,7 +30,7 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return importlib.machinery.ModuleSpec(name, self, is_package=True)
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType:
-        return _Elsewhere(spec.name, self.folders)
+        return _Elsewhere(spec.name, self.folders, self.work)
 
     def exec_module(self, module: types.ModuleType) -> None:
         pass
@@ -39,9 +39,9 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 class _Elsewhere(types.ModuleType):
     """A module that is not there."""
 
-    def __init__(self, name: str, folders: list[str]):
+    def __init__(self, name: str, folders: list[str], work: str):
         super().__init__(name)
-        self.__folders = folders
+        self.__folders, self.__work = folders, work
 
     def __getattr__(self, name: str) -> object:
         if name.startswith("__"):
@@ -56,11 +56,10 @@ class _Elsewhere(types.ModuleType):
                 near += [
                     f"{each} in {os.path.relpath(path, folder)}" for each in names if each.lower() in alike
                 ]
-        work = self.__name__.split("_")[0]
         asked = f"is it {' or '.join(near[:3])}? " if near else ""
         raise LookupError(
             f"{name} was not found: {self.__name__.replace('.', '/')}.py is not there, and no other file "
-            f"defines it; {asked}say in check_{work}.py which of your functions it is"
+            f"defines it; {asked}say in check_{self.__work}.py which of your functions it is"
         )
 
 

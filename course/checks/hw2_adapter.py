@@ -28,7 +28,7 @@ def cspup_generator(size, width, latent, output):
 
 def discriminator_loss(kind, real, fake):
     """cross-entropy, least-squares, hinge or wasserstein; logits (B,) twice -> (B,)."""
-    from common import adversarial
+    import common.adversarial as adversarial  # noqa: PLR0402  it may stand elsewhere
 
     name = {"cross-entropy": "cross_entropy"}.get(kind, kind.replace("-", "_"))
     return getattr(adversarial, f"{name}_discriminator")(real, fake)
@@ -43,7 +43,7 @@ def smoothed_discriminator_loss(real, fake, real_label, fake_label):
 
 def generator_loss(kind, fake):
     """minimax, non-saturating, least-squares or linear; logits (B,) -> (B,)."""
-    from common import adversarial
+    import common.adversarial as adversarial  # noqa: PLR0402  it may stand elsewhere
 
     return getattr(adversarial, f"{kind.replace('-', '_')}_generator")(fake)
 

@@ -76,7 +76,7 @@ def _student(request: dict) -> types.SimpleNamespace | None:
         return None
     here = os.path.dirname(__file__)
     elsewhere = _module(os.path.join(here, "elsewhere.py"))
-    sys.meta_path.append(elsewhere.Finder(request["folders"]))
+    sys.meta_path.append(elsewhere.Finder(request["folders"], request["work"]))
     names = vars(_module(os.path.join(here, f"{request['work']}_adapter.py")))
     own = next(
         (
