@@ -1,4 +1,4 @@
-"""A student's week from nothing to the pushed branch: start, check, a wrong block, mending it, training, report."""
+"""A student's week from nothing to the pushed branch: start, check, a wrong block, training, report."""
 
 from __future__ import annotations
 
