@@ -19,6 +19,7 @@ COMMANDS = {  # name: (module with main(arguments) -> exit status, what it does)
         "check your code of a homework, and say in words what is wrong: check hw2",
     ),
     "report": ("course.student.report", "write what runs measured and drew into a README: report RUN..."),
+    "notebook": ("course.student.notebook", "a script as a notebook for Jupyter, Colab and Kaggle, and back"),
     "exam": ("course.student.exam", "drill for the oral exam; exam export makes cards for Anki or a page"),
     "tasks": ("course.tasks", "list what a student writes: tasks, points, and where they stand in the code"),
     "branches": ("course.branches", "make a branch for every homework, solved or as starter code"),
