@@ -12,8 +12,9 @@ from common.errors import InputError
 import pytest
 
 from course import tasks
+from course.checks import notebook_code
 from course.command_line import ROOT
-from course.student import check, notebook_code
+from course.student import check
 from theory.pages import read_page
 
 BLOCK = """

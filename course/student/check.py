@@ -14,57 +14,28 @@ also looks at pictures, numbers and words.
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import sys
 import tempfile
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
 from common import atomic
 from common.errors import InputError
 
-from course import checks, tasks
-from course.checks.questions import FAILED, NOT_BEGUN, RIGHT, WRONG, Question, Verdict, verdict
+from course import tasks
+from course.checks import notebook_code
+from course.checks.questions import FAILED, NOT_BEGUN, RIGHT, WRONG, Verdict, verdict
+from course.checks.reports import TaskReport, as_data, homeworks, questions, report
 from course.command_line import ROOT
-from course.student import answers, notebook_code
-from course.tasks import Region, Task
+from course.student import answers
+from course.tasks import Region
 
 SEED = 0
 """Of the public inputs; a mentor's are drawn from another one."""
 SHOWN = {RIGHT: "right", WRONG: "WRONG", NOT_BEGUN: "not begun", FAILED: "FAILED"}
-
-
-@dataclass(frozen=True)
-class TaskReport:
-    """What came of one task."""
-
-    task: Task
-    verdicts: tuple[Verdict, ...]
-    unwritten: tuple[Region, ...]
-    """Places that still raise NotImplementedError."""
-
-    @property
-    def asked(self) -> int:
-        """Questions, and places to be written that none of them reached."""
-        return len(self.verdicts) + len(self.unreached)
-
-    @property
-    def unreached(self) -> list[Region]:
-        reached = {each.words for each in self.verdicts if each.status == NOT_BEGUN}
-        return [place for place in self.unwritten if f"{place.task}: {place.what}" not in reached]
-
-    @property
-    def right(self) -> int:
-        return sum(each.status == RIGHT for each in self.verdicts)
-
-    @property
-    def points(self) -> float | None:
-        """In halves, rounded down, so that all of them need everything right; None where nothing is asked."""
-        return int(2 * self.task.points * self.right / self.asked) / 2 if self.asked else None
 
 
 def main(arguments: list[str]) -> int:
@@ -99,16 +70,6 @@ def main(arguments: list[str]) -> int:
     return 0 if all(report.right == report.asked for report in reports) else 1
 
 
-def homeworks() -> list[str]:
-    """Those whose checks are here."""
-    found = sorted(Path(checks.__file__).parent.glob("*_adapter.py"))
-    return [path.name.removesuffix("_adapter.py") for path in found]
-
-
-def questions(homework: str, seed: int) -> list[Question]:
-    return importlib.import_module(f"course.checks.{homework}").questions(seed)
-
-
 def check(homework: str, folder: Path, seconds: float, seed: int = SEED) -> list[TaskReport]:
     """A report on every task of a homework; InputError for a folder without code."""
     if not folder.is_dir():
@@ -129,20 +90,6 @@ def unwritten(homework: str, folder: Path) -> list[Region]:
     """The places of a starter tree that are still to be written."""
     found = [region for path, text in tasks.homework_files(folder) for region in tasks.unwritten(text, path)]
     return [region for region in found if region.homework == homework]
-
-
-def report(homework: str, verdicts: Sequence[Verdict], places: Sequence[Region]) -> list[TaskReport]:
-    """The verdicts and the places that are still to be written, by task."""
-    listed = tasks.listed((ROOT / tasks.LIST).read_text(encoding="utf-8"))
-    return [
-        TaskReport(
-            task,
-            tuple(each for each in verdicts if each.question.task == name),
-            tuple(place for place in places if place.task == name),
-        )
-        for name, task in listed.items()
-        if task.homework == homework
-    ]
 
 
 # ---- how it is shown
@@ -172,28 +119,6 @@ def _lines_of(one: Verdict) -> list[str]:
     wrapped = textwrap.wrap(said, 94, break_long_words=False)
     lines = [f"    {SHOWN[one.status]:9}  {wrapped[0]}", *(f"               {line}" for line in wrapped[1:])]
     return lines if one.status == RIGHT else [*lines, f"               read {one.question.read}"]
-
-
-def as_data(homework: str, reports: Sequence[TaskReport]) -> dict:
-    """For programs."""
-    return {
-        "homework": homework,
-        "tasks": [
-            {
-                "task": each.task.name,
-                "title": each.task.title,
-                "points": each.points,
-                "of": each.task.points,
-                "checks": [
-                    {"title": one.question.title, "status": one.status, "words": one.words,
-                     "read": one.question.read}
-                    for one in each.verdicts
-                ],
-                "unwritten": [f"{place.place}: {place.what}" for place in each.unwritten],
-            }
-            for each in reports
-        ],
-    }  # fmt: skip
 
 
 def write_junit(path: Path, homework: str, reports: Sequence[TaskReport]) -> None:
