@@ -25,13 +25,21 @@ def notebooks_in(folder: Path) -> list[Path]:
 def code_cells(path: Path) -> list[str]:
     """The text of the code cells; InputError for a file that is no notebook."""
     try:
-        notebook = json.loads(path.read_text(encoding="utf-8-sig"))
+        return cells_of_text(path.read_text(encoding="utf-8-sig"), str(path))
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: no notebook: not text in UTF-8; save it anew in Jupyter") from None
+
+
+def cells_of_text(text: str, name: str) -> list[str]:
+    """The same of a notebook's text; `name` is for the error."""
+    try:
+        notebook = json.loads(text)
         cells = notebook["cells"] if "cells" in notebook else notebook["worksheets"][0]["cells"]
         found = [cell.get("source", cell.get("input", "")) for cell in cells if cell["cell_type"] == "code"]
         return ["".join(source) for source in found]
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
         reason = "not JSON" if isinstance(error, ValueError) else "JSON, but not of a notebook"
-        raise InputError(f"{path}: no notebook: {reason}; save it anew in Jupyter, or take it away") from None
+        raise InputError(f"{name}: no notebook: {reason}; save it anew in Jupyter, or take it away") from None
 
 
 def without_magics(cell: str) -> str:

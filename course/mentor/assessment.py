@@ -7,7 +7,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from course.mentor import evidence, history, layout, main_page, remarks, repositories, similarity
+from course.mentor import evidence, history, layout, main_page, remarks, repositories, running, similarity
 from course.mentor.layout import README, Submission
 from course.mentor.objects import File, Objects, Tree, shown
 from course.mentor.page import Page
@@ -27,6 +27,8 @@ class Options:
     blob_mb: int = 64
     limit_mb: int = 1024
     fetch_seconds: float = 300
+    run: bool = False
+    """Whether the code is wanted, for the checks."""
 
 
 def code_digest() -> str:
@@ -65,10 +67,15 @@ def assess(
     key = hashlib.sha256(f"{digest} {mirror.key()} {student} {sorted(mirror.rewritten)}".encode()).hexdigest()
     if key == known:
         return None
-    return {"key": key, "student": asdict(student), "status": READ, **_read(student, mirror, course, rubric)}
+    return {
+        "key": key,
+        "student": asdict(student),
+        "status": READ,
+        **_read(student, mirror, course, rubric, options),
+    }
 
 
-def _read(student: Student, mirror: Mirror, course: Course, rubric: Rubric) -> dict:
+def _read(student: Student, mirror: Mirror, course: Course, rubric: Rubric, options: Options) -> dict:
     with Objects(mirror.folder) as objects:
         reader = Reader(objects, student.source)
         titles: dict[str, str] = {}
@@ -88,6 +95,7 @@ def _read(student: Student, mirror: Mirror, course: Course, rubric: Rubric) -> d
             "main": {name: evidence.as_data(each) for name, each in main.items()},
             "works": {
                 work: _work(found[work], mirror, reader, course, rubric)
+                | ({"program": running.program(found[work], objects)} if options.run else {})
                 for work in rubric.works
                 if work in found
             },

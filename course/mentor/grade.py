@@ -3,13 +3,15 @@
 python3 -m course grade students.csv                # columns student_id, repository, last_name, first_name
 python3 -m course grade repositories/ --out marks   # a folder that holds one repository a student
 
-Everything is read as data: nothing is checked out and nothing of a student's is executed.  What --out gets:
+Everything is read as data: nothing is checked out, and nothing of a student's is executed unless --run is
+given, and then in a sandbox alone.  What --out gets:
 
     index.html       for going through the group: j and k move, / searches
     grades.csv       nbgrader's columns, a line for each student and work
     criteria.csv     every item of the rubric, what was found and where
     totals.csv       points and marks by the course's scale
     similarity.csv   code and pictures that two students share
+    checks.csv       with --run: what every check of the students' code said
     marks.toml       the mentor's own marks, which go before every suggestion; never overwritten
     feedback/        a page for each student, in English and Russian
     results/         the same in Gradescope's format
@@ -35,9 +37,22 @@ from common.errors import InputError
 
 from pebble import ProcessExpired, ProcessPool
 
-from course.mentor import assessment, changes, feedback, pages, points, rubric, similarity, students, tables
+from course.mentor import (
+    assessment,
+    changes,
+    feedback,
+    pages,
+    points,
+    rubric,
+    running,
+    sandbox,
+    similarity,
+    students,
+    tables,
+)
 from course.mentor.assessment import Options
 from course.mentor.rubric import Course, Rubric
+from course.mentor.sandbox import Limits
 from course.mentor.students import Student
 
 WORKER_MEMORY = 3 << 30
@@ -95,6 +110,13 @@ def parser() -> argparse.ArgumentParser:
         default=os.cpu_count() or 1,
         help="students read at the same time (default: all cores)",
     )
+    add("--run", action="store_true", help="run the checks on the students' code, in a sandbox")
+    add(
+        "--run-seconds",
+        type=float,
+        default=120,
+        help="for one start of a student's code, three times as much for all of a work (default: 120)",
+    )
     add("--seconds", type=float, default=120, help="for reading one student, after fetching (default: 120)")
     add("--limit-mb", type=int, default=1024, help="a repository may have at most so much (default: 1024)")
     add("--blob-mb", type=int, default=64, help="larger files are left on the server (default: 64)")
@@ -111,8 +133,13 @@ def grade(options: argparse.Namespace) -> int:
         _make(out / name)
     marks = points.read_marks(out / "marks.toml", {student.id for student in group}, course, looked)
     digest += assessment.code_digest()
-    limits = Options(options.blob_mb, options.limit_mb)
+    if options.run:
+        sandbox.refuse_without()
+        digest += "with code"
+    limits = Options(options.blob_mb, options.limit_mb, run=options.run)
     assessed, fresh = read_all(group, out, course, looked, digest, limits, options.jobs, options.seconds)
+    if options.run:
+        running.run_all(assessed, out, options.jobs, Limits(options.run_seconds, 3 * options.run_seconds))
     results = {
         name: points.result(each, marks.get(name, {}), course, looked) for name, each in assessed.items()
     }

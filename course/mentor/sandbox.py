@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from common.errors import InputError
@@ -41,6 +41,9 @@ class Limits:
     """What one call may use."""
 
     seconds: float = 60
+    """Of one start."""
+    seconds_in_all: float = 300
+    """Of all starts for one list of calls."""
     memory_bytes: int = 4 << 30
     """Resident, of all its processes together."""
     processes: int = 64
@@ -88,11 +91,19 @@ def call(
     return answer
 
 
-def ask(files: dict[str, bytes], about: dict, calls: Sequence[Call], limits: Limits) -> list[Answer]:
+def ask(
+    files: dict[str, bytes],
+    about: dict,
+    calls: Sequence[Call],
+    limits: Limits,
+    folders: Sequence[str] = ("",),
+) -> list[Answer]:
     """An answer to every call of a student's functions; Failed for files that cannot be laid out.
 
-    about: `module` of the student's whose functions are called, or the `work` whose calls are asked.
-    Each start of the sandbox has all of the limits: a call that meets one is lost, the next ones are not."""
+    about: `module` of the student's whose functions are called, or the `work` whose calls are asked;
+    folders: of the student's files, where modules are looked for.  A call that meets a limit is lost, the
+    next ones are asked anew, as long as `seconds_in_all` are not over."""
+    ends = time.monotonic() + limits.seconds_in_all
     refuse_without()
     with tempfile.TemporaryDirectory(prefix="student-") as name:
         folder = Path(name)
@@ -101,8 +112,16 @@ def ask(files: dict[str, bytes], about: dict, calls: Sequence[Call], limits: Lim
         if work := about.get("work"):
             shown_inside += [exchange.INSIDE.with_name(f"{work}_{part}.py") for part in ("calls", "adapter")]
         command = [*_walls(folder, limits.disk_bytes, shown_inside), sys.executable, "-I", "-B", PROGRAM]
-        about = {**about, "folders": ["/student"], "processes": limits.processes}
-        return exchange.ask(lambda given: _run(command, given, limits), about, calls, limits.answer_bytes)
+        places = [f"/student/{each}".rstrip("/") for each in folders]
+        about = {**about, "folders": places, "processes": limits.processes}
+
+        def run(given: bytes) -> tuple[bytes, str]:
+            left = ends - time.monotonic()
+            if left <= 0:
+                return b"", f"not asked: {limits.seconds_in_all:g} s were over"
+            return _run(command, given, replace(limits, seconds=min(limits.seconds, left)))
+
+        return exchange.ask(run, about, calls, limits.answer_bytes)
 
 
 def _run(command: list[str], given: bytes, limits: Limits) -> tuple[bytes, str]:

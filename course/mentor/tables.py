@@ -48,6 +48,8 @@ def write(everything: Everything, out: Path) -> None:
     _csv(out / "criteria.csv", criteria(everything))
     _csv(out / "totals.csv", totals(everything))
     _csv(out / "similarity.csv", _alike(everything.alike))
+    if ran := checks(everything):
+        _csv(out / "checks.csv", ran)
     for student in everything.assessed:
         _text(out / "results" / f"{student}.json", json.dumps(gradescope(everything, student), indent=1))
     lines = "".join(f"- {line}\n" for line in everything.changed) or "Nothing changed since the last run.\n"
@@ -125,6 +127,25 @@ def criteria(everything: Everything) -> list[dict]:
                     }
                 )
     return rows
+
+
+def checks(everything: Everything) -> list[dict]:
+    """A row for each check of each student's code that was run."""
+    return [
+        {
+            "student_id": student,
+            "work": name,
+            "task": task["task"],
+            "check": one["title"],
+            "status": one["status"],
+            "words": shown(one["words"], 500),
+            "read": one["read"],
+        }
+        for student, each in everything.assessed.items()
+        for name, work in each["works"].items()
+        for task in work.get("checks", {"tasks": []})["tasks"]
+        for one in task["checks"]
+    ]
 
 
 def totals(everything: Everything) -> list[dict]:
