@@ -1,7 +1,10 @@
 """A student's code in the sandbox: what it answers, and what it cannot do. Every attack is really run."""
 
+import errno
 import json
+import platform
 import socket
+import struct
 import threading
 import time
 from pathlib import Path
@@ -13,7 +16,7 @@ import pytest
 
 from course.checks import exchange
 from course.checks.exchange import Call, Lost
-from course.mentor import sandbox
+from course.mentor import sandbox, system_calls
 from course.mentor.sandbox import Failed, Limits
 
 try:
@@ -99,6 +102,7 @@ def test_no_secrets_no_home_no_other_files(tmp_path, monkeypatch):
     (tmp_path / "marks.toml").write_text("[ivanov]")
     code = f"""
 import os
+import platform
 def f(x):
     return [len([n for n in os.environ if 'SECRET' in n]),
             os.path.exists({str(tmp_path / "marks.toml")!r}),
@@ -131,6 +135,7 @@ def test_no_network_not_even_this_machine():
         threading.Thread(target=lambda: (server.accept(), came.append(True)), daemon=True).start()
         code = f"""
 import socket
+import struct
 def f(x):
     try:
         socket.create_connection(('127.0.0.1', {server.getsockname()[1]}), timeout=3); return 1
@@ -334,6 +339,52 @@ def test_no_right_answer_is_inside():
         text = exchange.INSIDE.with_name(name).read_text()
         assert "import course" not in text and "from course" not in text
         assert "expected" not in text.split('"""')[2]
+
+
+# ---- system calls
+
+
+@needs_sandbox
+@pytest.mark.skipif(system_calls.program() is None, reason="numbers of this processor's calls are not known")
+def test_calls_that_lead_out_are_refused():
+    column = list(system_calls.ARCHITECTURES).index(platform.machine())
+    numbers = [each[column] for each in system_calls.REFUSED.values()]
+    code = f"""
+import ctypes, errno, os, socket, subprocess, sys
+libc = ctypes.CDLL(None, use_errno=True)
+def number(n, *given):
+    ctypes.set_errno(0)
+    return ctypes.get_errno() if libc.syscall(n, *given) < 0 else 0
+def f(x):
+    found = [number(n, 0, 0, 0, 0, 0) for n in {numbers}]
+    found += [number({system_calls.CLONE[column]}, {system_calls.NEW_USER}, 0, 0, 0, 0)]
+    found += [number({system_calls.CLONE3}, 0, 0)]
+    works = subprocess.run([sys.executable, '-c', 'print(6 * 7)'], capture_output=True).stdout == b'42\\n'
+    return found, int(works)
+"""
+    found, works = answer(code)
+    assert found[:-1].tolist() == [errno.EPERM] * (len(numbers) + 1) and found[-1] == errno.ENOSYS
+    assert works, "processes and threads are no way out"
+
+
+def test_the_filter_is_whole_on_every_processor_it_knows():
+    for machine in system_calls.ARCHITECTURES:
+        program = system_calls.program(machine)
+        lines = [struct.unpack_from("=HBBI", program, place) for place in range(0, len(program), 8)]
+        for place, (code, yes, no, _) in enumerate(lines):
+            jumps = (
+                (yes, no)
+                if code in (system_calls.EQUAL, system_calls.ANY_BIT, system_calls.AT_LEAST)
+                else (0,)
+            )
+            assert all(place + 1 + jump < len(lines) for jump in jumps) or code == system_calls.RETURN
+        assert lines[-1] == (system_calls.RETURN, 0, 0, system_calls.ALLOW)
+        numbers = [
+            column[list(system_calls.ARCHITECTURES).index(machine)]
+            for column in system_calls.REFUSED.values()
+        ]
+        assert len(set(numbers)) == len(numbers)
+    assert system_calls.program("sparc64") is None
 
 
 @needs_sandbox

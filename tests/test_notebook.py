@@ -148,7 +148,7 @@ def pictures(folder: Path) -> Path:
 
 
 TINY = {
-    "hw1_bayes_and_autoencoders/train_vae.py": "--data {data} --size 8 --epochs 1 --device cpu",
+    "hw1_bayes_and_autoencoders/train_vae.py": "--data {data} --size 8 --epochs 1 --batch-size 24",
     "hw2_gan/train_gan.py": (
         "--data {data} --size 32 --width 0.125 --epochs 1 --batch-size 24 --measure-images 8 --device cpu"
     ),

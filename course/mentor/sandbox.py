@@ -2,7 +2,8 @@
 
 The only file that executes what a student wrote.  Bubblewrap gives it namespaces of its own (users,
 processes, network without an interface, host name), a system that can only be read, an empty temporary
-folder in memory, no environment and no capabilities.  Time, memory, number of processes and size of the
+folder in memory, no environment and no capabilities; a filter refuses system calls that have led out of
+such walls before (system_calls.py).  Time, memory, number of processes and size of the
 answer are bounded from outside.  Inside there are only the inputs, drawn with a seed the caller keeps to
 itself, and never an expected value: code that prints a score, patches a test or rewrites its result can
 only answer with wrong arrays.
@@ -19,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,6 +30,7 @@ import numpy as np
 
 from course.checks import exchange
 from course.checks.exchange import Answer, Call, Lost, Raised
+from course.mentor import system_calls
 from course.mentor.objects import shown
 
 PROGRAM = "/checks/inside.py"
@@ -61,12 +63,15 @@ def refuse_without() -> None:
     """InputError unless a sandbox works on this machine."""
     if shutil.which("bwrap") is None:
         raise InputError(f"no sandbox on this machine: {ADVICE}")
-    tried = subprocess.run(
-        [*_walls(Path(tempfile.gettempdir()), 1 << 20, []), "true"],
-        capture_output=True,
-        check=False,
-        timeout=60,
-    )
+    walls = _walls(Path(tempfile.gettempdir()), 1 << 20, [])
+    with _refused_calls() as (flags, kept_open):
+        tried = subprocess.run(
+            [walls[0], *flags, *walls[1:], "true"],
+            capture_output=True,
+            check=False,
+            timeout=60,
+            pass_fds=kept_open,
+        )
     if tried.returncode:
         reason = shown(" ".join(tried.stderr.decode("utf-8", "replace").split()), 200)
         raise InputError(f"bubblewrap does not work on this machine ({reason}); {ADVICE}")
@@ -126,15 +131,17 @@ def ask(
 
 def _run(command: list[str], given: bytes, limits: Limits) -> tuple[bytes, str]:
     """What a sandboxed process wrote, and the limit it met, if any."""
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        cwd="/",
-        env={},
-        start_new_session=True,
-    )
+    with _refused_calls() as (flags, kept_open):
+        process = subprocess.Popen(
+            [command[0], *flags, *command[1:]],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd="/",
+            env={},
+            start_new_session=True,
+            pass_fds=kept_open,
+        )
     watch = _Watch(process, limits)
     try:
         watch.feed_and_read(given)
@@ -143,6 +150,23 @@ def _run(command: list[str], given: bytes, limits: Limits) -> tuple[bytes, str]:
     finally:
         _end(process)
     return bytes(watch.out), ""
+
+
+@contextlib.contextmanager
+def _refused_calls() -> Iterator[tuple[list[str], tuple[int, ...]]]:
+    """Bubblewrap's flags for the filter of system calls, and the descriptor it reads the filter from; none
+    where this processor's numbers are not known."""
+    refused = system_calls.program()
+    if refused is None:
+        yield [], ()
+        return
+    reading, writing = os.pipe()
+    try:
+        with os.fdopen(writing, "wb") as pipe:
+            pipe.write(refused)
+        yield ["--seccomp", str(reading)], (reading,)
+    finally:
+        os.close(reading)
 
 
 def _lay_out(folder: Path, files: dict[str, bytes]) -> None:
