@@ -71,7 +71,7 @@ def test_late_works_and_missing_names_are_told(graded):
 
 
 def test_copies_are_found_however_they_are_disguised_and_nothing_else(graded):
-    """Precision and recall 1 over all 780 pairs, of the code that is each one's own: the short lines that draw
+    """Precision and recall 1 over all 780 pairs, of the code that is each one's own: short lines that draw
     pictures are phrases which these students share."""
     group, root, _ = graded
     found = {

@@ -8,14 +8,14 @@ that differ, and change what they return.  Numbers are torch tensors unless it i
 def modulated_convolution(x, weight, style, up):
     """(B, I, H, W), (O, I, k, k), (B, I), whether the sides are doubled -> (B, O, H, W) or (B, O, 2 H, 2 W);
     not demodulated."""
-    from hw3_stylegan_sampling.networks import modulated_convolution
+    from common.modulation import modulated_convolution
 
     return modulated_convolution(x, weight, style, up=up)
 
 
 def demodulation(weight, style):
     """(O, I, k, k), (B, I) -> (B, O): what each output is multiplied with."""
-    from hw3_stylegan_sampling.networks import demodulation
+    from common.modulation import demodulation
 
     return demodulation(weight, style)
 
