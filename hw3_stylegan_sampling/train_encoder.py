@@ -6,9 +6,9 @@ python hw3_stylegan_sampling/train_encoder.py --resume runs/hw3/0002-encoder-ava
 torchrun --nproc-per-node 2 hw3_stylegan_sampling/train_encoder.py --network avatars
 
 Half of every batch the generator draws, so that their styles are known; the other half are images of the set,
-which it has to draw again.  The generator stays as it is.  Measured on validation images: how near the drawn
-ones come, and, for avatars, whether their person is still recognised.  The encoder is written to
-encoder.safetensors; project.py --encoder takes it.
+which it has to draw again: alike to a perceptual network, and, for avatars, the same persons.  The generator
+stays as it is.  Measured on validation images is how near they come, and whether their person is still
+recognised.  The encoder is written to encoder.safetensors; project.py --encoder takes it.
 """
 
 from __future__ import annotations
@@ -120,21 +120,18 @@ def main(config: Config) -> Path:
     noise, averages = BatchNoise(config.batch_size, device, seed=config.seed), runs.Averages()
 
     def step_of(images: Tensor, *latents: Tensor) -> dict[str, Tensor]:
-        """One update; what it is of, (B,) each."""
+        """One update, and what it cost, (B,) each: generated images' styles, and images of the set drawn again."""
         with device.autocast():
             ws = known_styles(generator, *latents)  # (B, L, D)
             with torch.no_grad():
                 generated = generator.synthesis(ws, "const").float().clamp(-1, 1)
-            both = torch.cat([generated, images])  # (2 B, 3, S, S)
-            found = encoder_ddp(both)  # (2 B, L, D)
-            losses = losses_of(both, found, encoder.spread)  # (2 B,) each
-        styles = config.styles * styles_error(found[: len(ws)], ws, encoder.spread)  # (B,)
+            found, found_of_set = encoder_ddp(torch.cat([generated, images])).chunk(2)  # (B, L, D) each
+            losses = losses_of(images, found_of_set, encoder.spread)
+        losses["styles"] = config.styles * styles_error(found, ws, encoder.spread)
         optimizer.zero_grad()
-        (sum(losses.values()).mean() + styles.mean()).backward()
+        sum(losses.values()).mean().backward()
         optimizer.step()
-        parts = {name: loss.chunk(2) for name, loss in losses.items()}
-        return {"styles": styles, **{f"generated_{name}": part[0] for name, part in parts.items()},
-                **{f"set_{name}": part[1] for name, part in parts.items()}}  # fmt: skip
+        return losses
 
     update = Graphed(step_of, device)
     with resumable.start(

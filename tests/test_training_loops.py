@@ -106,7 +106,7 @@ LOGGED = {
     "hw1 vae": {"train/reconstruction_nats", "train/kl_nats", "val/loss_nats", "val/mse"},
     "hw2 gan": {"train/discriminator_loss", "train/generator_loss", "train/d_real", "val/raw_diversity"},
     "hw3 stylegan": {"train/discriminator_loss", "train/generator_loss", "train/d_real", "train/path_length"},
-    "hw3 encoder": {"train/styles", "train/set_perceptual", "val/set_psnr_db"},
+    "hw3 encoder": {"train/styles", "train/perceptual", "val/set_psnr_db"},
     "hw4 ddpm": {"train/loss", "train/gradient_norm", "val/loss", "val/diversity"},
     "lab autoencoder": {"train/loss", "train/error", "val/loss", "val/error"},
     "lab gan": {"train/discriminator_loss", "train/generator_loss", "train/d_real", "val/raw_diversity"},
