@@ -120,7 +120,7 @@ def main(config: Config) -> Path:
     noise, averages = BatchNoise(config.batch_size, device, seed=config.seed), runs.Averages()
 
     def step_of(images: Tensor, *latents: Tensor) -> dict[str, Tensor]:
-        """One update, and what it cost, (B,) each: generated images' styles, and images of the set drawn again."""
+        """One update; its losses, (B,) each: generated images' styles, and images of the set drawn again."""
         with device.autocast():
             ws = known_styles(generator, *latents)  # (B, L, D)
             with torch.no_grad():
