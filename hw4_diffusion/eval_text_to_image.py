@@ -36,7 +36,7 @@ import tyro
 from annotated_types import Interval, Len
 from diffusers import StableDiffusionPipeline
 
-from hw4_diffusion import small_pipeline, text_to_image_figures
+from hw4_diffusion import pipelines, text_to_image_figures
 from hw4_diffusion.text_to_image_measures import (
     Orders,
     draw,
@@ -58,8 +58,8 @@ WORDING = 2_000_000
 class Config(Flags):
     """Flags of eval_text_to_image.py."""
 
-    model: Annotated[Path, tyro.conf.Positional] = small_pipeline.SHIPPED
-    """Run directory of train_text_to_image.py, or a pipeline's folder."""
+    model: Annotated[pipelines.Model, tyro.conf.Positional] = "avatars"
+    """The shipped model, a run directory of train_text_to_image.py, or a pipeline's folder."""
     samples: Annotated[int, Interval(ge=20, le=10**6)] = 10_000
     """Test captions drawn, against as many test portraits."""
     steps: Count = 20
@@ -82,7 +82,7 @@ class Config(Flags):
 
 def main(config: Config) -> Path:
     device = devices.start(config.device, seed=config.seed)
-    pipeline = small_pipeline.read(config.model).to(device.torch)
+    pipeline = pipelines.load(config.model, flag="model").to(device.torch)
     size = pipeline.vae.config.sample_size
     validation = data.load("avatars", "val", size=size, count=config.sweep_samples, data_dir=config.data_dir)
     test = data.load("avatars", "test", size=size, count=config.samples, data_dir=config.data_dir)
@@ -180,7 +180,7 @@ def report(
     run.summary(
         {f"eval/{name}": value for name, value in numbers.items() if isinstance(value, float)}
         | {f"autoencoder/{name}": value for name, value in bound.items()},
-        model=config.model.name,
+        model=Path(config.model).name,
         rows=rows,
         distance=distance,
         validation_distance=on_validation,
@@ -188,7 +188,7 @@ def report(
         n_validation=config.sweep_samples,
         seed=config.seed,
         parameters=parts,
-        megabytes=small_pipeline.bytes_of(config.model) / 1e6,
+        megabytes=pipelines.bytes_of(config.model) / 1e6,
         figures=sorted(path.name for path in run.folder.glob("*.png")),
     )
     run.say(f"{text}\nsee {run.folder}")

@@ -60,6 +60,11 @@ def place_of(name: str) -> Path:
     return place / "pipeline" if (place / "pipeline" / "model_index.json").is_file() else place
 
 
+def bytes_of(name: str) -> int:
+    """Of all files of a pipeline's folder."""
+    return sum(path.stat().st_size for path in place_of(name).rglob("*") if path.is_file())
+
+
 def is_small(name: str) -> bool:
     """Whether the model called so is the course's own, or one trained here in its place."""
     config = place_of(name) / "unet" / "config.json"

@@ -21,7 +21,7 @@ from common.flags import Count, Flags, NonNegative, Seed
 
 from annotated_types import Interval, Len
 
-from hw4_diffusion import small_pipeline
+from hw4_diffusion import pipelines, small_pipeline
 from hw4_diffusion.text_to_image_figures import titled
 from hw4_diffusion.text_to_image_measures import draw_from
 
@@ -40,8 +40,8 @@ class Config(Flags):
     """What to draw: a row for each."""
     negative_prompt: str = ""
     """What the samples are led away from, in place of the empty prompt."""
-    model: Path = small_pipeline.SHIPPED
-    """Run directory of train_text_to_image.py, or a pipeline's folder."""
+    model: pipelines.Model = "avatars"
+    """The shipped model, a run directory of train_text_to_image.py, or another pipeline of diffusers."""
     count: Annotated[int, Interval(ge=1, le=100)] = 8
     """Images of each prompt."""
     guidance: NonNegative = 4.0
@@ -58,7 +58,7 @@ class Config(Flags):
 
 def main(config: Config) -> None:
     device = devices.start(config.device, seed=config.seed)
-    pipeline = small_pipeline.read(config.model).to(device.torch)
+    pipeline = pipelines.load(config.model, flag="--model").to(device.torch)
     for text in (*config.prompts, config.negative_prompt):
         if unknown := small_pipeline.unknown_words(pipeline.tokenizer, text):
             warn(f"{text!r}: the model does not know {', '.join(unknown)}; what it draws for that is chance")

@@ -37,8 +37,6 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 RARE_WORDS = ("sks",)
 """Words without a meaning of their own, for DreamBooth to give them one."""
-SHIPPED = Path(__file__).resolve().parents[1] / "pretrained" / "text-to-image-avatars"
-"""The pipeline that comes with the course."""
 AUTOENCODER = "autoencoder"
 """Folder of the autoencoder in a run directory of its training."""
 PIPELINE = "pipeline"
@@ -273,34 +271,6 @@ def save(pipeline: StableDiffusionPipeline, folder: Path) -> None:
         # diffusers opens its parts in float32, transformers in what the configuration says
         config = beside / "text_encoder" / "config.json"
         config.write_text(config.read_text().replace('"dtype": "float16"', '"dtype": "float32"'))
-
-
-def folder_of(model: Path) -> Path:
-    """The pipeline's folder in a run directory, or the folder itself; InputError where there is none."""
-    for folder in (model / PIPELINE, model):
-        if (folder / "model_index.json").is_file():
-            return folder
-    raise InputError(
-        f"{model}: no model_index.json there; name a folder of a diffusers pipeline, or a run directory of "
-        "train_text_to_image.py that has been measured once"
-    )
-
-
-def read(model: Path) -> StableDiffusionPipeline:
-    """The pipeline of a run directory or a folder, in float32."""
-    folder = folder_of(model)
-    try:
-        pipeline = StableDiffusionPipeline.from_pretrained(folder)
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{folder}: cannot be opened by diffusers ({reason})") from error
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
-
-
-def bytes_of(model: Path) -> int:
-    """Of all files of a pipeline's folder."""
-    return sum(path.stat().st_size for path in folder_of(model).rglob("*") if path.is_file())
 
 
 def unknown_words(tokenizer: CLIPTokenizer, prompt: str) -> list[str]:

@@ -13,6 +13,8 @@ import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline
 from torch import Tensor
 
+from hw4_diffusion import drawing
+
 CHUNK = 250
 """Images that go through a network at once."""
 CHUNK_ON_GPU = 1000
@@ -41,36 +43,22 @@ def reference_of(images: ImageSet, device: torch.device) -> samples.Reference:
 
 
 def draw(
-    pipeline: StableDiffusionPipeline, texts: tuple[str, ...], *, guidance: float, steps: int, seed: int
+    pipeline: StableDiffusionPipeline, texts: Sequence[str], *, guidance: float, steps: int, seed: int
 ) -> Tensor:  # -> uint8 (N, 3, S, S)
     """An image for each prompt.  Image n is of noise n of this seed, whatever else is drawn."""
     seeds = range(1_000_000 * seed, 1_000_000 * seed + len(texts))
     return draw_from(pipeline, texts, seeds, guidance=guidance, steps=steps)
 
 
-@torch.inference_mode()
 def draw_from(
-    pipeline: StableDiffusionPipeline,
-    texts: Sequence[str],
-    seeds: Sequence[int],
-    *,
-    guidance: float,
-    steps: int,
-    negative: str = "",
-) -> Tensor:  # -> uint8 (N, 3, S, S)
-    """An image for each prompt, with noise of the seed beside it.
-
-    What the prompt changes is taken `guidance` times, eq. (diffusion.22); `negative` stands for no words."""
-    drawn, chunk = [], CHUNK_ON_GPU if pipeline.device.type == "cuda" else CHUNK
-    for start in range(0, len(texts), chunk):
-        prompts = list(texts[start : start + chunk])
-        generators = [torch.Generator().manual_seed(seed) for seed in seeds[start : start + chunk]]
-        images = pipeline(
-            prompts, num_inference_steps=steps, guidance_scale=guidance, generator=generators,
-            negative_prompt=[negative] * len(prompts), output_type="pt",
-        ).images  # fmt: skip
-        drawn.append(to_uint8(2 * images.float() - 1).cpu())
-    return torch.cat(drawn)
+    pipeline: StableDiffusionPipeline, texts: Sequence[str], seeds: Sequence[int], *, guidance: float,
+    steps: int, negative: str = "",
+) -> Tensor:  # fmt: skip  # -> uint8 (N, 3, S, S)
+    """An image for each prompt, with noise of the seed beside it, of the side that the model was made for."""
+    return drawing.draw(
+        pipeline, texts, seeds, resolution=pipeline.vae.config.sample_size, steps=steps, guidance=guidance,
+        negative_prompt=negative, batch_size=CHUNK_ON_GPU if pipeline.device.type == "cuda" else CHUNK,
+    )  # fmt: skip
 
 
 @torch.inference_mode()
