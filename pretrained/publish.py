@@ -2,6 +2,7 @@
 
 python pretrained/publish.py ddpm-mnist runs/hw4/0001-ddpm-mnist --evaluation runs/hw4/0004-eval-ddpm-mnist
 python pretrained/publish.py stylegan-avatars runs/hw3/0001-stylegan-avatars --evaluation runs/hw3/0002-eval
+python pretrained/publish.py encoder-avatars runs/hw3/0003-encoder-avatars --evaluation runs/hw3/0004-project
 
 The card says what the weights were made from, by which command, where and how long, and what the evaluation
 measured of them; all of it comes from the two run directories.
@@ -40,9 +41,12 @@ CARD = """# {name}.safetensors
 |---|---|
 {numbers}
 
-{n_test:,} test images; `{evaluated}` measured them. `_of_training_images` is the distance of training images
-to test images, the floor of a generator's; other extractors' distances cannot be compared with these.
+{n_test:,} test images; `{evaluated}` measured them. {closing}
 """
+OF_GENERATORS = """`_of_training_images` is the distance of training images
+to test images, the floor of a generator's; other extractors' distances cannot be compared with these."""
+OF_ENCODERS = """`encoder_wplus` is the optimiser that begins where the
+encoder points. Trained and measured by one identity network, which therefore flatters it."""
 
 
 FORMATS = {"F16": "float16", "F32": "float32"}
@@ -56,6 +60,9 @@ class Kind(NamedTuple):
     module: str
     """The script that trains it."""
     what: str
+    measured: str = "eval/"
+    """How the names of an evaluation's numbers begin that the card has."""
+    closing: str = OF_GENERATORS
 
 
 KINDS = (
@@ -69,6 +76,14 @@ KINDS = (
         "hw4_diffusion.train_ddpm",
         "A diffusion model, averaged weights: `sample_ddpm.py --model {called}` of homework 4 draws.",
     ),
+    Kind(
+        "encoder.safetensors",
+        "hw3_stylegan_sampling.train_encoder",
+        "An encoder of images into the styles W+ of `stylegan-{called}.safetensors`: `project.py --encoder "
+        "{called}`\nof homework 3 asks it.",
+        "encoder",
+        OF_ENCODERS,
+    ),
 )
 
 
@@ -79,7 +94,7 @@ class Config(Flags):
     name: Annotated[str, tyro.conf.Positional]
     """What the file will be called: ddpm-mnist, stylegan-avatars."""
     run_dir: Annotated[Folder, tyro.conf.Positional]
-    """A finished run of train_stylegan.py or train_ddpm.py."""
+    """A finished run of train_stylegan.py, train_encoder.py or train_ddpm.py."""
     evaluation: Folder
     """Run directory of its evaluation."""
     outdir: Path = ROOT / "pretrained"
@@ -107,7 +122,8 @@ def kind_of(run_dir: Path) -> Kind:
             return kind
     files = " or ".join(kind.weights for kind in KINDS)
     raise InputError(
-        f"{run_dir}: no {files} there; name a finished run of train_stylegan.py or train_ddpm.py"
+        f"{run_dir}: no {files} there; name a finished run of train_stylegan.py, train_encoder.py or "
+        "train_ddpm.py"
     )
 
 
@@ -120,11 +136,11 @@ def card(config: Config, kind: Kind, weights: Path, summary: dict, evaluation: d
     numbers = [
         f"| {name} | {value:.4g} |"
         for name, value in evaluation["metrics"].items()
-        if name.startswith("eval/") and isinstance(value, float) and "seconds" not in name
+        if name.startswith(kind.measured) and isinstance(value, float) and "seconds" not in name
     ]
     return CARD.format(
         name=config.name,
-        what=kind.what.format(called=config.name.removeprefix("ddpm-")),
+        what=kind.what.format(called=config.name.removeprefix("ddpm-").removeprefix("encoder-")),
         data=source(trained),
         command=" ".join(["python", f"{kind.module.replace('.', '/')}.py", *flags_of(trained)]),
         seed=trained.seed,
@@ -140,7 +156,8 @@ def card(config: Config, kind: Kind, weights: Path, summary: dict, evaluation: d
         bytes=weights.stat().st_size,
         sha256=extractors.file_sha256(weights),
         numbers="\n".join(numbers),
-        n_test=evaluation["n_test"],
+        n_test=evaluation.get("n_test") or evaluation["n"],
+        closing=kind.closing,
         evaluated=Path(runs.read_json(config.evaluation / "env.json")["command"].split()[1]).name,
     )
 
@@ -161,7 +178,8 @@ def flags_of(trained: Any) -> list[str]:
         value = getattr(trained, field.name)
         if value != field.default and (field.name == "data" or field.name not in NOT_ABOUT_THE_WEIGHTS):
             values = value if isinstance(value, tuple) else (value,)
-            words += [f"--{field.name.replace('_', '-')}", *map(str, values)]
+            plain = (one.name if isinstance(one, Path) else str(one) for one in values)
+            words += [f"--{field.name.replace('_', '-')}", *plain]
     if trained.data in data.REAL:
         words += ["--data-dir", "DIR"]
     return words

@@ -11,7 +11,7 @@ from pathlib import Path
 from common import command_line, data, devices, runs
 from common.data import avatars
 from common.errors import InputError
-from common.metrics import identity
+from common.metrics import extractors, identity
 from common.noise import BatchNoise
 
 import pytest
@@ -19,7 +19,7 @@ import torch
 from small_gans import logged, parts, save_pets, words
 
 from hw3_stylegan_sampling import encoder as encoders
-from hw3_stylegan_sampling import projection, train_encoder, weights
+from hw3_stylegan_sampling import models, projection, train_encoder, weights
 from hw3_stylegan_sampling.networks import Architecture, Generator
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -300,3 +300,19 @@ def test_mistakes_in_one_line(folder, tmp_path, changes, message):
     one = dataclasses.replace(config(folder, tmp_path), **changes)
     with pytest.raises(InputError, match=message):
         train_encoder.main(one)
+
+
+@pytest.mark.parametrize("name", encoders.shipped())
+def test_shipped_encoders_belong_to_the_shipped_generators(name):
+    path = encoders.PRETRAINED / f"encoder-{name}.safetensors"
+    card = path.with_suffix(".md").read_text(encoding="utf-8")
+    assert f"SHA-256: `{extractors.file_sha256(path)}`" in card and path.stat().st_size <= 4_000_000
+    generator = models.load(name)
+    encoder = encoders.load(name, generator)
+    z = torch.randn(8, generator.z_dim, generator=torch.Generator().manual_seed(7))
+    with torch.no_grad():
+        ws = generator.styles(z)
+        images = generator.synthesis(ws, "const").clamp(-1, 1)
+        again, mean = generator.synthesis(encoder(images), "const"), generator.w_mean.expand_as(ws)
+        typical = generator.synthesis(mean, "const")
+    assert projection.psnr(images, again).mean() > projection.psnr(images, typical).mean() + 5

@@ -9,6 +9,7 @@ from common.errors import InputError
 import pytest
 import torch
 
+from hw3_stylegan_sampling import networks, project, train_encoder, weights
 from hw4_diffusion import models, train_ddpm
 from pretrained import publish
 
@@ -53,6 +54,27 @@ def test_the_card_says_how_the_weights_were_made_and_what_was_measured(run_dir, 
     assert "| eval/fd_digits_10k | 1.25 |" in card and "seconds" not in card and "10,000 test images" in card
 
 
+def test_an_encoder_is_shipped_with_what_a_projection_measured(tmp_path):
+    generator = networks.Generator(
+        networks.Architecture(size=16, channels=(8, 8, 6), z_dim=6, w_dim=7, noise=False)
+    ).requires_grad_(False)
+    generator.estimate_w_mean(100)
+    weights.save(tmp_path / "net.safetensors", generator, "a test")
+    given = {"network": str(tmp_path / "net.safetensors"), "outdir": tmp_path / "runs", "device": "cpu"}
+    trained = train_encoder.main(
+        train_encoder.Config(**given, steps=2, batch_size=4, train_images=8, measure_images=4, likeness=0,
+                             data_dir=tmp_path / "data")
+    )  # fmt: skip
+    measured = project.main(
+        project.Config(**given, encoder=str(trained), seeds="0-1", how=("encoder", "encoder+w+"), steps=2)
+    )
+    encoder = publish.main(publish.Config("encoder-avatars", trained, evaluation=measured, outdir=tmp_path))
+    assert encoder.read_bytes() == (trained / "encoder.safetensors").read_bytes()
+    card = encoder.with_suffix(".md").read_text(encoding="utf-8")
+    assert "`project.py --encoder avatars`" in card and "`stylegan-avatars.safetensors`" in card
+    assert "| encoder_psnr_db |" in card and "| encoder_wplus_psnr_db |" in card and "2 test images" in card
+
+
 def test_shipped_weights_are_the_averaged_ones(run_dir, evaluation, tmp_path):
     path = publish.main(publish.Config("ddpm-digits", run_dir, evaluation=evaluation, outdir=tmp_path))
     averaged, shipped = models.from_run(run_dir).network, models.read(path).network
@@ -68,7 +90,9 @@ def test_the_command_of_a_published_set_names_it_and_its_folder():
 
 def test_what_cannot_be_shipped(run_dir, evaluation, tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match=r"no generator\.safetensors or model\.safetensors there"):
+    with pytest.raises(
+        InputError, match=r"no generator\.safetensors or model\.safetensors or encoder\.safetensors there"
+    ):
         publish.main(
             publish.Config("ddpm-digits", tmp_path / "empty", evaluation=evaluation, outdir=tmp_path)
         )
