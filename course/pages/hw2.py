@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from course.pages import hw2_experiments
+from course.pages import hw2_experiments, hw2_parts
 from course.pages.tables import Column, Table, Text, device, flags, number, percent, summary
 from hw2_gan import gan_figures
 from hw2_gan.hypotheses import hypothesis
@@ -160,4 +160,11 @@ TABLES = {
     "study": Table(study_columns, study_rows, study_note),
     "hypotheses": Text(study_sections),
     "gan_evaluation": Text(eval_sentence),
+    "parts": Table(
+        hw2_parts.COLUMNS,
+        lambda root: hw2_parts.rows(root, hw2_parts.TOGETHER),
+        lambda root, language: hw2_parts.note(root, hw2_parts.TOGETHER, language),
+    ),
+    "part_longer": Text(hw2_parts.longer),
+    "hypothesis_8": Text(hw2_parts.section),
 }

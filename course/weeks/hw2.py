@@ -57,6 +57,28 @@ SCRIPTS = (
         for name, what, hypotheses, figures in (
             ("study", "hypotheses of convergence", "base 0 1 2 3 4 5 6", ("curves.png", "samples.png")),
             ("study_7", "the hypothesis that needs labels", "7 --precision fp32", ("curves.png",)),
+            ("study_8", "the hypothesis without a grid", "8 --precision fp32", ("curves.png", "samples.png")),
+        )
+    ),
+    *(
+        Script(
+            name=name,
+            file=f"{FOLDER}/compare_hypotheses.py",
+            what=f"what made StyleGAN2 clean: {what}, one seed",
+            data="avatars",
+            short=None,
+            full=f"--hypotheses {hypotheses} --seeds 0 --precision fp32 {more}",
+            shows=(),
+            keeps_figures=("samples.png",),
+        )
+        for name, what, hypotheses, more in (
+            (
+                "parts",
+                "its parts together",
+                "7 8 8a 8b 8c 8d 8e",
+                "--budget 0.13 --measure-images 500 --samples 2000",
+            ),
+            ("study_8c", "one of these, trained longer", "8c", "--budget 0.4 --measure-images 1000"),
         )
     ),
 )
