@@ -43,20 +43,25 @@ class LoRALinear(nn.Module):
         return self.alpha / self.rank
 
     def forward(self, x: Tensor) -> Tensor:  # (..., in) -> (..., out)
+        # task hw4.d: the frozen layer and what is trained beside it
         update = x.to(self.down.dtype) @ self.down.T @ self.up.T
         return self.frozen(x) + (self.scale * update).to(x.dtype)
+        # end task
 
     @torch.no_grad()
     def merged(self) -> nn.Linear:
         """The plain layer with W + (alpha / r) B A, eq. (latent_diffusion.10)."""
+        # task hw4.d: both as one layer
         self.frozen.weight += (self.scale * self.up @ self.down).to(self.frozen.weight.dtype)
         return self.frozen
+        # end task
 
 
 def insert(network: nn.Module, rank: int, alpha: float) -> dict[str, LoRALinear]:
     """Put a LoRALinear in the place of every target layer and freeze everything else.
 
     Returns them by the names of the layers they stand for."""
+    # task hw4.d: in the place of which layers, and what stays trainable
     network.requires_grad_(False)
     names = [
         name
@@ -67,6 +72,7 @@ def insert(network: nn.Module, rank: int, alpha: float) -> dict[str, LoRALinear]
     for name, layer in layers.items():
         network.set_submodule(name, layer)
     return layers
+    # end task
 
 
 def parameters(layers: dict[str, LoRALinear]) -> int:

@@ -107,7 +107,50 @@ def dpm(*, halves=True, order=2, upside_down=False):
     return sample
 
 
+class LoRA(torch.nn.Module):
+    """A layer as a student writes it, with a mistake."""
+
+    def __init__(
+        self, frozen, rank, alpha, *, scale=lambda alpha, rank: alpha / rank, zero=True, freeze=True
+    ):
+        super().__init__()
+        self.frozen, self.scale = frozen.requires_grad_(not freeze), scale(alpha, rank)
+        self.down = torch.nn.Parameter(torch.randn(rank, frozen.in_features))
+        start = torch.zeros if zero else torch.randn
+        self.up = torch.nn.Parameter(start(frozen.out_features, rank))
+
+    def forward(self, x):
+        return self.frozen(x) + self.scale * x @ self.down.T @ self.up.T
+
+    def merged(self):
+        with torch.no_grad():
+            self.frozen.weight += self.scale * self.up @ self.down
+        return self.frozen
+
+
+def without_scale(alpha, rank):
+    return 1
+
+
+def not_frozen(network, rank, alpha):
+    layers = right.insert_lora(network, rank, alpha)
+    network.requires_grad_(True)
+    return layers
+
+
 MISTAKES = [
+    ("lora_layer", lambda *given: LoRA(*given, scale=without_scale), "lora_output", "alpha / r is missing"),
+    ("lora_layer", lambda *given: LoRA(*given, scale=lambda a, r: a), "lora_output", "yours is alpha"),
+    ("lora_layer", lambda *given: LoRA(*given, scale=without_scale), "lora_merged", "alpha / r is missing"),
+    ("lora_layer", lambda *given: LoRA(*given, zero=False), "lora_beginning", "B begins at 0"),
+    ("lora_layer", lambda *given: LoRA(*given, freeze=False), "lora_beginning", "freeze it"),
+    ("insert_lora", not_frozen, "", "freeze all others"),
+    (
+        "insert_lora",
+        lambda network, rank, alpha: right.insert_lora(network["up"], rank, alpha),
+        "",
+        "yours are 4",
+    ),
     (
         "linear_encoder",
         lambda *given: Encoder(*given, centre=False),
@@ -189,4 +232,6 @@ def test_solutions_written_otherwise_are_right():
         found += verdicts("hw4", only="sample", sample=of_sampler(name, function))
     found += verdicts("hw4", only="encode", linear_encoder=Encoder)
     found += verdicts("hw4", only="normal_equations", normal_equations=equations())
+    for call in ("lora_output", "lora_beginning", "lora_merged"):
+        found += verdicts("hw4", only=call, lora_layer=LoRA)
     assert [each.words for each in found if each.status != RIGHT] == []

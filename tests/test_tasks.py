@@ -109,7 +109,7 @@ def test_points_add_up_to_those_of_the_homeworks(course):
 
 
 def test_every_task_has_lines_to_write(course):
-    done_by_scripts_to_come = {"hw3.e", "hw4.d", "hw4.e"}
+    done_by_scripts_to_come = {"hw3.e", "hw4.e", "hw4.f"}
     assert {task.name for task in course if not task.regions} <= done_by_scripts_to_come
 
 
@@ -143,7 +143,8 @@ def test_starter_code_compiles_and_raises_once_for_every_region(course, homework
     for path, count in own.items():
         text = tasks.cut((ROOT / path).read_text(encoding="utf-8"), path, homework)
         if path.endswith(".toml"):
-            assert tomllib.loads(text) and text.count(f"# {homework}.") == count
+            tomllib.loads(text)
+            assert text.count(f"# {homework}.") == count
             continue
         raises = [
             node

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from course.checks.hw4_linear import linear
+from course.checks.hw4_lora import lora
 from course.checks.hw4_noise import noise
 from course.checks.hw4_samplers import samplers
 from course.checks.questions import Maker, Question
@@ -14,7 +15,7 @@ def questions(seed: int) -> list[Question]:
     """All of them, with inputs drawn from `seed`."""
     draw = np.random.default_rng(seed)
     made = Maker(page="diffusion.md")
-    for task, ask in (("hw4.a", linear), ("hw4.b", noise), ("hw4.c", samplers)):
+    for task, ask in (("hw4.a", linear), ("hw4.b", noise), ("hw4.c", samplers), ("hw4.d", lora)):
         made.task = task
         ask(made, draw)
     return made.made

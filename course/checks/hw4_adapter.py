@@ -89,6 +89,20 @@ def guided(with_class, without, scale):
     return guided(with_class, without, scale)
 
 
+def lora_layer(frozen, rank, alpha):
+    """An nn.Linear (in -> out), r, alpha -> a module with down (r, in), up (out, r) and merged()."""
+    from hw4_diffusion.lora import LoRALinear
+
+    return LoRALinear(frozen, rank, alpha)
+
+
+def insert_lora(network, rank, alpha):
+    """Puts such layers in the place of to_q, to_k, to_v and to_out.0, freezes the rest -> {name: layer}."""
+    from hw4_diffusion.lora import insert
+
+    return insert(network, rank, alpha)
+
+
 def sample(name, denoise, alpha, sigma, times, x, eta, randn):
     """ancestral, ddim or dpm-solver++; denoise(x_t, t) -> x_0, eps; alpha and sigma (T + 1,), times from T
     down to 0, x_T, DDIM's eta, randn(images) -> noise.  Gives the images after every step, a list."""
