@@ -214,6 +214,7 @@ def start(homework: str, name: str, config: Any, device: Device) -> Run:
             # flags that may change on resume: --epochs, --device, ...
             write_json(run.folder / "config.json", {**dataclasses.asdict(config), "resume": None})
         return run
+    _require_text(dataclasses.asdict(config))
     folder = device.broadcast(_next_folder(Path(config.outdir) / homework, name) if device.is_main else None)
     run = Run(folder, device, wandb)
     if device.is_main:
@@ -221,6 +222,14 @@ def start(homework: str, name: str, config: Any, device: Device) -> Run:
         write_json(folder / "env.json", environment(device))
     run.say(f"run directory: {folder}")
     return run
+
+
+def _require_text(flags: dict[str, Any]) -> None:
+    """InputError for a flag that config.json cannot hold: a name whose bytes are no UTF-8."""
+    for name, value in flags.items():
+        text = json.dumps(value, default=str, ensure_ascii=False)
+        if any("\ud800" <= letter <= "\udfff" for letter in text):
+            raise InputError(f"--{name.replace('_', '-')} {text}: a name that is no UTF-8; rename it")
 
 
 def _lock(folder: Path) -> filelock.BaseFileLock:

@@ -144,6 +144,7 @@ def optimised(
 def encoder_of(config: Config, generator: Generator) -> encoders.Encoder | None:
     """The encoder where one is needed; InputError where it is not named."""
     needed = [how for how in config.how if how.startswith("encoder")]
+    command_line.warn_of_idle(config, "encoder", needs="--how encoder", met=bool(needed))
     if needed and config.encoder is None:
         raise InputError(f"--how {needed[0]}: name an encoder of this network with --encoder")
     if len(set(config.how)) < len(config.how):

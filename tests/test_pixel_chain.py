@@ -181,3 +181,14 @@ def test_beta_is_not_part_of_the_counts(faces):
     train, held_out = faces
     changed = replace(PixelChain.fit(train), beta=4.0).log2_probability(held_out)
     assert torch.equal(changed, PixelChain.fit(train, beta=4.0).log2_probability(held_out))
+
+
+@pytest.mark.parametrize("bits", [1, 4, 7])
+def test_a_new_colour_is_one_of_its_coarse_one(bits):
+    """Of three channels, also where no image had an exact colour of it."""
+    images = torch.randint(256, (2, 3, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    model = PixelChain.fit(images, bits=bits, alpha=1000.0)
+    cell = torch.randint(2 ** (3 * bits), (500,), generator=torch.Generator().manual_seed(1))
+    color = model._draw_color(NEW + cell, torch.Generator().manual_seed(2))
+    assert torch.equal(model.coarse(color), cell) and color.max() < 2**24
+    assert len(color.unique()) > 400, "exact colours are drawn from all that the coarse one has"

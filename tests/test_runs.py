@@ -81,6 +81,13 @@ def test_an_unwritable_outdir_is_one_clear_line(tmp_path):
         runs.start("hw1", "a", Config(outdir=tmp_path / "file"), CPU)
 
 
+def test_a_name_that_is_no_text_is_named_before_anything_is_written(tmp_path):
+    config = dataclasses.replace(Config(outdir=tmp_path), name="sk\udce5ne")
+    with pytest.raises(InputError, match=r"^--name .*a name that is no UTF-8; rename it"):
+        runs.start("hw1", "x", config, CPU)
+    assert not list(tmp_path.iterdir())
+
+
 def test_metrics_are_json_lines_and_rewind_forgets_later_steps(tmp_path):
     with runs.start("hw1", "a", Config(outdir=tmp_path), CPU) as run:
         for step in range(1, 6):
