@@ -174,7 +174,8 @@ def train_autoencoder(config: Config, device: devices.Device, train: ImageSet, v
 
 
 def reconstruction_error(images: Tensor, decoded: Tensor, edge_weight: float) -> Tensor:
-    """(B, C, H, W) twice -> (B,): mean (x - y)^2, and the same of the differences between neighbours.
+    """(B, C, H, W) twice -> (B,): mean (x - y)^2, and the same of the differences between neighbours, the
+    first two parts of eq. (latent_diffusion.1).
 
     A mouth is a few dark pixels: left out it costs little beside a faint error everywhere, but all of its
     edge.  Absolute errors would count it for even less, as they count a small error like a large one."""

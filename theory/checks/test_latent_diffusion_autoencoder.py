@@ -18,7 +18,7 @@ from theory.tags import verifies
 @verifies("latent_diffusion.1")
 def test_the_autoencoders_loss():
     printed(r"""
-        L = \lVert x - \hat x \rVert_1 + \lambda_{\mathrm{p}} \, d(x, \hat x) - \lambda_{\mathrm{a}} \,
+        L = \sum_i e(x_i - \hat x_i) + \lambda_{\mathrm{p}} \, d(x, \hat x) - \lambda_{\mathrm{a}} \,
         \ell(\hat x) + \beta \, \mathrm{KL}\bigl( \mathcal{N}(\mu, \mathrm{diag}(s^2)) \,\Vert\,
         \mathcal{N}(0, I) \bigr) ,
         \qquad
@@ -37,10 +37,10 @@ def test_the_autoencoders_loss():
     nats = train_text_to_image.nats_of_a_number(parameters)
     torch.testing.assert_close(nats * 64, kl)
     d = sum(
-        (x.diff(dim=dim) - decoded.diff(dim=dim)).abs().sum((1, 2, 3)) * 16 / 15 for dim in (2, 3)
+        (x.diff(dim=dim) - decoded.diff(dim=dim)).square().sum((1, 2, 3)) * 16 / 15 for dim in (2, 3)
     )  # its 240 numbers of 256 are averaged, and summed
     beta, edge_weight = 1e-3, 0.7
-    loss = (x - decoded).abs().sum((1, 2, 3)) + edge_weight * d + beta * kl
+    loss = (x - decoded).square().sum((1, 2, 3)) + edge_weight * d + beta * kl
     error = train_text_to_image.reconstruction_error(x, decoded, edge_weight)
     torch.testing.assert_close(768 * (error + beta * 64 / 768 * nats), loss)
 
