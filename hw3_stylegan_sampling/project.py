@@ -107,7 +107,7 @@ def main(config: Config) -> Path:
                 found.append(optimised(run, how, generator, targets, distance, calm, answer.ws))
             else:
                 found.append(optimised(run, how, generator, targets, distance, replace(recipe, space=how)))
-        report(run, names, images, found, targets, persons, generator.source)
+        report(run, generator, names, images, found, targets, persons)
     return run.folder
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from hw3_stylegan_sampling import people, projection
+from hw3_stylegan_sampling.networks import Generator
 from hw3_stylegan_sampling.projection import Projected
 
 How = Literal["w", "w+", "encoder", "encoder+w+"]
@@ -74,8 +75,8 @@ def rows_of(names: list[str], targets: Tensor, found: Obtained, persons: Persons
 
 
 def report(
-    run: runs.Run, names: list[str], images: Tensor, found: list[Obtained], targets: Tensor,
-    persons: Persons | None, generator: str,
+    run: runs.Run, generator: Generator, names: list[str], images: Tensor, found: list[Obtained],
+    targets: Tensor, persons: Persons | None,
 ) -> None:  # fmt: skip
     """Files of each image, the sheet, the curves, the film, and the summary."""
     rows = [rows_of(names, targets, one, persons) for one in found]
@@ -101,7 +102,7 @@ def report(
     run.summary(
         numbers,
         n=len(names),
-        generator=generator,
+        generator=generator.source,
         images=[row for part in rows for row in part],
         figures=drawn,
     )
