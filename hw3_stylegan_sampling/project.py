@@ -33,7 +33,7 @@ from annotated_types import Interval
 from torch import Tensor
 
 from hw3_stylegan_sampling import encoder as encoders
-from hw3_stylegan_sampling import models, people, projection, sample
+from hw3_stylegan_sampling import models, people, projected, projection, sample
 from hw3_stylegan_sampling.networks import Generator
 from hw3_stylegan_sampling.projection import Projected, Recipe
 from hw3_stylegan_sampling.projection_report import SHOWN, How, Obtained, Persons, report
@@ -108,6 +108,8 @@ def main(config: Config) -> Path:
             else:
                 found.append(optimised(run, how, generator, targets, distance, replace(recipe, space=how)))
         report(run, generator, names, images, found, targets, persons)
+        if len(config.how) == 1 and len(names) == 2 * config.people:
+            projected.write_people(run.folder, people.drawn(config.people, generator.shape.size))
     return run.folder
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hw3_stylegan_sampling import people, projection
+from hw3_stylegan_sampling import people, projection, projections
 from hw3_stylegan_sampling.networks import Generator
 from hw3_stylegan_sampling.projection import Projected
 
@@ -81,7 +81,7 @@ def report(
     """Files of each image, the sheet, the curves, the film, and the summary."""
     rows = [rows_of(names, targets, one, persons) for one in found]
     for one in found:
-        save_each(run.folder, names, images, one, alone=len(found) == 1)
+        save_each(run.folder, generator, names, images, one, alone=len(found) == 1)
     run.say(markdown(COLUMNS, [row for part in zip(*rows) for row in part]))
     save_sheet(run.folder / "projections.png", names, images, found, rows)
     drawn = ["projections.png"]
@@ -113,14 +113,16 @@ def key_of(how: How) -> str:
     return how.replace("r+", "r_").replace("+", "plus")
 
 
-def save_each(folder: Path, names: list[str], images: Tensor, found: Obtained, *, alone: bool) -> None:
+def save_each(
+    folder: Path, generator: Generator, names: list[str], images: Tensor, found: Obtained, *, alone: bool
+) -> None:
     """target.png, projection.png and projected_w.npz of each image, in a folder of its own."""
     drawn = to_uint8(found.last.images).cpu()
     for row, name in enumerate(names):
         place = folder / (name if alone else f"{name}-{key_of(found.how)}")
         figures.save_png(place / "target.png", images[row])
         figures.save_png(place / "projection.png", drawn[row])
-        np.savez(place / "projected_w.npz", w=found.last.ws[row : row + 1].cpu().float().numpy())
+        projections.write(place / "projected_w.npz", found.last.ws[row : row + 1], generator)
 
 
 def save_sheet(

@@ -123,12 +123,12 @@ def save_sheet(path: Path, sheet: Tensor, rows: list[str], columns: list[int], s
     )
 
 
-def layers_of(text: str, generator: Generator) -> list[int]:
+def layers_of(text: str, generator: Generator, flag: str = "--styles") -> list[int]:
     """0-3 -> [0, 1, 2, 3]; InputError for layers that the generator lacks."""
-    layers = sample.numbers(text, "--styles")
+    layers = sample.numbers(text, flag)
     if max(layers) >= generator.layers:
         raise InputError(
-            f"--styles {text}: its style layers are 0 to {generator.layers - 1}; name some of these"
+            f"{flag} {text}: its style layers are 0 to {generator.layers - 1}; name some of these"
         )
     return layers
 

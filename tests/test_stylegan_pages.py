@@ -11,22 +11,28 @@ import pytest
 
 from hw3_stylegan_sampling import (
     align,
+    compare_edits,
     compare_sampling,
     eval_stylegan,
+    expression_transfer,
+    face_swap,
+    find_directions,
     interpolate,
     networks,
     nvidia_pickle,
     project,
     sample,
     style_mixing,
+    style_transfer,
     train_encoder,
     train_stylegan,
 )
 
 SCRIPTS = {
     Path(module.__file__).name: module
-    for module in (align, compare_sampling, eval_stylegan, interpolate, networks, nvidia_pickle, project,
-                   sample, style_mixing, train_encoder, train_stylegan)
+    for module in (align, compare_edits, compare_sampling, eval_stylegan, expression_transfer, face_swap,
+                   find_directions, interpolate, networks, nvidia_pickle, project, sample, style_mixing,
+                   style_transfer, train_encoder, train_stylegan)
 }  # fmt: skip
 FOLDER = Path(train_stylegan.__file__).parent
 PAGES = {name: (FOLDER / name).read_text(encoding="utf-8") for name in ("README.md", "README.ru.md")}
@@ -57,12 +63,14 @@ def test_both_languages_give_the_same_commands():
 
 @pytest.mark.parametrize("page", PAGES)
 def test_what_is_sampled_was_trained_before(page):
-    """`runs/hw3/????-stylegan-avatars` is a run of a command above it, and never one of an evaluation."""
-    trained = False
+    """`runs/hw3/????-stylegan-avatars` is a run of a command above it, and never one of an evaluation; so is
+    `runs/hw3/????-project`."""
+    makes = {"train_stylegan.py": "stylegan-avatars", "project.py": "project"}
+    made = set()
     for script, *flags in commands(PAGES[page]):
-        trained = trained or script == "train_stylegan.py"
+        made |= {f"runs/hw3/0001-{makes[script]}"} if script in makes else set()
         for run in (flag for flag in flags if flag.startswith("runs/")):
-            assert trained and fnmatch("runs/hw3/0001-stylegan-avatars", run)
+            assert any(fnmatch(one, run) for one in made)
             assert not fnmatch("runs/hw3/0002-eval-stylegan-avatars", run)
             assert not fnmatch("runs/hw3/0002-sampling-avatars", run)
 

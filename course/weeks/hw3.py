@@ -1,4 +1,4 @@
-"""What `python3 -m course run` starts of week 3: a StyleGAN2, its evaluation, ways of sampling it."""
+"""What `python3 -m course run` starts of week 3: a StyleGAN2, ways of sampling it, projections and edits."""
 
 from course.weeks.script import Script
 
@@ -55,5 +55,60 @@ SCRIPTS = (
         full="--network avatars --encoder avatars --people 50 --identity avatars "
         "--how w w+ encoder encoder+w+",
         shows=("wplus_psnr_db", "encoder_psnr_db"),
+    ),
+    Script(
+        name="project_people",
+        file=f"{FOLDER}/project.py",
+        what="six unseen persons projected into W+, to be edited",
+        data="avatars",
+        short="--network {train_stylegan} --people 2 --steps 15",
+        full="--network avatars --people 6",
+        shows=("wplus_psnr_db",),
+        keeps_figures=("projections.png",),
+    ),
+    Script(
+        name="style_transfer",
+        file=f"{FOLDER}/style_transfer.py",
+        what="people in three styles, and what each layer of W+ carries",
+        data="avatars",
+        short="{project_people} --network {train_stylegan}",
+        full="{project_people} --network avatars",
+        shows=("eval/reached", "eval/recognised"),
+    ),
+    Script(
+        name="expression_transfer",
+        file=f"{FOLDER}/expression_transfer.py",
+        what="people smiling, surprised and angry, ever more strongly",
+        data="avatars",
+        short="{project_people} --network {train_stylegan} --emotions smile --strengths 0 1 2",
+        full="{project_people} --network avatars",
+        shows=("eval/reached", "eval/ratio"),
+    ),
+    Script(
+        name="face_swap",
+        file=f"{FOLDER}/face_swap.py",
+        what="everyone's face in everyone else's picture",
+        data="avatars",
+        short="{project_people} --network {train_stylegan} --steps 8",
+        full="{project_people} --network avatars",
+        shows=("eval/recognised", "eval/yaw_off"),
+    ),
+    Script(
+        name="find_directions",
+        file=f"{FOLDER}/find_directions.py",
+        what="directions in W found without labels, and what each moves",
+        data="avatars",
+        short="--network {train_stylegan} --count 3 --images 8",
+        full="--network avatars",
+        shows=("eval/directions",),
+    ),
+    Script(
+        name="compare_edits",
+        file=f"{FOLDER}/compare_edits.py",
+        what="all edits by layers and by other ways: what is reached, what stays",
+        data="avatars",
+        short=None,
+        full="--network avatars",
+        shows=("eval/projection_ratio", "eval/projection_recognised"),
     ),
 )
