@@ -53,13 +53,13 @@ class Description:
 
     size: int = 64
     """Side of the images in pixels."""
-    autoencoder_channels: tuple[int, ...] = (48, 64, 96)
+    autoencoder_channels: tuple[int, ...] = (16, 48, 96)
     """Feature maps at each size, from the images' own on, each half of the one before."""
     autoencoder_blocks: int = 1
     """Residual blocks at each size of the encoder; the decoder has one more."""
     latent_channels: int = 4
     """Numbers at each place of the latent."""
-    unet_channels: tuple[int, ...] = (64, 96, 128)
+    unet_channels: tuple[int, ...] = (32, 64, 128)
     """Feature maps of the U-Net at each size, from the latent's own on."""
     unet_blocks: int = 1
     """Residual blocks at each size on the way down; one more on the way up."""

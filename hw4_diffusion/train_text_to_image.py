@@ -65,19 +65,19 @@ class Config(TrainingFlags):
     """Portraits to learn from."""
     size: Pixels = 64
     """Side of the images."""
-    autoencoder_channels: tuple[Channels, ...] = (48, 64, 96)
+    autoencoder_channels: tuple[Channels, ...] = (16, 48, 96)
     """Channels of the autoencoder at each size, from the images' own on, each half of the one before."""
     latent_channels: Channels = 4
     """Numbers at each place of the latent."""
-    autoencoder_steps: Count = 4000
+    autoencoder_steps: Count = 2000
     """Updates of the autoencoder."""
-    autoencoder_batch_size: Count = 128
+    autoencoder_batch_size: Count = 32
     """Images per update of the autoencoder, over all processes."""
     edge_weight: NonNegative = 2.0
     """What the error of differences between neighbouring pixels counts beside that of the pixels."""
     kl_weight: NonNegative = 1e-4
     """What a nat of a number of the latent counts beside the mean error of a pixel."""
-    unet_channels: tuple[Channels, ...] = (64, 96, 128)
+    unet_channels: tuple[Channels, ...] = (32, 64, 128)
     """Channels of the U-Net at each size, from the latent's own on."""
     text_width: Dimensions = 128
     """Length of a word's vector."""
@@ -87,19 +87,19 @@ class Config(TrainingFlags):
     """Captions of each image, in different words."""
     drop_caption: Share = 0.1
     """Share of images whose caption is empty, so that samples can be guided."""
-    steps: Count = 8000
+    steps: Count = 2200
     """Updates of text encoder and U-Net."""
-    batch_size: Count = 256
+    batch_size: Count = 64
     """Images per update of text encoder and U-Net, over all processes."""
     learning_rate: LearningRate = 1e-3
     """Adam's learning rate in both stages, constant until the cool-down."""
-    warm_up: Count = 200
+    warm_up: Count = 50
     """Steps over which the learning rate rises."""
-    cooldown: Share = 0.5
+    cooldown: Share = 0.7
     """Last share of the steps, over which the learning rate falls to 0."""
-    ema_decay: Decay = 0.999
+    ema_decay: Decay = 0.99
     """What the averaged weights keep of their past at every step."""
-    measure_every: Count = 1000
+    measure_every: Count = 250
     """Steps between measurements."""
     measure_images: SeveralImages = 250
     """Validation portraits that are reconstructed, and whose captions are drawn."""
