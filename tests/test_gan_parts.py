@@ -1,6 +1,5 @@
 """StyleGAN2's parts in the GAN of week 2: filters, modulated convolutions, noise, residual discriminator."""
 
-from dataclasses import replace
 from typing import get_args
 
 from common.errors import InputError
@@ -12,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hw2_gan import hypotheses, networks, players, train_gan
+from hw2_gan import networks, players, train_gan
 from hw2_gan.residual_discriminator import ResidualBlock, ResidualDiscriminator
 from hw2_gan.stylegan_parts import (
     Downsampling,
@@ -186,8 +185,10 @@ def test_discriminators_give_options_the_same_part_of_the_logit():
 
 
 def built(**flags) -> tuple[nn.Module, nn.Module]:
-    """Generator and discriminator of hypothesis 7 with other flags."""
-    config = replace(hypotheses.configuration(train_gan.Config, "7"), width=0.125, size=32, **flags)
+    """Generator and discriminator of a conditional game with other flags."""
+    before = {"conditional": True, "normalisation": "modulated", "refined": True, "minibatch_deviation": True,
+              "discriminator_normalisation": "none", "r1_gamma": 2.0, "discriminator_width": 2.0}  # fmt: skip
+    config = train_gan.Config(width=0.125, size=32, **{**before, **flags})
     train_gan.check(config)
     return players.build_generator(config).generator, players.build_discriminator(config)
 

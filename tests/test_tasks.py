@@ -143,8 +143,8 @@ def test_starter_code_compiles_and_raises_once_for_every_region(course, homework
     for path, count in own.items():
         text = tasks.cut((ROOT / path).read_text(encoding="utf-8"), path, homework)
         if path.endswith(".toml"):
-            tomllib.loads(text)
-            assert text.count(f"# {homework}.") == count
+            left = tomllib.loads(text)  # of parts.toml nothing: it builds on hypotheses that were cut
+            assert (left or path.endswith("/parts.toml")) and text.count(f"# {homework}.") == count
             continue
         raises = [
             node
