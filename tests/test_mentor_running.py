@@ -26,8 +26,8 @@ except InputError:
     WORKS = False
 needs_sandbox = pytest.mark.skipif(not WORKS, reason="bubblewrap does not work on this machine")
 PAGE = {"README.md": "# Homework 4\n\n## Task\n\nDiffusion.\n"}
-SECONDS = 40
-"""A torch that is imported under load needs some of them."""
+SECONDS = 20
+"""Of computing: importing torch takes three."""
 
 
 def solved(**changed: tuple[str, str]) -> dict[str, str]:

@@ -114,8 +114,8 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--run-seconds",
         type=float,
-        default=120,
-        help="for one start of a student's code, three times as much for all of a work (default: 120)",
+        default=60,
+        help="of computing, for one start of a student's code (default: 60)",
     )
     add("--seconds", type=float, default=120, help="for reading one student, after fetching (default: 120)")
     add("--limit-mb", type=int, default=1024, help="a repository may have at most so much (default: 1024)")
@@ -139,7 +139,9 @@ def grade(options: argparse.Namespace) -> int:
     limits = Options(options.blob_mb, options.limit_mb, run=options.run)
     assessed, fresh = read_all(group, out, course, looked, digest, limits, options.jobs, options.seconds)
     if options.run:
-        running.run_all(assessed, out, options.jobs, Limits(options.run_seconds, 3 * options.run_seconds))
+        wait = 4 * options.run_seconds  # where other programs compute as well
+        limits = Limits(seconds=wait, cpu_seconds=options.run_seconds, seconds_in_all=3 * wait)
+        running.run_all(assessed, out, options.jobs, limits)
     results = {
         name: points.result(each, marks.get(name, {}), course, looked) for name, each in assessed.items()
     }

@@ -12,6 +12,7 @@ only answer with wrong arrays.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import select
 import shutil
@@ -34,6 +35,8 @@ from course.mentor import system_calls
 from course.mentor.objects import shown
 
 PROGRAM = "/checks/inside.py"
+OUT_OF_TIME = 128 + getattr(signal, "SIGXCPU", 24)
+"""Bubblewrap's status after a process that has used up its time."""
 ADVICE = "install bubblewrap (Debian, Ubuntu: apt install bubblewrap), or leave out what runs students' code"
 MOST_ERRORS, PAUSE = 4000, 0.02
 
@@ -43,7 +46,9 @@ class Limits:
     """What one call may use."""
 
     seconds: float = 60
-    """Of one start."""
+    """Of one start, computing or not."""
+    cpu_seconds: float | None = None
+    """Of computing, in each process of it; None: no such limit."""
     seconds_in_all: float = 300
     """Of all starts for one list of calls."""
     memory_bytes: int = 4 << 30
@@ -119,6 +124,8 @@ def ask(
         command = [*_walls(folder, limits.disk_bytes, shown_inside), sys.executable, "-I", "-B", PROGRAM]
         places = [f"/student/{each}".rstrip("/") for each in folders]
         about = {**about, "folders": places, "processes": limits.processes}
+        if limits.cpu_seconds:
+            about["cpu_seconds"] = math.ceil(limits.cpu_seconds)
 
         def run(given: bytes) -> tuple[bytes, str]:
             left = ends - time.monotonic()
@@ -245,6 +252,8 @@ class _Watch:
                 left = self._write(left)
             self._hold_limits()
         status = self.process.wait(timeout=max(1.0, self.until - time.monotonic()))
+        if status == OUT_OF_TIME and self.limits.cpu_seconds:
+            raise Failed(f"it did not end within {self.limits.cpu_seconds:g} s")
         if status:
             lines = self.errors.decode("utf-8", "replace").strip().splitlines() or [
                 f"it ended with status {status}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import signal
 import subprocess
 import sys
 import tempfile
@@ -14,6 +16,9 @@ from course.checks.exchange import Answer, Call
 from course.processes import end_with_parent
 
 MOST_BYTES = 256 << 20
+PATIENCE = 10
+OUT_OF_TIME = -getattr(signal, "SIGXCPU", 0) or None
+"""Status of a process that has used up its time."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +26,7 @@ class Process:
     """Starts inside.py beside the student's code."""
 
     seconds: float
-    """After which it is ended."""
+    """Of computing, after which it is ended; ten times as long it may wait for others, or sleep."""
 
     def __call__(self, given: bytes) -> tuple[bytes, str]:
         with tempfile.TemporaryDirectory(prefix="check-") as name:
@@ -37,6 +42,8 @@ class Process:
                     preexec_fn=end_with_parent(),  # noqa: PLW1509
                 )
                 why = self._wait(process)
+            if process.returncode == OUT_OF_TIME:
+                why = f"it did not end within {self.seconds:g} s"
             if not why and process.returncode:
                 lines = errors.read_text(encoding="utf-8", errors="replace").strip().splitlines()
                 why = lines[-1] if lines else f"it ended with status {process.returncode}"
@@ -45,10 +52,10 @@ class Process:
     def _wait(self, process: subprocess.Popen) -> str:
         """Nothing, or that it did not end in time."""
         try:
-            process.wait(self.seconds)
+            process.wait(PATIENCE * self.seconds)
             return ""
         except subprocess.TimeoutExpired:
-            return f"it did not end within {self.seconds:g} s"
+            return f"it did not end within {PATIENCE * self.seconds:g} s"
         finally:
             process.kill()
             process.wait()
@@ -56,5 +63,6 @@ class Process:
 
 def ask(work: str, folders: Sequence[Path], calls: Sequence[Call], seconds: float) -> list[Answer]:
     """An answer of the code in `folders` to every call."""
-    about = {"work": work, "folders": [str(folder.absolute()) for folder in folders]}
+    places = [str(folder.absolute()) for folder in folders]
+    about = {"work": work, "folders": places, "cpu_seconds": max(1, math.ceil(seconds))}
     return exchange.ask(Process(seconds), about, calls, MOST_BYTES)
