@@ -65,7 +65,7 @@ def run(
             raise
         sys.exit(f"error: {str(error.filename)[:40]}...: the name is too long; give a shorter path")
     except (MemoryError, RuntimeError) as error:
-        if not _out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         sys.exit(
             "error: not enough memory: make the batch, the images or the network smaller, or ask for fewer "
@@ -209,6 +209,7 @@ def _open_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _out_of_memory(error: Exception) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether Python, torch or a GPU found no room."""
     signs = ("out of memory", "not enough memory", "can't allocate memory", "storage size calculation")
     return isinstance(error, MemoryError) or any(sign in str(error).lower() for sign in signs)

@@ -266,7 +266,12 @@ def start(
     ):
         done = saver.resume(config.resume_from_checkpoint) if config.resume else 0
         run.rewind(done)
-        yield run, saver, done
+        try:
+            yield run, saver, done
+        except (MemoryError, RuntimeError) as error:
+            if not command_line.is_out_of_memory(error):
+                raise
+            raise InputError(memory.OUT_OF_MEMORY.format(advice=memory.ADVICE[config.kind])) from error
 
 
 # ---- what a step needs

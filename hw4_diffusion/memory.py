@@ -52,6 +52,12 @@ ADVICE = {
     "controlnet": "use a smaller --resolution",
 }
 
+OUT_OF_MEMORY = (
+    "out of memory; --vram 8, 12, 16 or 24 sets what fits a GPU of so many GB; by hand it is "
+    "--train_batch_size 1 --gradient_accumulation_steps 4 --gradient_checkpointing --mixed_precision bf16 "
+    "--optimizer adafactor; {advice}"
+)
+
 
 @dataclass(frozen=True)
 class Bytes:

@@ -257,6 +257,15 @@ def test_a_lora_of_another_model_is_named(trained, tmp_path):
 # ---- mistakes
 
 
+def test_out_of_memory_is_said_with_what_helps(model, tmp_path, monkeypatch):
+    def full(output, wanted):
+        raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(train_lora, "squared_error", full)
+    with pytest.raises(InputError, match=r"out of memory; --vram 8, .* --gradient_checkpointing"):
+        train_lora.main(config(model, tmp_path))
+
+
 @pytest.mark.parametrize(("changes", "message"), [
     ({"instance_prompt": "a portrait of a person"}, r"--instance_prompt .* the token sks"),
     ({"instance_prompt": "a sks wizard"}, r"--instance_prompt .*: the model does not know the word wizard"),

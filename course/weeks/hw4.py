@@ -1,5 +1,7 @@
 """What `python3 -m course run` starts of week 4: linear diffusion and what linearity costs; DDPMs."""
 
+from common.environment import ROOT
+
 from course.weeks.script import Script
 
 FOLDER = "hw4_diffusion"
@@ -109,6 +111,50 @@ EVAL_FIRST_DDPM = Script(
     shows=("eval/class_accuracy", "eval/bits_per_dimension"),
     keeps_figures=(),
 )
+TEXT_TO_IMAGE = ROOT / "pretrained" / "text-to-image-avatars"
+FINE_TUNING = (
+    Script(
+        name="train_lora",
+        file=f"{FOLDER}/train_lora.py",
+        what="LoRA: a text-to-image model learns one person",
+        data="drawn1",
+        short="--rank 8 --max_train_steps 100",
+        full="--rank 8",
+        shows=("train/loss", "trained_parameters", "megabytes"),
+        keeps_figures=(),
+    ),
+    Script(
+        name="compare",
+        file=f"{FOLDER}/compare.py",
+        what="the model as it was and with LoRA: who is seen, and what of the prompt",
+        data="drawn1",
+        short='--lora {train_lora} --seeds 2 --class_images 0 --prompts "a portrait of a smiling sks person, '
+        'green hoodie, mint background" "a portrait of a sad sks person, sand background"',
+        full="--lora {train_lora}",
+        shows=("base: obeyed", "LoRA, rank 8: obeyed", "LoRA, rank 8: identity_first"),
+        keeps_figures=("prompts-seed0.png",),
+    ),
+    Script(
+        name="train_controlnet",
+        file=f"{FOLDER}/train_controlnet.py",
+        what="ControlNet: images along edges, and when they begin to follow",
+        data="avatars",
+        short=None,
+        full="",
+        shows=("val/edges_f1",),
+        keeps_figures=("edges_f1.png",),
+    ),
+    Script(
+        name="fine_tuning_study",
+        file=f"{FOLDER}/fine_tuning_study.py",
+        what="DreamBooth with and without prior preservation, LoRA of three ranks: three persons and seeds",
+        data="drawn1-3",
+        short=None,
+        full="--controlnet {train_controlnet}",
+        shows=("U-Net: identity_first", "U-Net: drift", "LoRA, rank 8: identity_first"),
+        keeps_figures=(),
+    ),
+)
 SCRIPTS = (
     *map(linear_diffusion, SETS),
     WITHOUT_PRODUCTS,
@@ -117,4 +163,5 @@ SCRIPTS = (
     EVAL_FIRST_DDPM,
     *(train_ddpm(data, seed) for data in TRAINED_ON for seed in SEEDS),
     *map(eval_ddpm, TRAINED_ON),
+    *(FINE_TUNING if TEXT_TO_IMAGE.is_dir() else ()),  # they start from the shipped model
 )
