@@ -318,7 +318,7 @@ def optimiser(config: FineTuning, parameters: list[nn.Parameter]):
 
 
 def batches_of(images: ImageSet, config: FineTuning, device: Device, seed: int) -> Batches:
-    """Whole batches of --train_batch_size; images are repeated where there are fewer."""
+    """Whole batches of --train_batch_size, epoch after epoch."""
     return Batches(images, config.train_batch_size, device, drop_last=True, seed=seed)
 
 

@@ -85,7 +85,10 @@ def load(name: str, *, flag: str = "--pretrained_model_name_or_path") -> StableD
     if place.is_dir():
         return _from_folder(place, flag)
     if name in SHIPPED:
-        raise InputError(f"{place}: the shipped model is missing; get the repository's files again")
+        raise InputError(
+            f"{place}: the shipped model is not there; name a run of "
+            "train_text_to_image.py, a folder of diffusers or a hub id instead"
+        )
     if not re.fullmatch(HUB_ID, name):
         raise InputError(
             f"{flag} {name}: no such folder or file, and no hub id such as "

@@ -7,8 +7,9 @@ python hw4_diffusion/train_controlnet.py --max_train_steps 200 --train_images 10
 python hw4_diffusion/train_controlnet.py --resume_from_checkpoint latest
 
 A copy of the U-Net's way down reads the edges of a picture too; what it finds reaches the frozen U-Net
-through convolutions that begin at zero.  Whether drawn images follow the edges is measured while it learns:
-for long they do not, and then within few steps they do.  What a run leaves is the folder controlnet/.
+through convolutions that begin at zero.  Whether drawn images follow the edges is measured while it learns;
+Zhang et al. saw them begin to within few steps, after long doing nothing.  What a run leaves is the folder
+controlnet/.
 """
 
 from __future__ import annotations
