@@ -40,18 +40,22 @@ def images_of(generator: Generator, ws: Tensor) -> Tensor:  # (B, L, D) -> uint8
 def moved(ws: Tensor, direction: Tensor, strength: float, layers: Sequence[int]) -> Tensor:
     """ws (B, L, D) with strength times the direction, (D,) or one for each layer (L, D), added in these
     layers, eq. (stylegan.37)."""
+    # task hw3.e: a direction in some layers
     places = list(layers)
     result = ws.clone()
     result[:, places] += strength * direction.expand(ws.shape[1:])[places]
     return result
+    # end task
 
 
 def towards(ws: Tensor, others: Tensor, strength: float, layers: Sequence[int]) -> Tensor:
     """ws (B, L, D), in these layers moved towards `others`, which they become at strength 1."""
+    # task hw3.e: some layers on the way to another person's
     places = list(layers)
     result = ws.clone()
     result[:, places] = torch.lerp(ws, others, strength)[:, places]
     return result
+    # end task
 
 
 def transferred(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from course.checks.hw3_generator import generator, sampling
+from course.checks.hw3_generator import edits, generator, sampling
 from course.checks.hw3_optimised import projection, training
 from course.checks.questions import Maker, Question
 
@@ -18,6 +18,7 @@ def questions(seed: int) -> list[Question]:
         ("hw3.b", sampling),
         ("hw3.c", training),
         ("hw3.d", projection),
+        ("hw3.e", edits),
     ):
         made.task = task
         ask(made, draw)

@@ -92,6 +92,20 @@ def correlation(noise):
     return correlation(noise)
 
 
+def moved(ws, direction, strength, layers):
+    """(B, L, D), (D,), a number, a list of layers -> (B, L, D): the direction added in these layers."""
+    from hw3_stylegan_sampling.edits import moved
+
+    return moved(ws, direction, strength, layers)
+
+
+def towards(ws, others, strength, layers):
+    """(B, L, D) twice, a number, a list of layers -> (B, L, D): these layers moved towards the others."""
+    from hw3_stylegan_sampling.edits import towards
+
+    return towards(ws, others, strength, layers)
+
+
 def projection(generator_size, noise, targets_of, space, steps):
     """Projects two images; targets_of(generator) gives them, (2, 3, S, S).  -> distances (steps + 1, 2), the
     last ws (2, L, D), the generator's weights before and after as one vector each."""

@@ -89,6 +89,18 @@ def correlation(student, noise):
     return student.correlation(tensor(noise))
 
 
+def moved(student, ws, direction, strength, layers):
+    """The moved styles, and the first ones afterwards."""
+    ws = tensor(ws)
+    return student.moved(ws, tensor(direction), float(strength), [int(each) for each in layers]), ws
+
+
+def towards(student, ws, others, strength, layers):
+    """The moved styles, and the first ones afterwards."""
+    ws = tensor(ws)
+    return student.towards(ws, tensor(others), float(strength), [int(each) for each in layers]), ws
+
+
 def projection(student, z, every_layer, noise):
     """Distances (steps + 1, 2), ws (2, L, D), and how far the generator's weights moved."""
     torch.manual_seed(10)

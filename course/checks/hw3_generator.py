@@ -6,7 +6,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from course.checks.questions import Maker, close, same
+from course.checks.questions import Maker, close, each, same
 
 
 def generator(made: Maker, draw: np.random.Generator) -> None:
@@ -181,3 +181,62 @@ def mixed(answer: list[np.ndarray], own: np.ndarray, other: np.ndarray, layers: 
             "nothing is mixed": own,
         },
     )([found])
+
+
+# ---- people
+
+
+def edits(made: Maker, draw: np.random.Generator) -> None:
+    ws, others, direction = draw.normal(0, 1, (2, 6, 3)), draw.normal(0, 1, (2, 6, 3)), draw.normal(0, 1, 3)
+    layers, rest = [3, 4], [0, 1, 2, 5]
+
+    def of(change: np.ndarray, places: list[int]) -> np.ndarray:
+        result = ws.copy()
+        result[:, places] += np.broadcast_to(change, ws.shape)[:, places]
+        return result
+
+    def untouched(answer: list[np.ndarray]) -> str | None:
+        return None if close(answer[0], ws) else "the first styles are changed themselves: copy them before"
+
+    step = 0.7 * direction
+    made.ask(
+        "an expression: a direction in some layers",
+        "moved",
+        [ws, direction, 0.7, layers],
+        each(
+            same(
+                of(step, layers),
+                {
+                    "all layers are moved: only those named are": of(step, [*layers, *rest]),
+                    "the other layers are moved": of(step, rest),
+                    "the strength is left out": of(direction, layers),
+                    "the direction replaces the styles: it is added": np.where(
+                        np.isin(np.arange(6), layers)[:, None], step, ws
+                    ),
+                    "the direction is subtracted": of(-step, layers),
+                },
+            ),
+            untouched,
+        ),
+        "directions-from-pairs",
+    )
+    way = others - ws
+    made.ask(
+        "a style: some layers on the way to another person's",
+        "towards",
+        [ws, others, 0.7, layers],
+        each(
+            same(
+                of(0.7 * way, layers),
+                {
+                    "all layers are moved: only those named are": of(0.7 * way, [*layers, *rest]),
+                    "the layers are replaced: the strength is left out": of(way, layers),
+                    "the strength and one minus it are exchanged": of(0.3 * way, layers),
+                    "the other person's styles are added: the difference is": of(0.7 * others, layers),
+                    "the other layers are moved": of(0.7 * way, rest),
+                },
+            ),
+            untouched,
+        ),
+        "two-latents-in-one-image",
+    )
