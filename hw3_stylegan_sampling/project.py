@@ -23,7 +23,7 @@ from common import command_line, devices, runs
 from common.data import to_model_range, to_uint8
 from common.data.folder import list_images
 from common.errors import InputError
-from common.flags import Count, Flags, NonNegative, Positive, Seed
+from common.flags import Count, Flags, LearningRate, NonNegative, Seed
 from common.metrics import identity
 from common.metrics.perceptual import Perceptual
 
@@ -66,7 +66,7 @@ class Config(Flags):
     """A shipped encoder's name, a run directory of train_encoder.py, or a .safetensors file."""
     steps: Count = 300
     """Steps of the optimiser."""
-    learning_rate: Positive = 0.1
+    learning_rate: LearningRate = 0.1
     """Learning rate at its highest."""
     pixels: NonNegative = 1.0
     """Weight of the pixels' error beside the perceptual one."""

@@ -31,6 +31,7 @@ from common.flags import (
     Decay,
     Images,
     Layers,
+    LearningRate,
     Pixels,
     Positive,
     SeveralImages,
@@ -99,7 +100,7 @@ class Config(TrainingFlags):
     """Updates of the weights."""
     batch_size: Count = 64
     """Images per update, over all processes."""
-    learning_rate: Positive = 1e-3
+    learning_rate: LearningRate = 1e-3
     """Adam's learning rate, constant until the cool-down."""
     cooldown: Share = 0.3
     """Last share of the steps, over which the learning rate falls to 0."""

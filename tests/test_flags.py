@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import re
 import typing
 from pathlib import Path
 
@@ -101,6 +102,15 @@ def test_no_network_is_wider_and_no_set_larger_than_anyone_trains(module, name, 
     """A larger one is a slip of the keyboard, which would draw images or train for days."""
     assert not refuses(CONFIGS[module], name, largest)
     assert refuses(CONFIGS[module], name, 2 * largest)
+
+
+RATES = [each for each in FIELDS if re.fullmatch(r"(.*_)?lr(_[^d].*)?|learning_rate", each[1])]
+
+
+@pytest.mark.parametrize("module, name", RATES)
+def test_no_learning_rate_is_larger_than_1(module, name):
+    assert not refuses(CONFIGS[module], name, 1.0) and refuses(CONFIGS[module], name, 1.5)
+    assert refuses(CONFIGS[module], name, 0.0)
 
 
 @pytest.mark.parametrize("module", CONFIGS)

@@ -12,7 +12,14 @@ import torch
 from linear_worlds import COLOURS, OPTIONS, image_set, pictures
 from PIL import Image
 
-from hw4_diffusion import linear_costs, linear_diffusion, linear_encoder, linear_figures, linear_measures
+from hw4_diffusion import (
+    linear_costs,
+    linear_denoiser,
+    linear_diffusion,
+    linear_encoder,
+    linear_figures,
+    linear_measures,
+)
 from hw4_diffusion.linear_captions import Captions, captions_of
 
 # ---- measures and figures
@@ -57,6 +64,20 @@ def test_the_film_shows_every_option_and_ends_with_the_samples(tmp_path):
 
 
 # ---- the scripts
+
+
+def test_the_denoising_error_is_that_of_each_level_s_own_weights():
+    """Against draws of the noise, on latents that the weights were not made for."""
+    torch.manual_seed(0)
+    latents, captions = torch.randn(2, 300, 3).double(), torch.eye(2).double().repeat(150, 1)
+    denoiser = linear_denoiser.LinearDenoiser(latents[0] @ torch.rand(3, 3).double(), captions)
+    levels, expected = [(0.9, 0.4), (0.3, 0.95)], 0.0
+    z, c = latents[1].repeat(300, 1), captions.repeat(300, 1)
+    for alpha, sigma in levels:
+        guess = denoiser(alpha * z + sigma * torch.randn_like(z), c, alpha, sigma)
+        expected += (guess - z).square().mean().item() / 2
+    found = linear_measures.denoising_error(denoiser, latents[1], captions, levels)
+    assert found == pytest.approx(expected, rel=0.02)
 
 
 @pytest.fixture
