@@ -2,12 +2,13 @@
 
 import dataclasses
 import json
+import types
 from pathlib import Path
 
-from common import checkpoints, data
+from common import checkpoints, data, devices
 from common.data import avatars, to_model_range
 from common.errors import InputError
-from common.metrics import attributes, extractors
+from common.metrics import attributes, extractors, samples
 
 import pytest
 import torch
@@ -100,6 +101,28 @@ def test_obedience_is_the_share_of_images_that_show_what_was_ordered():
     assert wrong["obeyed_hair"] == pytest.approx(exact["obeyed_hair"] - 0.25, abs=0.02)
     assert wrong["obeyed_clothes"] == exact["obeyed_clothes"]
     assert wrong["obeyed_all"] <= 0.75
+
+
+def test_a_study_measures_whether_orders_are_obeyed(tmp_path):
+    """By the averaged weights, and of the latents that its images are drawn from."""
+    one = config(tmp_path, size=64, width=0.0625)
+    run_dir = train_gan.main(one)
+    real = samples.reference_of(gan_data.test_images(one, 24))
+    run = types.SimpleNamespace(device=devices.start("cpu"))
+    study = compare_hypotheses.Config(samples=24)
+    row = compare_hypotheses.measure(study, run, compare_hypotheses.Training("6", 0, run_dir), real)
+    generator, _ = eval_gan.load_networks(one, run_dir)
+    z = samples.latents(24, generator.latent, seed=0)
+    found = real.extractor.answers(real.features_of(samples.decode(generator, z)))
+    ordered = dict(zip(avatars.CHOICES, generator.labels(z).unbind(1)))
+    expected = {f"ema_{name}": share for name, share in attributes.obeyed(ordered, found).items()}
+    assert "ema_obeyed_expression" in expected
+    assert {name: row[name] for name in expected} == expected
+    features = real.features_of(real.images)
+    own = gan_data.labels(one, gan_data.test_images(one, 24))
+    assert eval_gan.obeyed(one, own, features, real)["obeyed_all"] > 0.8  # real images show what they are
+    assert eval_gan.obeyed(one, own.flip(0), features, real)["obeyed_all"] < 0.2
+    assert eval_gan.obeyed(one, None, features, real) == {}
 
 
 def test_obedience_by_hand():

@@ -201,6 +201,7 @@ def kinds(network: nn.Module) -> set[type]:
     ("flags", "generators", "discriminators"),
     [
         ({"upsampling": "filtered"}, {FilteredUpsampling, nn.ConvTranspose2d}, set()),
+        ({"last_upsampling": "filtered"}, {FilteredUpsampling, nn.ConvTranspose2d}, set()),
         ({"normalisation": "demodulated"}, {ModulatedConvolution}, set()),
         ({"noise": True}, {Noise}, set()),
         ({"discriminator": "residual"}, set(), {ResidualBlock, MinibatchDeviation}),
