@@ -110,18 +110,22 @@ def test_definitions_of_a_notebook_are_checked_and_nothing_of_it_is_run(tmp_path
     assert status == 1 and AFTER in out
 
 
-def test_code_that_ends_or_never_ends_is_named_and_the_rest_is_asked(tmp_path, capsys):
+def test_code_that_ends_its_process_is_named_and_the_rest_is_asked(tmp_path, capsys):
     folder = write(
         tmp_path,
         hw2_gan__networks=GOOD + "\n\ndef upsample(channels, kind):\n    import os\n    os._exit(3)\n",
         hw2_gan____init__="",
-        common__adversarial="def minimax_generator(fake):\n    while True:\n        pass\n",
-        common____init__="",
     )
-    status, out, _ = run(capsys, "hw2", folder, "--seconds", "8", "--all")
-    assert status == 1 and "right its output" in out
-    assert "it ended with status 3" in out and "it did not end within 8 s" in out
+    status, out, _ = run(capsys, "hw2", folder, "--all")
+    assert status == 1 and "right its output" in out and "it ended with status 3" in out
     assert "hw2_gan/networks.py has no CSPupGenerator" in out
+
+
+def test_code_that_never_ends_is_ended_and_named(tmp_path, capsys):
+    endless = "def minimax_generator(fake):\n    while True:\n        pass\n"
+    folder = write(tmp_path, common__adversarial=endless, common____init__="")
+    status, out, _ = run(capsys, "hw2", folder, "--seconds", "8")
+    assert status == 1 and "it did not end within 8 s" in out
 
 
 def test_json_for_programs(tmp_path, capsys):
