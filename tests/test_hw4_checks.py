@@ -149,7 +149,7 @@ MISTAKES = [
         "insert_lora",
         lambda network, rank, alpha: right.insert_lora(network["up"], rank, alpha),
         "",
-        "yours are 4",
+        "yours are 0",
     ),
     (
         "linear_encoder",
