@@ -1,4 +1,4 @@
-"""What `python3 -m course run` starts of week 4: linear diffusion and what linearity costs; DDPMs."""
+"""What `python3 -m course run` starts of week 4: linear diffusion and what it costs; DDPMs; text to image."""
 
 from common.environment import ROOT
 
@@ -111,7 +111,7 @@ EVAL_FIRST_DDPM = Script(
     shows=("eval/class_accuracy", "eval/bits_per_dimension"),
     keeps_figures=(),
 )
-TEXT_TO_IMAGE = ROOT / "pretrained" / "text-to-image-avatars"
+SHIPPED = ROOT / "pretrained" / "text-to-image-avatars"
 FINE_TUNING = (
     Script(
         name="train_lora",
@@ -155,13 +155,35 @@ FINE_TUNING = (
         keeps_figures=(),
     ),
 )
+TEXT_TO_IMAGE = Script(
+    name="train_text_to_image",
+    file=f"{FOLDER}/train_text_to_image.py",
+    what="a small Stable Diffusion: autoencoder, then text encoder and U-Net on captioned portraits",
+    data="avatars",
+    short="--size 32 --autoencoder-channels 8 16 16 --unet-channels 16 32 --text-width 32 "
+    "--train-images 1000 --autoencoder-steps 60 --steps 60 --measure-every 60 --measure-images 50",
+    full="",
+    shows=("val/obeyed_attributes_percent",),
+    keeps_figures=(),
+)
+EVAL_TEXT_TO_IMAGE = Script(
+    name="eval_text_to_image",
+    file=f"{FOLDER}/eval_text_to_image.py",
+    what="the same model measured: orders obeyed, distance, guidance, steps, what the autoencoder loses",
+    data="avatars",
+    short="{train_text_to_image} --samples 40 --sweep-samples 20 --guidances 1 4 --step-sweep 4 8 --steps 8",
+    full="{train_text_to_image}",
+    shows=("eval/obeyed_attributes_percent", "autoencoder/read_expression_percent"),
+)
 SCRIPTS = (
     *map(linear_diffusion, SETS),
     WITHOUT_PRODUCTS,
     *map(linear_costs, SETS),
     FIRST_DDPM,
     EVAL_FIRST_DDPM,
+    TEXT_TO_IMAGE,
+    EVAL_TEXT_TO_IMAGE,
     *(train_ddpm(data, seed) for data in TRAINED_ON for seed in SEEDS),
     *map(eval_ddpm, TRAINED_ON),
-    *(FINE_TUNING if TEXT_TO_IMAGE.is_dir() else ()),  # they start from the shipped model
+    *(FINE_TUNING if SHIPPED.is_dir() else ()),  # they start from the shipped model
 )
