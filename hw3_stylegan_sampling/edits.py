@@ -151,7 +151,7 @@ def restored(
     generator: Generator, edited: Tensor, owners: Tensor, embed: Embed, distance: Distance,
     recipe: SwapRecipe, spaces: Subspaces | None = None,
 ) -> Tensor:  # fmt: skip
-    """Edited ws (B, L, D) with their persons (B, E) brought back: `optimised_swap` of everyone's own face into
+    """Edited ws (B, L, D) with their persons (B, E) brought back: `optimised_swap` of everyone's face into
     what an edit has made of the picture."""
     with torch.no_grad():
         images = generator.synthesis(edited, "const").clamp(-1, 1)
