@@ -129,14 +129,15 @@ def save_sheet(
     path: Path, names: list[str], images: Tensor, found: list[Obtained], rows: list[list[dict]]
 ) -> None:
     """Originals above, a row for each way below."""
-    names = names[:SHOWN]
-    decibels = [", ".join(f"{part[k]['psnr']:.1f}" for part in rows) for k in range(len(names))]
+    shown = names[:SHOWN]
+    decibels = [[f"{part[k]['psnr']:.1f}" for part in rows] for k in range(len(shown))]
     figures.save_grid(
         path,
         torch.cat([images[:SHOWN], *(to_uint8(one.last.images[:SHOWN]).cpu() for one in found)]),
-        len(names),
+        len(shown),
+        title="PSNR in dB above each picture, in the order of the rows",
         row_titles=("original", *(one.how for one in found)),
-        column_titles=[f"{name}\n{psnr} dB" for name, psnr in zip(names, decibels)],
+        column_titles=["\n".join([*name.split("-"), *each]) for name, each in zip(shown, decibels)],
     )
 
 

@@ -55,6 +55,7 @@ SCRIPTS = (
         full="--network avatars --encoder avatars --people 50 --identity avatars "
         "--how w w+ encoder encoder+w+",
         shows=("wplus_psnr_db", "encoder_psnr_db"),
+        keeps_figures=("projections.png", "losses.png"),
     ),
     Script(
         name="project_people",
