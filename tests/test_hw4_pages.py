@@ -65,7 +65,7 @@ def test_commands_of_the_page_can_be_given(command):
 def test_both_languages_give_the_same_commands():
     assert commands(TEXTS["en"]) == commands(TEXTS["ru"])
     assert tried(TEXTS["en"]) == tried(TEXTS["ru"])
-    assert (len(commands(TEXTS["en"])), len(tried(TEXTS["en"]))) == (19, 8)
+    assert (len(commands(TEXTS["en"])), len(tried(TEXTS["en"]))) == (20, 8)
 
 
 def kept(name: str) -> dict[str, float]:
@@ -104,7 +104,8 @@ def of_vae(data: str, source: str) -> float:
 
 @pytest.mark.parametrize("language", PAGES)
 def test_the_conclusions_say_what_was_measured(language):
-    report = " ".join(TEXTS[language].split("<!-- end of table -->")[-1].split())
+    linear = re.split(r"\n## .*DDPM.* MNIST\n", TEXTS[language])[0]
+    report = " ".join(linear.split("<!-- end of table -->")[-1].split())
     show = lambda value, digits=0: number(value, language, digits)
     share = lambda data, model: percent(of_model(data, model, "obeyed") / 100, language)
     fd = lambda data, *models: [show(of_model(data, model)) for model in models]
@@ -129,6 +130,35 @@ def test_the_conclusions_say_what_was_measured(language):
     for numbers in in_order:
         whole = (rf"(?<![\d.,]){re.escape(one)}(?!\d)" for one in numbers)
         assert re.search(".{1,110}".join(whole), report), numbers
+
+
+@pytest.mark.parametrize("language", PAGES)
+def test_the_report_of_the_ddpm_says_what_was_measured(language):
+    report = " ".join(re.split(r"\n## .*DDPM.* MNIST\n", TEXTS[language])[1].split())
+    measured = summary(FOLDER, "results/eval_ddpm_mnist")
+    known, guided = measured["metrics"], {row["guidance"]: row for row in measured["guidance"]}
+    of = lambda name, digits: number(known[f"eval/{name}"], language, digits)
+    spread = lambda name, digits: f"{of(name, digits)} ± {of(f'{name}_standard_error', digits)}"
+    recall = lambda guidance: number(guided[guidance]["recall"], language, 2)
+    for text in (
+        spread("fd_mnist_10k", 2),
+        of("fd_mnist_10k_of_training_images", 2),
+        number(of_model("mnist", "products"), language, 0),
+        percent(known["eval/class_accuracy"], language, 1),
+        spread("bits_per_dimension", 2),
+        of("nearest_training_ratio", 2),
+        recall(1.0),
+        recall(1.5),
+        recall(5.0),
+    ):
+        assert re.search(rf"(?<![\d.,]){re.escape(text)}(?!\d)", report), text
+    assert all(row["class_accuracy"] > 0.995 for guidance, row in guided.items() if guidance >= 1.5)
+    after = {
+        row["evaluations"]: row["fd_mnist_1k"]
+        for row in measured["curve"]
+        if row["sampler"] == "dpm-solver++"
+    }
+    assert round(100 * (after[10] / after[50] - 1)) == 5
 
 
 def test_one_regression_errs_more_and_is_yet_nearer():

@@ -1,4 +1,4 @@
-"""Tables of week 4: what linearity costs a diffusion model, over image sets."""
+"""Tables of week 4: what linearity costs a diffusion model over image sets; samplers of a DDPM."""
 
 from pathlib import Path
 
@@ -110,9 +110,91 @@ def table(names: dict[str, dict], key: str, digits: int, write_note=note) -> Tab
     return Table(columns, make_rows, write_note)
 
 
+DDPM = f"{RESULTS}/eval_ddpm_mnist"
+SAMPLERS = {
+    "ancestral": {"en": "ancestral", "ru": "ancestral"},
+    "ddim": {"en": "DDIM", "ru": "DDIM"},
+    "dpm-solver++": {"en": "DPM-Solver++(2M)", "ru": "DPM-Solver++(2M)"},
+    "heun": {"en": "Heun", "ru": "Хойн"},
+}
+
+
+def distance_of(kept: dict) -> str:
+    """The name of the distance on the curve: it says how many samples it is of."""
+    return next(name for name in kept["curve"][0] if name.startswith("fd_"))
+
+
+def sampler_columns(root: Path) -> tuple[Column, ...]:
+    """One for each number of evaluations of the network."""
+    counts = sorted({row["evaluations"] for row in summary(root, DDPM)["curve"] if row["sampler"] == "ddim"})
+    return Column("sampler", "sampler", "сэмплер"), *(Column(f"{n}", f"{n}", f"{n}", 2) for n in counts)
+
+
+def sampler_rows(root: Path) -> list[dict]:
+    """A row for each sampler; Heun's last evaluation saves one, so its numbers stand one column further."""
+    kept, rows = summary(root, DDPM), []
+    counts = [int(column.key) for column in sampler_columns(root)[1:]]
+    for sampler, title in SAMPLERS.items():
+        row = {"sampler": title}
+        for point in kept["curve"]:
+            if point["sampler"] == sampler:
+                nearest = min(counts, key=lambda n: abs(n - point["evaluations"]))
+                row[f"{nearest}"] = point[distance_of(kept)]
+        rows.append(row)
+    return rows
+
+
+def sampler_note(root: Path, language: str) -> str:
+    kept = summary(root, DDPM)
+    n, computer = number(kept["n_curve"], language), device(kept["device"], language)
+    if language == "ru":
+        return (
+            f"Сэмплов и тестовых картинок по {n}; в столбцах — сколько раз вычислена сеть (у Хойна на один "
+            f"раз меньше, где число чётное); обучений: {len(kept['models'])}; {computer}; `eval_ddpm.py`."
+        )
+    return (
+        f"{n} samples against as many test images; columns are evaluations of the network (Heun's are one "
+        f"fewer where even); trainings: {len(kept['models'])}; {computer}; `eval_ddpm.py`."
+    )
+
+
+def guidance_rows(root: Path) -> list[dict]:
+    kept = summary(root, DDPM)
+    return [
+        {**row, "fd": row[distance_of(kept)], "class": 100 * row["class_accuracy"]}
+        for row in kept["guidance"]
+    ]
+
+
+def guidance_note(root: Path, language: str) -> str:
+    kept, steps = summary(root, DDPM), flags(root, DDPM)["steps"]
+    n, computer = number(kept["n_curve"], language), device(kept["device"], language)
+    if language == "ru":
+        return (
+            f"Сэмплов и тестовых картинок по {n}; DPM-Solver++, шагов {steps}; "
+            f"обучений: {len(kept['models'])}; {computer}."
+        )
+    return (
+        f"{n} samples against as many test images; DPM-Solver++, {steps} steps; "
+        f"trainings: {len(kept['models'])}; {computer}."
+    )
+
+
 TABLES = {
     "linear_distances": table(DENOISERS | GAUSSIANS | BOUNDS, "fd", 1),
     "linear_obeyed": table(DENOISERS | GAUSSIANS | BOUNDS, "obeyed", 1),
     "linear_errors": table(DENOISERS, "error", 4, error_note),
     "linear_variances": table(DENOISERS | GAUSSIANS, "variance", 2),
+    "ddpm_samplers": Table(sampler_columns, sampler_rows, sampler_note),
+    "ddpm_guidance": Table(
+        (
+            Column("guidance", "guidance", "guidance", 1),
+            Column("fd", "Fréchet distance", "расстояние Фреше", 2),
+            Column("precision", "precision", "точность"),
+            Column("recall", "recall", "полнота"),
+            Column("class", "class as asked, %", "класс как просили, %", 1),
+        ),
+        guidance_rows,
+        guidance_note,
+    ),
 }
