@@ -20,7 +20,7 @@ from typing import Annotated, Literal
 from common import command_line, devices, figures, runs
 from common.data import to_model_range
 from common.errors import InputError
-from common.flags import Count, Flags, NonNegative, Positive
+from common.flags import Count, Flags, LearningRate, NonNegative
 from common.metrics import identity
 from common.text_table import Column, markdown
 
@@ -54,7 +54,7 @@ class Config(Flags):
     """Style layers that are replaced: 2-5, or 3,4."""
     steps: Count = 60
     """Steps of the optimiser."""
-    learning_rate: Positive = 0.05
+    learning_rate: LearningRate = 0.05
     """Its learning rate at the beginning; it falls to 0."""
     identity_weight: NonNegative = SwapRecipe.identity
     """Weight of 1 - the cosine between the embeddings of the image and of the face's owner."""

@@ -63,7 +63,8 @@ def test_training_leaves_numbers_pictures_and_a_model(trained):
     assert trained.name == "0001-ddpm-digits" and trained.parent.name == "hw4"
     lines = logged(trained)
     assert [line["step"] for line in lines] == [3, 6]
-    expected = {"step", "train/loss", "train/gradient_norm", "val/loss", "val/diversity", "val/fd_digits_12"}
+    measured = {f"val/{name}" for name in ("loss", "diversity", "grid", "fd_digits_12")}
+    expected = {"step", "train/loss", "train/gradient_norm"} | measured
     assert all(line.keys() == expected for line in lines)
     summary = json.loads((trained / "summary.json").read_text())
     assert summary["steps"] == 6 and summary["n_val"] == 12

@@ -104,7 +104,9 @@ def test_no_network_is_wider_and_no_set_larger_than_anyone_trains(module, name, 
     assert refuses(CONFIGS[module], name, 2 * largest)
 
 
-RATES = [each for each in FIELDS if re.fullmatch(r"(.*_)?lr(_[^d].*)?|learning_rate", each[1])]
+RATES = [
+    each for each in FIELDS if re.fullmatch(r"(.*_)?lr(_generator|_discriminator)?|learning_rate", each[1])
+]
 
 
 @pytest.mark.parametrize("module, name", RATES)

@@ -40,6 +40,7 @@ def test_training_leaves_its_numbers_and_pictures(trained):
     both = ("loss", "gradient_norm")
     names = {f"train/{side}_{what}" for side in ("discriminator", "generator") for what in both}
     names |= {"train/d_real", "train/d_fake", "val/raw_diversity", "val/ema_diversity"}
+    names |= {"val/raw_grid", "val/ema_grid"}
     assert all(line.keys() == names | {"step"} for line in lines)
     assert 0 < lines[0]["train/d_real"] < 1 and 1 < lines[0]["train/discriminator_loss"] < 3
     summary = json.loads((trained / "summary.json").read_text())
@@ -251,6 +252,7 @@ def test_evaluation_measures_and_draws(trained, tmp_path):
     assert summary["n_test"] == summary["n_generated"] == 20 and summary["weights"] == "ema"
     assert summary["metrics"].keys() == {
         "eval/diversity",
+        "eval/grid",
         *(f"eval/d_{name}_mean_logit" for name in ("training", "test", "generated")),
     }
     assert all((run_dir / name).stat().st_size > 500 for name in summary["figures"])

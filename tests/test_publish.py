@@ -84,7 +84,10 @@ def test_shipped_weights_are_the_averaged_ones(run_dir, evaluation, tmp_path):
 
 def test_the_command_of_a_published_set_names_it_and_its_folder():
     config = dataclasses.replace(train_ddpm.Config(), data="mnist", data_dir="somewhere", precision="bf16")
-    assert publish.flags_of(config) == ["--precision", "bf16", "--data", "mnist", "--data-dir", "DIR"]
+    words = " ".join(publish.flags_of(config))
+    for flag in ("--data mnist", "--data-dir DIR", "--precision bf16"):
+        assert flag in words
+    assert len(publish.flags_of(config)) == 6
     assert publish.source(config).startswith("mnist, from its published files")
 
 

@@ -41,7 +41,8 @@ def test_training_leaves_numbers_pictures_and_a_generator(trained, pets):
     lines = logged(trained)
     assert [line["step"] for line in lines] == [3, 6]
     names = {"discriminator_loss", "generator_loss", "d_real", "d_fake", "path_length"}
-    expected = {f"train/{name}" for name in names} | {"val/raw_diversity", "val/ema_diversity", "step"}
+    measured = {f"val/{weights}_{what}" for weights in ("raw", "ema") for what in ("diversity", "grid")}
+    expected = {f"train/{name}" for name in names} | measured | {"step"}
     assert all(line.keys() == expected for line in lines)
     summary = json.loads((trained / "summary.json").read_text())
     assert summary["steps"] == 6 and summary["n_val"] == 8

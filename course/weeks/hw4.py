@@ -1,6 +1,6 @@
 """What `python3 -m course run` starts of week 4: linear diffusion and what it costs; DDPMs; text to image."""
 
-from common.environment import ROOT
+from pathlib import Path
 
 from course.weeks.script import Script
 
@@ -111,7 +111,7 @@ EVAL_FIRST_DDPM = Script(
     shows=("eval/class_accuracy", "eval/bits_per_dimension"),
     keeps_figures=(),
 )
-SHIPPED = ROOT / "pretrained" / "text-to-image-avatars"
+SHIPPED = Path(__file__).resolve().parents[2] / "pretrained" / "text-to-image-avatars"
 FINE_TUNING = (
     Script(
         name="train_lora",
