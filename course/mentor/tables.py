@@ -17,10 +17,6 @@ from course.mentor.objects import shown
 from course.mentor.points import NOT_READ, Result, WorkPoints
 from course.mentor.rubric import Course, Rubric, Work
 
-NBGRADER = [
-    *("assignment", "duedate", "timestamp", "student_id", "last_name", "first_name", "email", "raw_score"),
-    *("late_submission_penalty", "score", "max_score"),
-]
 ADVICE = "close the program that has it open, or name another folder by --out"
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 """What a spreadsheet takes for the beginning of a formula."""
