@@ -11,14 +11,13 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from common import atomic
+from common import tensor_files
 from common.environment import ROOT
 from common.errors import InputError
 
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from hw3_stylegan_sampling.networks import Generator
@@ -89,8 +88,12 @@ def save(path: Path, encoder: Encoder) -> None:
         else tensor.detach().half().cpu().contiguous()
         for name, tensor in encoder.state_dict().items()
     }
-    with atomic.replacing(path, advice="free some space or choose another place") as beside:
-        save_file(tensors, beside, {"architecture": json.dumps(asdict(encoder.architecture))})
+    tensor_files.write(
+        path,
+        tensors,
+        {"architecture": json.dumps(asdict(encoder.architecture))},
+        advice="free some space or choose another place",
+    )
 
 
 def load(name: str | Path, generator: Generator) -> Encoder:

@@ -6,12 +6,11 @@ import dataclasses
 import json
 from pathlib import Path
 
-from common import atomic, command_line
+from common import command_line, tensor_files
 from common.errors import InputError
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from hw3_stylegan_sampling.networks import Architecture, Generator
 
@@ -23,8 +22,7 @@ def save(path: Path, generator: Generator, source: str) -> None:
         "source": source,
     }
     tensors = {name: value.detach().contiguous() for name, value in generator.state_dict().items()}
-    with atomic.replacing(path, advice="free some space or name another file") as beside:
-        save_file(tensors, beside, known)
+    tensor_files.write(path, tensors, known, advice="free some space or name another file")
 
 
 def read(path: Path) -> Generator:

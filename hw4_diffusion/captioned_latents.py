@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from common import atomic, torchvision_operators  # noqa: F401  diffusers imports torchvision
+from common import tensor_files, torchvision_operators  # noqa: F401  diffusers imports torchvision
 from common.data import ImageSet, avatar_captions, to_model_range
 from common.devices import Device
 from common.errors import InputError
@@ -14,7 +14,7 @@ from common.errors import InputError
 import torch
 from diffusers import AutoencoderKL
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 from transformers import CLIPTokenizer
 
@@ -78,8 +78,7 @@ def prepare(
             "tokens": torch.stack([tokens_of(tokenizer, some) for some in texts]),
             "empty": tokens_of(tokenizer, ("",))[0],
         }
-        with atomic.replacing(path, advice="free some space or choose another --outdir") as beside:
-            save_file(tensors, beside)
+        tensor_files.write(path, tensors, advice="free some space or choose another --outdir")
     device.barrier()
     try:
         return CaptionedLatents(**{name: part.to(device.torch) for name, part in load_file(path).items()})

@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from common import atomic, checkpoints, command_line, runs
+from common import checkpoints, command_line, runs, tensor_files
 from common.averaged_weights import averaged
 from common.data import ImageSet, to_uint8
 from common.environment import ROOT
@@ -16,7 +16,6 @@ from common.flags import Count
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from hw4_diffusion import schedule
@@ -152,8 +151,7 @@ def save(path: Path, model: Model, source: str) -> None:
     """Write a model with float16 weights; `source` says where it comes from."""
     known = {"description": json.dumps(dataclasses.asdict(model.known)), "source": source}
     tensors = {name: value.half().cpu().contiguous() for name, value in model.network.state_dict().items()}
-    with atomic.replacing(path, advice="free some space or choose another place") as beside:
-        save_file(tensors, beside, known)
+    tensor_files.write(path, tensors, known, advice="free some space or choose another place")
 
 
 def read(path: Path) -> Model:

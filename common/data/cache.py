@@ -6,12 +6,11 @@ import json
 import sys
 from pathlib import Path
 
-from common import atomic
+from common import tensor_files
 from common.data.image_set import ImageSet
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 
@@ -35,8 +34,9 @@ def save(path: Path, image_set: ImageSet) -> None:
         "skipped": image_set.skipped,
     }
     tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    with atomic.replacing(path, advice="free some space or choose another --data-dir") as beside:
-        save_file(tensors, beside, {"known": json.dumps(known)})
+    tensor_files.write(
+        path, tensors, {"known": json.dumps(known)}, advice="free some space or choose another --data-dir"
+    )
 
 
 def load(path: Path) -> ImageSet | None:

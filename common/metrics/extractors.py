@@ -21,14 +21,13 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from common import atomic
+from common import tensor_files
 from common.data import ImageSet, to_model_range, to_uint8
 from common.errors import InputError
 from common.metrics.frechet import Moments, Statistics, distance
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -215,8 +214,12 @@ def write_extractor(path: Path, network: Network) -> None:
     """Fold the normalisation away and write float16 weights beside the architecture."""
     plain = network.folded()
     tensors = {name: tensor.half().cpu().contiguous() for name, tensor in plain.state_dict().items()}
-    with atomic.replacing(path, advice="free some space or choose another place") as beside:
-        save_file(tensors, beside, {"architecture": json.dumps(asdict(plain.architecture))})
+    tensor_files.write(
+        path,
+        tensors,
+        {"architecture": json.dumps(asdict(plain.architecture))},
+        advice="free some space or choose another place",
+    )
 
 
 def file_sha256(path: Path) -> str:

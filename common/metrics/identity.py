@@ -19,14 +19,13 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from common import atomic
+from common import tensor_files
 from common.data import avatars, to_model_range
 from common.errors import InputError
 
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 FOLDER = Path(__file__).resolve().parents[2] / "pretrained"
@@ -171,8 +170,7 @@ def save(path: Path, network: IdentityNetwork, threshold: float) -> None:
     known = {"architecture": json.dumps(asdict(network.architecture)), "threshold": repr(threshold)}
     halved = lambda tensor: tensor.half() if tensor.ndim > 1 else tensor
     tensors = {name: halved(tensor).cpu().contiguous() for name, tensor in network.state_dict().items()}
-    with atomic.replacing(path, advice="free some space or choose another place") as beside:
-        save_file(tensors, beside, known)
+    tensor_files.write(path, tensors, known, advice="free some space or choose another place")
 
 
 def read(path: Path, device: torch.device | str = "cpu") -> Identity:

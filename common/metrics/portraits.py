@@ -15,7 +15,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from common import atomic
+from common import tensor_files
 from common.data import avatars
 from common.errors import InputError
 from common.metrics import extractors
@@ -23,7 +23,6 @@ from common.metrics.extractors import Architecture, Extractor, Network
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 TURNS = tuple(avatars.TURNS)
@@ -95,8 +94,7 @@ def write_reader(path: Path, network: Network, errors: dict[str, list[float]]) -
     plain = network.folded()
     tensors = {name: tensor.half().cpu().contiguous() for name, tensor in plain.state_dict().items()}
     metadata = {"architecture": json.dumps(asdict(plain.architecture)), "errors": json.dumps(errors)}
-    with atomic.replacing(path, advice="free some space or choose another place") as beside:
-        save_file(tensors, beside, metadata)
+    tensor_files.write(path, tensors, metadata, advice="free some space or choose another place")
 
 
 def architecture(size: int = 64, features: int = 192) -> Architecture:
