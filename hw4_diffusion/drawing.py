@@ -15,6 +15,9 @@ from hw4_diffusion import pipelines
 if TYPE_CHECKING:
     from diffusers import ControlNetModel, StableDiffusionPipeline
 
+PIXELS = {"cpu": 2**20, "other": 2**21}
+"""Of the images drawn at once: 256 of 64 × 64 on a CPU, 8 of 512 × 512 on a GPU."""
+
 
 def first_latents(pipeline: StableDiffusionPipeline, seeds: Sequence[int], resolution: int) -> Tensor:
     """N(0, 1), float32 (N, latent channels, s, s): a row from each seed, drawn on the CPU everywhere."""
@@ -29,17 +32,20 @@ def draw(
     prompts: Sequence[str],
     seeds: Sequence[int],
     *,
-    resolution: int,
     steps: int,
     guidance: float,
+    resolution: int | None = None,
     negative_prompt: str | None = None,
-    batch_size: int = 8,
+    batch_size: int | None = None,
     controlnet: ControlNetModel | None = None,
     edges: Tensor | None = None,
 ) -> Tensor:
     """uint8 (N, 3, resolution, resolution): one image for each prompt and seed.
 
+    `resolution` is that of the model's training where none is given, and `batch_size` what `PIXELS` allow.
     `guidance` as eq. (latent_diffusion.6); `edges`, uint8 of that shape too, go to `controlnet`."""
+    resolution = resolution or pipelines.own_resolution(pipeline)
+    batch_size = batch_size or max(1, PIXELS.get(pipeline.device.type, PIXELS["other"]) // resolution**2)
     latents, dtype = first_latents(pipeline, seeds, resolution), pipeline.unet.dtype
     draws, more = pipeline, {}
     if controlnet is not None:

@@ -21,9 +21,8 @@ from common.flags import Count, Flags, NonNegative, Seed
 
 from annotated_types import Interval, Len
 
-from hw4_diffusion import pipelines, small_pipeline
+from hw4_diffusion import drawing, pipelines, small_pipeline
 from hw4_diffusion.text_to_image_figures import titled
-from hw4_diffusion.text_to_image_measures import draw_from
 
 PROMPTS = (
     "a portrait of a smiling person with short curly red hair, round glasses and a green hoodie",
@@ -64,9 +63,10 @@ def main(config: Config) -> None:
             warn(f"{text!r}: the model does not know {', '.join(unknown)}; what it draws for that is chance")
     texts = [text for text in config.prompts for _ in range(config.count)]
     seeds = [config.seed + column for column in range(config.count)] * len(config.prompts)
-    drawn = draw_from(
-        pipeline, texts, seeds, guidance=config.guidance, steps=config.steps, negative=config.negative_prompt
-    )
+    drawn = drawing.draw(
+        pipeline, texts, seeds, steps=config.steps, guidance=config.guidance,
+        negative_prompt=config.negative_prompt,
+    )  # fmt: skip
     path = config.outdir / "portraits.png"
     try:
         figures.save_grid(path, drawn, config.count, row_titles=[titled(text) for text in config.prompts])

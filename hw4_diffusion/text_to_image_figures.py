@@ -11,7 +11,8 @@ import torch
 from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
-from hw4_diffusion.text_to_image_measures import Orders, draw_from
+from hw4_diffusion import drawing
+from hw4_diffusion.text_to_image_measures import Orders
 
 START = "a portrait of a {} person with {}, {}, wearing a {}, {}, {} background"
 EDITS = (
@@ -50,7 +51,7 @@ def save_edits(path: Path, pipeline: StableDiffusionPipeline, guidance: float, s
     """The same noises under prompts of which one part changes from row to row."""
     texts = [START.format(*words) for words in EDITS for _ in range(NOISES)]
     seeds = [*range(NOISES)] * len(EDITS)
-    images = draw_from(pipeline, texts, seeds, guidance=guidance, steps=steps)
+    images = drawing.draw(pipeline, texts, seeds, guidance=guidance, steps=steps)
     changed = [next((new for new, old in zip(words, before) if new != old), None)
                for words, before in zip(EDITS[1:], EDITS)]  # fmt: skip
     first = titled(START.format(*EDITS[0]))

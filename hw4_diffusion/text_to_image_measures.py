@@ -17,8 +17,6 @@ from hw4_diffusion import drawing
 
 CHUNK = 250
 """Images that go through a network at once."""
-CHUNK_ON_GPU = 1000
-"""Portraits drawn at once there, where a small batch takes as long."""
 
 
 @dataclass(frozen=True)
@@ -47,18 +45,7 @@ def draw(
 ) -> Tensor:  # -> uint8 (N, 3, S, S)
     """An image for each prompt.  Image n is of noise n of this seed, whatever else is drawn."""
     seeds = range(1_000_000 * seed, 1_000_000 * seed + len(texts))
-    return draw_from(pipeline, texts, seeds, guidance=guidance, steps=steps)
-
-
-def draw_from(
-    pipeline: StableDiffusionPipeline, texts: Sequence[str], seeds: Sequence[int], *, guidance: float,
-    steps: int, negative: str = "",
-) -> Tensor:  # fmt: skip  # -> uint8 (N, 3, S, S)
-    """An image for each prompt, with noise of the seed beside it, of the side that the model was made for."""
-    return drawing.draw(
-        pipeline, texts, seeds, resolution=pipeline.vae.config.sample_size, steps=steps, guidance=guidance,
-        negative_prompt=negative, batch_size=CHUNK_ON_GPU if pipeline.device.type == "cuda" else CHUNK,
-    )  # fmt: skip
+    return drawing.draw(pipeline, texts, seeds, guidance=guidance, steps=steps)
 
 
 @torch.inference_mode()

@@ -12,8 +12,8 @@ import torch
 from diffusers import DPMSolverMultistepScheduler
 from small_portraits import SECOND, config
 
+from hw4_diffusion import drawing, pipelines, small_pipeline, text_to_image_measures
 from hw4_diffusion import eval_text_to_image as evaluation
-from hw4_diffusion import pipelines, small_pipeline, text_to_image_measures
 from hw4_diffusion import sample_text_to_image as sampling
 from hw4_diffusion import train_text_to_image as training
 
@@ -89,10 +89,10 @@ def test_reconstructions_are_of_the_mean_latent(pipeline):
 def test_an_image_does_not_depend_on_what_is_drawn_beside_it(pipeline, monkeypatch):
     texts = ("a sad person", "a happy face", "an angry character", "a person, sunglasses", "a face")
     whole = text_to_image_measures.draw(pipeline, texts, guidance=3.0, steps=3, seed=2)
-    monkeypatch.setattr(text_to_image_measures, "CHUNK", 2)
+    monkeypatch.setitem(drawing.PIXELS, "cpu", 2 * whole.shape[-1] ** 2)
     parts = text_to_image_measures.draw(pipeline, texts, guidance=3.0, steps=3, seed=2)
     assert (whole.int() - parts.int()).abs().max() <= 1
-    alone = text_to_image_measures.draw_from(pipeline, texts[3:4], [2_000_003], guidance=3.0, steps=3)
+    alone = drawing.draw(pipeline, texts[3:4], [2_000_003], guidance=3.0, steps=3)
     assert (whole[3].int() - alone[0].int()).abs().max() <= 1
     assert not torch.equal(whole, text_to_image_measures.draw(pipeline, texts, guidance=3.0, steps=3, seed=3))
 
@@ -116,9 +116,7 @@ def test_guidance_prompt_and_negative_prompt_reach_the_network(pipeline, monkeyp
 
     monkeypatch.setattr(type(pipeline.unet), "forward", spy)
     monkeypatch.setattr(DPMSolverMultistepScheduler, "step", listening_step)
-    text_to_image_measures.draw_from(
-        pipeline, ["a sad person"], [0], guidance=3.0, steps=1, negative="a face"
-    )
+    drawing.draw(pipeline, ["a sad person"], [0], guidance=3.0, steps=1, negative_prompt="a face")
     words, (negative, told) = seen[0][0], seen[0][1]
     encode = lambda text: pipeline.text_encoder(
         pipeline.tokenizer(text, padding="max_length", return_tensors="pt").input_ids
