@@ -36,6 +36,12 @@ TOY = """
         print("строка", line)
     if options.what == "broken":
         sys.exit("error: --steps -1: must be above 0")
+    if options.what == "drawing":
+        folder = pathlib.Path(options.outdir)
+        folder.mkdir(parents=True)
+        if options.run_dirs:
+            (folder / "digits.png").touch()
+        sys.exit(0)
     week = pathlib.Path(options.outdir, "hw9")
     week.mkdir(exist_ok=True)
     run = week / f"{len(list(week.iterdir())) + 1:04d}-{options.what}"
@@ -64,10 +70,13 @@ TOY = """
 """
 
 
-def toy(name: str, arguments: str, *shows: str, full: str | None = None, short: bool = True) -> str:
+def toy(
+    name: str, arguments: str, *shows: str, full: str | None = None, short: bool = True, draws: bool = False
+) -> str:
     return (
         f"Script(name={name!r}, file='hw9_toys/toy.py', what='what {name} is for', data='toys', "
-        f"short={arguments if short else None!r}, full={full or arguments!r}, shows={shows!r})"
+        f"short={arguments if short else None!r}, full={full or arguments!r}, shows={shows!r}, "
+        f"only_draws={draws!r})"
     )
 
 
@@ -190,6 +199,16 @@ def test_run_without_its_numbers_has_failed(tmp_path, script, reason):
     folder = make_weeks(tmp_path / "w", script)
     process = run(folder)
     assert process.returncode == 1 and results(folder)["it"]["reason"] == reason
+
+
+def test_a_script_that_only_draws_needs_figures_and_no_numbers(tmp_path):
+    drawn, nothing = toy("drawn", "drawing something", draws=True), toy("nothing", "drawing", draws=True)
+    folder = make_weeks(tmp_path / "w", drawn, nothing)
+    assert run(folder).returncode == 1
+    rows = results(folder)
+    assert (rows["drawn"]["status"], rows["drawn"]["numbers"]) == ("ok", {})
+    assert rows["drawn"]["figures"] == ["runs/course-0001/hw9/drawn/digits.png"]
+    assert rows["nothing"]["reason"] == "no figures in runs/course-0001/hw9/nothing"
 
 
 def test_only_brings_what_is_needed(tmp_path):

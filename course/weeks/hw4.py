@@ -111,6 +111,17 @@ EVAL_FIRST_DDPM = Script(
     shows=("eval/class_accuracy", "eval/bits_per_dimension"),
     keeps_figures=(),
 )
+SAMPLE_DDPM = Script(
+    name="sample_ddpm",
+    file=f"{FOLDER}/sample_ddpm.py",
+    what="the shipped DDPM draws digits of every class, and shows its way from noise",
+    data="mnist",
+    short="--model mnist --show process",
+    full="--model mnist --show process",
+    shows=(),
+    keeps_figures=(),
+    only_draws=True,
+)
 SHIPPED = Path(__file__).resolve().parents[2] / "pretrained" / "text-to-image-avatars"
 FINE_TUNING = (
     Script(
@@ -179,6 +190,7 @@ SCRIPTS = (
     *map(linear_diffusion, SETS),
     WITHOUT_PRODUCTS,
     *map(linear_costs, SETS),
+    SAMPLE_DDPM,
     FIRST_DDPM,
     EVAL_FIRST_DDPM,
     TEXT_TO_IMAGE,

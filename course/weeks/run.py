@@ -147,7 +147,7 @@ def run_one(script: Script, full: bool, outdir: Path, results: dict[str, Result]
     result = results[script.name]
     places = {name: results[name].run_directory for name in script.needs(full)}
     arguments = [word.format(**places) for word in script.arguments(full)]
-    arguments += ["--outdir", relative(outdir)]
+    arguments += ["--outdir", relative(outdir / script.week / script.name if script.only_draws else outdir)]
     log = outdir / "logs" / f"{script.name}.log"
     result.command, result.log = command_line(script.file, arguments), relative(log)
     before = set(outdir.glob("*/*"))
@@ -168,13 +168,20 @@ def run_one(script: Script, full: bool, outdir: Path, results: dict[str, Result]
         result.status = "failed"
         result.reason = f"exit status {status}" if status > 0 else f"killed by signal {-status}"
     else:
-        result.status, result.reason = read_numbers(result, script.shows)
+        result.status, result.reason = ended_well(script, result)
+
+
+def ended_well(script: Script, result: Result) -> tuple[str, str]:
+    """Status and reason of a script that returned 0: what it should leave must be there."""
+    if not result.run_directory:
+        return "failed", "it made no run directory"
+    if script.only_draws:
+        return ("ok", "") if result.figures else ("failed", f"no figures in {result.run_directory}")
+    return read_numbers(result, script.shows)
 
 
 def read_numbers(result: Result, shows: tuple[str, ...]) -> tuple[str, str]:
     """Fill in the numbers from the run's summary.json; return status and reason."""
-    if not result.run_directory:
-        return "failed", "it made no run directory"
     path = ROOT / result.run_directory / "summary.json"
     try:
         summary = json.loads(path.read_text(encoding="utf-8"))

@@ -25,6 +25,8 @@ class Script:
     """Numbers of its summary.json that the table shows; a run that does not measure them has failed."""
     keeps_figures: tuple[str, ...] = ("*",)
     """Which of its figures `course results` keeps beside its numbers, as shell patterns."""
+    only_draws: bool = False
+    """Figures are all it leaves, in a folder that it is given: no run directory of its own, no numbers."""
 
     @property
     def week(self) -> str:
