@@ -7,9 +7,12 @@ from importlib import import_module
 from types import ModuleType
 
 
-def homework_modules(package: str, path: Iterable[str]) -> list[ModuleType]:
-    """hw1, hw2, ..., lab8 of a package: as many as there are, since a homework's branch has its own alone."""
-    names = sorted(name for _, name, _ in pkgutil.iter_modules(path) if re.fullmatch(r"(hw|lab)\d+", name))
+def homework_modules(package: str, path: Iterable[str], parts: bool = False) -> list[ModuleType]:
+    """hw1, hw2, ..., lab8 of a package: as many as there are, since a homework's branch has its own alone.
+
+    `parts`: hw3_edits and the like too."""
+    pattern = r"(hw|lab)\d+(_\w+)?" if parts else r"(hw|lab)\d+"
+    names = sorted(name for _, name, _ in pkgutil.iter_modules(path) if re.fullmatch(pattern, name))
     return [import_module(f"{package}.{name}") for name in names]
 
 
