@@ -130,14 +130,13 @@ def distances(fake: Tensor, real: samples.Reference, train: ImageSet) -> dict[st
     known, name = real.features_of(train.images), real.name
     kid = kernel.kernel_distance(fake, real.features)
     both = precision_recall.precision_recall(real.features, fake)
-    median = lambda points: nearest.nearest(points, [known]).distance.median().item()
     return {
         f"{name}_standard_error": real.estimate(fake).standard_error,
         f"kid_{name.removeprefix('fd_')}": kid.value,
         f"kid_{name.removeprefix('fd_')}_standard_error": kid.standard_error,
         "precision": both.precision,
         "recall": both.recall,
-        "nearest_training_ratio": median(fake) / median(real.features),
+        "nearest_training_ratio": nearest.training_ratio(fake, real.features, known),
     }
 
 

@@ -83,14 +83,13 @@ def thorough(features: Tensor, real: samples.Reference, train: ImageSet) -> dict
     """
     known, name = real.features_of(train.images), real.name
     kid = kernel.kernel_distance(features, real.features)
-    median = lambda points: nearest.nearest(points, [known]).distance.median().item()
     count = len(features)
     return {
         f"{name}_standard_error": real.estimate(features).standard_error,
         f"{name}_of_training_images": real.distance(known[:count]),
         f"kid_{name.removeprefix('fd_')}": kid.value,
         f"kid_{name.removeprefix('fd_')}_standard_error": kid.standard_error,
-        "nearest_training_ratio": median(features) / median(real.features),
+        "nearest_training_ratio": nearest.training_ratio(features, real.features, known),
     }
 
 

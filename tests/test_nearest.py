@@ -1,6 +1,7 @@
 """The nearest training images, in parts and all at once; errors of pictures."""
 
-from common.metrics.nearest import nearest, pixels
+from common.errors import InputError
+from common.metrics.nearest import nearest, pixels, training_ratio
 from common.metrics.perceptual import Perceptual, pixel_error
 
 import pytest
@@ -59,3 +60,17 @@ def test_the_perceptual_error_adds_what_the_network_sees_to_the_mean_absolute_er
     expected = pixel_error("l1", images, others) + seen
     assert (perceptual(images, others) - expected).abs().max() < 1e-6
     assert (seen > 0).all() and len(perceptual.stages) == 2
+
+
+def test_copies_have_a_small_ratio_and_strangers_one_near_1():
+    generator = torch.Generator().manual_seed(0)
+    known, held_out, new = torch.randn(3, 400, 8, generator=generator)
+    assert training_ratio(new, held_out, known) == pytest.approx(1, abs=0.05)
+    assert training_ratio(known[:50] + 1e-3, held_out, known) < 0.01
+    assert training_ratio(3 * new, held_out, known) > 1.5
+
+
+def test_test_images_that_are_training_images_are_refused():
+    known = torch.randn(30, 4, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(InputError, match="most of them are among the training images"):
+        training_ratio(known + 1, known[:20], known)

@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from common.errors import InputError
+
 import torch
 from torch import Tensor
 
@@ -39,6 +41,20 @@ def _nearest_of_part(points: Tensor, part: Tensor, count: int) -> Nearest:
     """cdist multiplies matrices, which is fast and finds them, but its distances are off by 1e-3 near 0."""
     row = torch.cdist(points, part).topk(count, largest=False).indices  # (N, count)
     return Nearest((points[:, None] - part[row]).norm(dim=2), row)
+
+
+def training_ratio(samples: Tensor, held_out: Tensor, known: Tensor) -> float:
+    """Median distance of a sample (N, D) to the nearest training image (M, D), as a share of the same for
+    images that were held out (K, D): far below 1, the model copies.
+
+    InputError where most of those are training images themselves."""
+    median = lambda points: nearest(points, [known]).distance.median().item()
+    usual = median(held_out)
+    if usual == 0:
+        raise InputError(
+            "test images: most of them are among the training images; hold out images that training has not"
+        )
+    return median(samples) / usual
 
 
 def pixels(images: Tensor) -> Tensor:
