@@ -1,8 +1,9 @@
 """Tables of week 4: what linearity costs a diffusion model over image sets; samplers of a DDPM."""
 
+import statistics
 from pathlib import Path
 
-from course.pages.tables import Column, Table, device, flags, number, summary
+from course.pages.tables import Column, Table, Text, device, flags, number, summary
 
 RESULTS = "hw4_diffusion/results"
 SETS = {"digits": "digits", "mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "avatars": "avatars"}
@@ -180,7 +181,32 @@ def guidance_note(root: Path, language: str) -> str:
     )
 
 
+def seeds_sentence(root: Path, language: str) -> str:
+    """How much three trainings differ."""
+    kept = [summary(root, f"{RESULTS}/train_ddpm_mnist_{seed}") for seed in (0, 1, 2)]
+    n, steps = (number(kept[0][name], language) for name in ("n_val", "steps"))
+    where, words = kept[0]["device"], {}
+    for name, digits in (("val/loss", 4), ("val/fd_mnist_1k", 2)):
+        values = [one["metrics"][name] for one in kept]
+        mean, spread = statistics.mean(values), statistics.stdev(values)
+        words[name] = f"{number(mean, language, digits)} ± {number(spread, language, digits)}"
+    if language == "ru":
+        return (
+            f"Три обучения по {steps} шагов, которые различаются только seed (0, 1, 2; {where}, все три "
+            f"сразу), кончаются ошибкой {words['val/loss']} и расстоянием Фреше {words['val/fd_mnist_1k']} "
+            f"на {n} валидационных картинках (среднее ± стандартное отклонение). Дальше измерено одно из "
+            "них, seed 2: веса двух других не сохранены.\n"
+        )
+    return (
+        f"Three trainings of {steps} steps that differ in the seed alone (0, 1, 2; {where}, all three at "
+        f"once) end at an error of {words['val/loss']} and a Fréchet distance of {words['val/fd_mnist_1k']} "
+        f"on {n} validation images (mean ± standard deviation). What follows is measured of one of them, "
+        "seed 2: the weights of the other two were not kept.\n"
+    )
+
+
 TABLES = {
+    "ddpm_seeds": Text(seeds_sentence),
     "linear_distances": table(DENOISERS | GAUSSIANS | BOUNDS, "fd", 1),
     "linear_obeyed": table(DENOISERS | GAUSSIANS | BOUNDS, "obeyed", 1),
     "linear_errors": table(DENOISERS, "error", 4, error_note),
