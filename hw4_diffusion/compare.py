@@ -141,6 +141,16 @@ def main(config: Config) -> Path:
     return run.folder
 
 
+def prompts_with_seeds(texts: tuple[str, ...], first: int, count: int) -> tuple[list[str], list[int]]:
+    """Prompt and seed of every image: prompt by prompt, each with the seeds first, ..., first + count - 1.
+
+    The same for every model, so that images differ by the model alone."""
+    # task hw4.e: every prompt with the same seeds
+    seeds = list(range(first, first + count))
+    return [text for text in texts for _ in seeds], seeds * len(texts)
+    # end task
+
+
 class Drawing:
     """Images of one model."""
 
@@ -156,9 +166,8 @@ class Drawing:
 
     def by_prompts(self, texts: tuple[str, ...], controlnet=None, along: Tensor | None = None) -> Tensor:
         """(prompts x seeds, 3, S, S): prompt by prompt, each with all seeds."""
-        seeds = [self.config.seed + i for i in range(self.config.seeds)]
-        each = [text for text in texts for _ in seeds]
-        return self(each, seeds * len(texts), controlnet=controlnet, edges=along)
+        each, seeds = prompts_with_seeds(texts, self.config.seed, self.config.seeds)
+        return self(each, seeds, controlnet=controlnet, edges=along)
 
     def of_the_class(self) -> Tensor | None:
         count = self.config.class_images
@@ -174,7 +183,7 @@ class Judge:
     ):
         self.config, self.subject, self.texts = config, subject, texts
         self.recognition = prompt_measures.Recognition(net, subject) if net else None
-        self.each = [text for text in texts for _ in range(config.seeds)]
+        self.each, _ = prompts_with_seeds(texts, config.seed, config.seeds)
         self.drawn: dict[str, Tensor] = {}
         self.rows: list[dict] = []
         self.class_before: dict[str, Tensor] | None = None

@@ -27,9 +27,10 @@ from common.noise import BatchNoise
 import torch
 from torch import Tensor, nn
 
-from hw4_diffusion import class_images, fine_tuning, pipelines, prompts, small_pipeline, subjects
+from hw4_diffusion import class_images, fine_tuning, pipelines, prompts, subjects
 from hw4_diffusion.diffusion import noised, squared_error, target
-from hw4_diffusion.fine_tuning import FineTuning, NoiseLevels, latents_of
+from hw4_diffusion.fine_tuning import FineTuning
+from hw4_diffusion.latents import NoiseLevels, latents_of
 
 
 @dataclass(frozen=True)
@@ -113,9 +114,8 @@ def main(config: Config) -> Path:
             for _ in range(config.gradient_accumulation_steps):
                 x0 = next(images)  # (B, 3, S, S)
                 ids = of_subject.expand(len(x0), -1)
-                if prior:  # the second half of the batch
-                    x0 = torch.cat([x0, next(images_of_class)])
-                    ids = torch.cat([ids, of_class.expand_as(ids)])
+                if prior:
+                    x0, ids = both_halves(x0, ids, next(images_of_class), of_class)
                 z0 = latents_of(vae, x0, noise)  # (B, 4, s, s)
                 t = levels.times(noise)
                 alpha, sigma = levels.at(t)
@@ -134,19 +134,34 @@ def main(config: Config) -> Path:
             saver.save_if_due(step, loss)
         saver.save(config.max_train_steps)
         if device.is_main:
+            from hw4_diffusion import small_pipeline  # diffusers takes seconds
+
             small_pipeline.save(pipeline, saved := run.folder / small_pipeline.PIPELINE)
             report.finish(run, saved, sum(p.numel() for p in trained), n_class_images=len(prior or ()))
     return run.folder
+
+
+def both_halves(x0: Tensor, ids: Tensor, x0_of_class: Tensor, of_class: Tensor) -> tuple[Tensor, Tensor]:
+    """The batch of a step with prior preservation: images (2 B, 3, S, S) and their prompts' tokens (2 B, L).
+
+    x0 (B, 3, S, S), ids (B, L)   the subject's images, and its prompt for each of them
+    x0_of_class (B, 3, S, S)      images of the class
+    of_class (L,)                 the class's prompt"""
+    # task hw4.e: images of the class behind those of the subject, each with its own prompt
+    return torch.cat([x0, x0_of_class]), torch.cat([ids, of_class.expand_as(ids)])
+    # end task
 
 
 def dreambooth_loss(errors: Tensor, prior_weight: float | None) -> Tensor:  # (B,) -> ()
     """L_subject + lambda L_class, eq. (latent_diffusion.11): two means, of the halves of the batch.
 
     Without a weight all images are the subject's."""
+    # task hw4.e: the subject's mean and the class's, with its weight
     if prior_weight is None:
         return errors.mean()
     of_subject, of_class = errors.chunk(2)
     return of_subject.mean() + prior_weight * of_class.mean()
+    # end task
 
 
 def logged(errors: Tensor, gradient: Tensor, prior: bool) -> dict[str, Tensor]:

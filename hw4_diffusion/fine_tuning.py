@@ -1,4 +1,4 @@
-"""What fine-tuning with DreamBooth, LoRA and ControlNet shares: flags, checkpoints, latents, noise levels.
+"""What fine-tuning with DreamBooth, LoRA and ControlNet shares: flags, checkpoints, optimiser, reports.
 
 Flags are named as in diffusers' example scripts; a run directory is that of every training of this course.
 """
@@ -20,20 +20,16 @@ from common.data.batches import SameImages
 from common.devices import Device
 from common.errors import InputError
 from common.flags import Count, CountOrZero, Flags, Folder, LearningRate, Pixels, Positive, Seed, Share
-from common.noise import BatchNoise
 
 import torch
 from annotated_types import Interval
 from torch import Tensor, nn
 
 from hw4_diffusion import drawing, memory, pipelines
-from hw4_diffusion.diffusion import Prediction
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKL, StableDiffusionPipeline
+    from diffusers import StableDiffusionPipeline
 
-PREDICTIONS: dict[str, Prediction] = {"epsilon": "epsilon", "v_prediction": "v", "sample": "x0"}
-"""diffusers' names of what a U-Net predicts."""
 LOG_EVERY = 10
 """Steps between lines of metrics.jsonl."""
 
@@ -275,31 +271,6 @@ def start(
 
 
 # ---- what a step needs
-
-
-class NoiseLevels:
-    """How much of the image and how much noise there is at each of a scheduler's times 0, ..., T - 1."""
-
-    def __init__(self, pipeline: StableDiffusionPipeline, device: torch.device):
-        share = pipeline.scheduler.alphas_cumprod.double()
-        self.alpha, self.sigma = (x.sqrt().float().to(device) for x in (share, 1 - share))  # (T,)
-        self.prediction = PREDICTIONS[pipeline.scheduler.config.prediction_type]
-
-    def times(self, noise: BatchNoise) -> Tensor:
-        """int64 (B,), uniform."""
-        return (noise.uniform() * len(self.alpha)).long()
-
-    def at(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """alpha and sigma, each (B, 1, 1, 1)."""
-        return self.alpha[t][:, None, None, None], self.sigma[t][:, None, None, None]
-
-
-@torch.no_grad()
-def latents_of(autoencoder: AutoencoderKL, images: Tensor, noise: BatchNoise) -> Tensor:
-    """(B, 3, S, S) in [-1, 1] -> float32 (B, 4, s, s): drawn from the encoder's Gaussian, and scaled."""
-    gaussian = autoencoder.encode(images.to(autoencoder.dtype)).latent_dist
-    mean, std = gaussian.mean.float(), gaussian.std.float()
-    return autoencoder.config.scaling_factor * (mean + std * noise.normal(*mean.shape[1:]))
 
 
 def optimiser(config: FineTuning, parameters: list[nn.Parameter]):

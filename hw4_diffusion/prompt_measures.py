@@ -81,21 +81,25 @@ def background(images: Tensor) -> Tensor:
 
 def obeyed(found: dict[str, Tensor], prompts: Sequence[str]) -> float:
     """Mean over all attributes that the prompts ask for: the share of images that show them, in [0, 1]."""
+    # task hw4.e: the share of what was asked that is shown
     wanted = [(i, *each) for i, prompt in enumerate(prompts) for each in asked(prompt).items()]
     right = [found[name][i] == option for i, name, option in wanted]
     return torch.stack(right).double().mean().item() if right else float("nan")
+    # end task
 
 
 def drift(before: dict[str, Tensor], after: dict[str, Tensor]) -> float:
     """Mean over attributes of the total variation distance between their distributions, in [0, 1].
 
     Half the sum of |p - q| over the options: 0.1 says that a tenth of the images show another option."""
+    # task hw4.e: how far the class drifted
     distances = []
     for name, values in before.items():
         count = len(avatars.CHOICES[name])
         shares = [torch.bincount(x, minlength=count).double() / len(x) for x in (values, after[name])]
         distances.append((shares[0] - shares[1]).abs().sum() / 2)
     return torch.stack(distances).mean().item()
+    # end task
 
 
 class Recognition:

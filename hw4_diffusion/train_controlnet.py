@@ -28,7 +28,8 @@ from torch import Tensor, nn
 
 from hw4_diffusion import drawing, edges, fine_tuning, pipelines
 from hw4_diffusion.diffusion import noised, squared_error, target
-from hw4_diffusion.fine_tuning import FineTuning, NoiseLevels, latents_of
+from hw4_diffusion.fine_tuning import FineTuning
+from hw4_diffusion.latents import NoiseLevels, latents_of
 
 EDGE_CHANNELS = (16, 32, 96, 256)
 """Feature maps of the small network that reads the edges, each half as large as the one before."""
@@ -67,10 +68,13 @@ class ControlledUNet(nn.Module):
         self.unet, self.controlnet = unet, controlnet
 
     def forward(self, z_t: Tensor, t: Tensor, words: Tensor, condition: Tensor) -> Tensor:
+        """z_t (B, 4, s, s), t (B,), words (B, L, E), condition (B, 3, S, S) in [0, 1] -> (B, 4, s, s)."""
+        # task hw4.f: what the copy finds, added to the frozen network
         down, middle = self.controlnet(z_t, t, words, controlnet_cond=condition, return_dict=False)
         return self.unet(
             z_t, t, words, down_block_additional_residuals=down, mid_block_additional_residual=middle
         ).sample
+        # end task
 
 
 def main(config: Config) -> Path:
@@ -99,8 +103,8 @@ def main(config: Config) -> Path:
             for _ in range(config.gradient_accumulation_steps):
                 batch = next(following)
                 z0 = latents_of(vae, batch.images, noise)  # (B, 4, s, s)
-                said = noise.uniform().cpu() >= config.proportion_empty_prompts
-                words = pipeline.text_encoder(ids[(batch.index + 1) * said].to(device.torch))[0]
+                rows = rows_of_prompts(batch.index, noise.uniform().cpu(), config.proportion_empty_prompts)
+                words = pipeline.text_encoder(ids[rows].to(device.torch))[0]
                 condition = edges.canny(train.images[batch.index]).to(device.torch) / 255  # (B, 3, S, S)
                 t = levels.times(noise)
                 alpha, sigma = levels.at(t)
@@ -123,6 +127,15 @@ def main(config: Config) -> Path:
                 controlnet.half().save_pretrained(beside)
             report.finish(run, saved, sum(p.numel() for p in trained), n_val=len(validation))
     return run.folder
+
+
+def rows_of_prompts(index: Tensor, chance: Tensor, share_empty: float) -> Tensor:  # int64 (B,), (B,) -> (B,)
+    """Which prompt each picture gets: row i + 1 is that of picture i, row 0 the empty one.
+
+    chance ~ U[0, 1): `share_empty` of the pictures say nothing, so that the condition has to be read."""
+    # task hw4.f: some prompts left empty
+    return (index + 1) * (chance >= share_empty)
+    # end task
 
 
 def build(pipeline) -> nn.Module:

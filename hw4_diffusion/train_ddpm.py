@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -112,6 +113,26 @@ class Config(TrainingFlags):
     """Validation images, and samples that are compared with them."""
 
 
+def update(
+    config: Config, device: devices.Device, network: nn.Module, optimizer: torch.optim.Optimizer,
+    x0: Tensor, eps: Tensor, t: Tensor, alpha: Tensor, sigma: Tensor, *classes: Tensor,
+) -> dict[str, Tensor]:  # fmt: skip
+    """One step on images and noise (B, C, S, S) at times int64 (B,) with alpha and sigma (B, 1, 1, 1), of
+    classes int64 (B,) if the network is told any: the loss (B,), and the length of the gradient, (B,) times.
+    """
+    # task hw4.b: the loss and the update
+    x_t = noised(x0, eps, alpha, sigma)
+    with device.autocast():
+        output = network(x_t, t / config.timesteps, *classes)
+    loss = squared_error(output.float(), target(config.prediction, x0, eps, alpha, sigma))  # (B,)
+    optimizer.zero_grad()
+    (loss * weight(config, alpha, sigma)).mean().backward()
+    gradient = nn.utils.clip_grad_norm_(network.parameters(), LARGEST_GRADIENT)
+    optimizer.step()
+    return {"loss": loss, "gradient_norm": gradient.expand(len(loss))}
+    # end task
+
+
 def main(config: Config) -> Path:
     check(config)
     device = devices.start(config.device, precision=config.precision, seed=config.seed)
@@ -123,22 +144,7 @@ def main(config: Config) -> Path:
     path = schedule.build(config.schedule, config.timesteps, zero_terminal_snr=config.zero_terminal_snr)
     batches = Batches(train, config.batch_size, device, drop_last=True, seed=config.seed)
     noise, averages = BatchNoise(config.batch_size, device, seed=config.seed), runs.Averages()
-
-    def update(x0, eps, t, alpha, sigma, *classes):
-        """One step: what is logged of it (B,), and the length of the gradient."""
-        # task hw4.b: the loss and the update
-        x_t = noised(x0, eps, alpha, sigma)
-        with device.autocast():
-            output = network_ddp(x_t, t / path.steps, *classes)
-        loss = squared_error(output.float(), target(config.prediction, x0, eps, alpha, sigma))  # (B,)
-        optimizer.zero_grad()
-        (loss * weight(config, alpha, sigma)).mean().backward()
-        gradient = nn.utils.clip_grad_norm_(network.parameters(), LARGEST_GRADIENT)
-        optimizer.step()
-        return {"loss": loss, "gradient_norm": gradient.expand(len(loss))}
-        # end task
-
-    update = Graphed(update, device)
+    step_of = Graphed(partial(update, config, device, network_ddp, optimizer), device)
     with resumable.start(
         "hw4", f"ddpm-{Path(config.data).name}", config, device, network=network, ema=ema, noise=noise,
         optimizer=optimizer, batches=batches, validation=validation, averages=averages,
@@ -154,7 +160,7 @@ def main(config: Config) -> Path:
             if class_names:
                 told = labels[batch.index].to(device.torch)
                 classes = (without_class(told, chance, config.drop_class, len(class_names)),)
-            logged = update(x0, eps, t, *path.at(t, x0), *classes)
+            logged = step_of(x0, eps, t, *path.at(t, x0), *classes)
             ema.update_parameters(network)
             averages.add(logged)
             if step % config.measure_every == 0 or step == config.steps:

@@ -27,7 +27,8 @@ from torch import nn
 
 from hw4_diffusion import fine_tuning, lora, pipelines, prompts, subjects
 from hw4_diffusion.diffusion import noised, squared_error, target
-from hw4_diffusion.fine_tuning import FineTuning, NoiseLevels, latents_of
+from hw4_diffusion.fine_tuning import FineTuning
+from hw4_diffusion.latents import NoiseLevels, latents_of
 
 Rank = Annotated[int, Interval(ge=1, le=4096)]
 

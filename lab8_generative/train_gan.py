@@ -16,8 +16,9 @@ real images it was not trained on: when it takes them for generated ones, it has
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from common import (
     adversarial,
@@ -37,7 +38,7 @@ from common.data import Batches, ImageSet
 from common.metrics import samples
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lab8_generative import lab_images, networks
 from lab8_generative.monitor import Monitor
@@ -86,6 +87,57 @@ class Config(flags.TrainingFlags):
     """Number format of the forward pass while training; losses, weights and evaluation stay float32."""
 
 
+class Players(NamedTuple):
+    """Both networks and their optimisers."""
+
+    generator: nn.Module
+    discriminator: nn.Module
+    generator_adam: torch.optim.Optimizer
+    discriminator_adam: torch.optim.Optimizer
+
+
+def update(
+    config: Config, device: devices.Device, players: Players, real: Tensor, z: Tensor, *, penalised: bool
+) -> dict[str, Tensor]:
+    """A step of both networks on images (B, 3, S, S) and latents (B, D): what is logged of it, (B,) each."""
+    generator, discriminator, generator_adam, discriminator_adam = players
+    real = real.contiguous(memory_format=torch.channels_last)
+    with device.autocast():
+        fake = generator(z).float()  # (B, 3, S, S)
+
+    # task lab8.b: one step of the discriminator, one of the generator
+    # ---- discriminator
+    discriminator.requires_grad_(True)
+    real_seen = augment(real, config.augment)  # eq. (gan.15)
+    fake_seen = augment(fake.detach(), config.augment)
+    with device.autocast():
+        real_logits, fake_logits = discriminator(real_seen), discriminator(fake_seen)  # (B,) each
+    d_losses = adversarial.cross_entropy_discriminator(real_logits, fake_logits)  # eq. (gan.1)
+    d_loss = d_losses.mean()
+    if penalised:
+        penalty = adversarial.r1_penalty(discriminator, real_seen).mean()  # eq. (gan.10)
+        d_loss = d_loss + config.penalty_every * config.r1_gamma / 2 * penalty
+    discriminator_adam.zero_grad()
+    d_loss.backward()
+    discriminator_adam.step()
+
+    # ---- generator
+    discriminator.requires_grad_(False)  # no gradients of D's weights
+    with device.autocast():
+        logits = discriminator(augment(fake, config.augment))  # of the same fakes, by the new D
+    g_losses = adversarial.non_saturating_generator(logits)  # eq. (gan.5)
+    generator_adam.zero_grad()
+    g_losses.mean().backward()
+    generator_adam.step()
+    # end task
+    return {
+        "discriminator_loss": d_losses,
+        "generator_loss": g_losses,
+        "d_real": real_logits.sigmoid(),
+        "d_fake": fake_logits.sigmoid(),
+    }
+
+
 def main(config: Config) -> Path:
     device = devices.start(config.device, precision=config.precision, seed=config.seed, processes="one")
     generator, discriminator = (device.prepare(network, channels_last=True) for network in build(config))
@@ -101,55 +153,16 @@ def main(config: Config) -> Path:
     batches = Batches(train, config.batch_size, device, drop_last=True, seed=config.seed)
     averages, monitor = runs.Averages(), Monitor(train.images, val.images, config.latent, device)
     name = f"gan-{Path(config.data).name}"
-
-    def update(real, z, *, penalised: bool):  # (B, 3, S, S), (B, D)
-        """Both networks' step: what is logged of it, (B,) each."""
-        real = real.contiguous(memory_format=torch.channels_last)
-        with device.autocast():
-            fake = generator(z).float()  # (B, 3, S, S)
-
-        # task lab8.b: one step of the discriminator, one of the generator
-        # ---- discriminator
-        discriminator.requires_grad_(True)
-        real_seen = augment(real, config.augment)  # eq. (gan.15)
-        fake_seen = augment(fake.detach(), config.augment)
-        with device.autocast():
-            real_logits, fake_logits = discriminator(real_seen), discriminator(fake_seen)  # (B,) each
-        d_losses = adversarial.cross_entropy_discriminator(real_logits, fake_logits)  # eq. (gan.1)
-        d_loss = d_losses.mean()
-        if penalised:
-            penalty = adversarial.r1_penalty(discriminator, real_seen).mean()  # eq. (gan.10)
-            d_loss = d_loss + config.penalty_every * config.r1_gamma / 2 * penalty
-        discriminator_adam.zero_grad()
-        d_loss.backward()
-        discriminator_adam.step()
-
-        # ---- generator
-        discriminator.requires_grad_(False)  # no gradients of D's weights
-        with device.autocast():
-            logits = discriminator(augment(fake, config.augment))  # of the same fakes, by the new D
-        g_losses = adversarial.non_saturating_generator(logits)  # eq. (gan.5)
-        generator_adam.zero_grad()
-        g_losses.mean().backward()
-        generator_adam.step()
-        # end task
-        return {
-            "discriminator_loss": d_losses,
-            "generator_loss": g_losses,
-            "d_real": real_logits.sigmoid(),
-            "d_fake": fake_logits.sigmoid(),
-        }
-
-    update = Graphed(update, device)
+    players = Players(generator, discriminator, generator_adam, discriminator_adam)
+    step_of = Graphed(partial(update, config, device, players), device)
     with resumable.start(
-        "lab8", name, config, device, batches=batches, validation=val, averages=averages,
-        generator=generator, discriminator=discriminator, ema=ema,
-        generator_adam=generator_adam, discriminator_adam=discriminator_adam,
+        "lab8", name, config, device, batches=batches, validation=val, averages=averages, ema=ema,
+        **players._asdict(),
     ) as (run, saver, done):  # fmt: skip
         for step, batch in zip(run.progress(done + 1, config.steps), batches.forever()):
             z = torch.randn(config.batch_size, config.latent).to(device.torch)  # (B, D)
             penalised = config.r1_gamma > 0 and step % config.penalty_every == 0
-            losses = update(batch.images, z, penalised=penalised)
+            losses = step_of(batch.images, z, penalised=penalised)
             ema.update_parameters(generator)
             averages.add(losses)
             if step % config.measure_every == 0 or step == config.steps:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
+from torch.nn.functional import softplus
 from wrong_solutions import verdicts, words
 
 from course.checks import lab8_adapter as right
@@ -52,7 +55,55 @@ def without_end(start, end, count, way):
     return torch.lerp(start.expand(count, -1), end.expand(count, -1), shares)
 
 
+def one_step(
+    *, d_loss=lambda real, fake: softplus(-real) + softplus(fake), g_loss=lambda fake: softplus(-fake),
+    clear=True, detached=False, old_discriminator=False, mean=torch.mean, half=2, factor=True, square=True,
+):  # fmt: skip
+    """Both players' step as a student writes it, with a mistake."""
+
+    def step(generator, discriminator, for_generator, for_discriminator, real, z, gamma, every):
+        before = copy.deepcopy(discriminator)
+        fake = generator(z)
+        loss = mean(d_loss(discriminator(real), discriminator(fake.detach())))
+        if gamma:
+            images = real.clone().requires_grad_()
+            (slope,) = torch.autograd.grad(discriminator(images).sum(), images, create_graph=square)
+            penalty = slope.flatten(1).square().sum(1).mean()
+            loss = loss + (every if factor else 1) * gamma / half * penalty
+        if clear:
+            for_discriminator.zero_grad()
+        loss.backward()
+        for_discriminator.step()
+        shown = fake.detach() if detached else fake
+        loss = mean(g_loss((before if old_discriminator else discriminator)(shown)))
+        if clear:
+            for_generator.zero_grad()
+        if loss.requires_grad and not detached:
+            loss.backward()
+        for_generator.step()
+
+    return step
+
+
 MISTAKES = [
+    ("one_step", one_step(clear=False), "", "the discriminator's gradients are not cleared"),
+    ("one_step", one_step(detached=True), "", "the generator: it does not move"),
+    ("one_step", one_step(old_discriminator=True), "", "D's step comes first"),
+    ("one_step", one_step(mean=torch.sum), "", "the discriminator: its losses are added up"),
+    ("one_step", one_step(g_loss=lambda fake: -softplus(fake)), "", "this is the minimax loss"),
+    ("one_step", one_step(g_loss=softplus), "", "the generator: "),
+    ("one_step", one_step(g_loss=lambda fake: -softplus(-fake)), "", "less real: the sign is wrong"),
+    ("one_step", one_step(d_loss=lambda real, fake: softplus(-real)), "", "only real images count"),
+    ("one_step", one_step(d_loss=lambda real, fake: softplus(real) + softplus(-fake)), "", "are exchanged"),
+    (
+        "one_step",
+        one_step(d_loss=lambda real, fake: (softplus(-real) + softplus(fake)) / 2),
+        "",
+        "halves of its loss are averaged",
+    ),
+    ("one_step", one_step(half=1), "", "gamma is multiplied without its 1/2"),
+    ("one_step", one_step(factor=False), "", "counts 4 times as much: the factor is missing"),
+    ("one_step", one_step(square=False), "", "no gradient of it reaches the weights"),
     ("way_down", lambda s, w, o, n: right.way_down(s, w, o, True), "", "was not asked for"),
     ("way_down", lambda s, w, o, n: right.way_down(s, w, o, False), "", "batch normalisation is missing"),
     ("way_down", lambda s, w, o, n: right.way_down(s, 2 * w, o, n), "", "parameters at width 4"),
@@ -82,3 +133,8 @@ MISTAKES = [
 @pytest.mark.parametrize(("function", "wrong", "call", "said"), MISTAKES)
 def test_a_typical_mistake_is_told_by_its_name(function, wrong, call, said):
     assert said in words("lab8", function, wrong, call)
+
+
+def test_a_step_written_otherwise_is_right():
+    found = verdicts("lab8", only="one_step", one_step=one_step())
+    assert [each.words for each in found if each.status != RIGHT] == [] and len(found) == 3

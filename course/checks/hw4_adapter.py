@@ -111,3 +111,89 @@ def sample(name, denoise, alpha, sigma, times, x, eta, randn):
 
     steps = samplers.sample(name, denoise, Schedule(alpha, sigma), times, x, eta=eta, randn=randn)
     return [image for _, image in steps]
+
+
+def ddpm_step(network, optimizer, prediction, x0, eps, t, alpha, sigma, steps):
+    """One update of network(x_t, t / T), whose optimiser is SGD: epsilon, x0, v or flow; images and noise
+    (B, C, H, W); times int64 (B,); alpha and sigma (B, 1, 1, 1); T."""
+    from common import devices
+
+    import torch
+
+    from hw4_diffusion.train_ddpm import Config, update
+
+    config = Config(prediction=prediction, timesteps=steps)
+    update(config, devices.Device(torch.device("cpu")), network, optimizer, x0, eps, t, alpha, sigma)
+
+
+def both_halves(x0, ids, x0_of_class, of_class):
+    """Images of the subject (B, 3, S, S) and its prompt for each (B, L), images of the class (B, 3, S, S),
+    its prompt (L,) -> images (2 B, 3, S, S) and prompts (2 B, L), the subject's first."""
+    from hw4_diffusion.dreambooth import both_halves
+
+    return both_halves(x0, ids, x0_of_class, of_class)
+
+
+def dreambooth_loss(errors, prior_weight):
+    """Errors (2 B,), the subject's first, and a weight -> a number; (B,) and None without the class."""
+    from hw4_diffusion.dreambooth import dreambooth_loss
+
+    return dreambooth_loss(errors, prior_weight)
+
+
+def latents_of(autoencoder, images, noise):
+    """diffusers' AutoencoderKL, images (B, 3, S, S), an object whose normal(C, H, W) draws N(0, 1) of
+    (B, C, H, W) -> the latents that the U-Net learns from."""
+    from hw4_diffusion.latents import latents_of
+
+    return latents_of(autoencoder, images, noise)
+
+
+def lora_parameters(layers):
+    """{name: layer} as insert_lora gives them -> how many numbers are trained."""
+    from hw4_diffusion.lora import parameters
+
+    return parameters(layers)
+
+
+def prompts_with_seeds(texts, first, count):
+    """Prompts, the first seed, seeds a prompt -> the prompt and the seed of every image, two lists."""
+    from hw4_diffusion.compare import prompts_with_seeds
+
+    return prompts_with_seeds(texts, first, count)
+
+
+def obeyed(found, prompts):
+    """{attribute: options int64 (N,)} that N images show, and their N prompts -> a share."""
+    from hw4_diffusion.prompt_measures import obeyed
+
+    return obeyed(found, prompts)
+
+
+def drift(before, after):
+    """{attribute: options int64 (N,)} of the class's images, before and after -> a distance in [0, 1]."""
+    from hw4_diffusion.prompt_measures import drift
+
+    return drift(before, after)
+
+
+def controlled(unet, controlnet):
+    """A U-Net and a ControlNet as in diffusers -> a module; z_t, t, words, condition -> what it predicts."""
+    from hw4_diffusion.train_controlnet import ControlledUNet
+
+    return ControlledUNet(unet, controlnet)
+
+
+def rows_of_prompts(index, chance, share_empty):
+    """Pictures int64 (B,), numbers of [0, 1) (B,), a share -> rows of the prompts int64 (B,): i + 1 is that
+    of picture i, 0 the empty one."""
+    from hw4_diffusion.train_controlnet import rows_of_prompts
+
+    return rows_of_prompts(index, chance, share_empty)
+
+
+def edges_agree(found, wanted):
+    """uint8 (N, 3, H, W) twice, edges 255 on 0 -> F1 (N,), one pixel of tolerance."""
+    from hw4_diffusion.edges import agreement
+
+    return agreement(found, wanted)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import torch
 from torch import nn
@@ -9,6 +11,8 @@ from torch import nn
 tensor = torch.from_numpy
 PREDICTIONS = ("epsilon", "x0", "v", "flow")
 SAMPLERS = ("ancestral", "ddim", "dpm-solver++")
+PROMPTS = ("a sad sks person, green hoodie", "a smiling sks person")
+"""The first asks for an expression, clothes and their colour, the second for an expression."""
 
 
 def encode(student, images, mean, components, variance):
@@ -142,3 +146,145 @@ def sample(student, which, x, alpha, sigma, times, pull, eta, noise):
         SAMPLERS[int(which)], denoise, *path, [int(t) for t in times], tensor(x), float(eta), randn
     )
     return torch.stack(steps), len(drawn)
+
+
+class _Line(nn.Module):
+    """a x_t + b t / T."""
+
+    def __init__(self, a, b):
+        super().__init__()
+        self.a, self.b = (nn.Parameter(torch.tensor(float(number))) for number in (a, b))
+
+    def forward(self, x, share):
+        return self.a * x + self.b * share.float().reshape(-1, 1, 1, 1)
+
+
+def ddpm_step(student, which, x0, eps, t, alpha, sigma, steps, start, rate):
+    """a and b after one step, and after one that finds large gradients of an earlier step."""
+    after = []
+    for old in (0.0, 1e6):
+        network = _Line(*start)
+        for parameter in network.parameters():
+            parameter.grad = torch.full_like(parameter, old)
+        optimizer = torch.optim.SGD(network.parameters(), lr=float(rate))
+        of_images = [tensor(each).float() for each in (x0, eps, alpha, sigma)]
+        student.ddpm_step(
+            network, optimizer, PREDICTIONS[int(which)], *of_images[:2], tensor(t), *of_images[2:], int(steps)
+        )
+        after.append(torch.stack([network.a, network.b]))
+    return after
+
+
+# ---- a subject
+
+
+def both_halves(student, x0, ids, x0_of_class, of_class):
+    return student.both_halves(*map(tensor, (x0, ids, x0_of_class, of_class)))
+
+
+def dreambooth_loss(student, errors, weight):
+    """A weight below 0: without the class."""
+    return student.dreambooth_loss(tensor(errors), float(weight) if weight >= 0 else None)
+
+
+class _Gaussian:
+    """latent_dist of diffusers' autoencoder."""
+
+    def __init__(self, mean, std, noise):
+        self.mean, self.std, self.var, self.logvar = mean, std, std**2, 2 * std.log()
+        self.noise = noise
+
+    def sample(self, generator=None):
+        return self.mean + self.std * self.noise
+
+    def mode(self):
+        return self.mean
+
+
+def latents_of(student, images, mean, std, noise, scale):
+    gaussian = _Gaussian(tensor(mean).float(), tensor(std).float(), tensor(noise).float())
+    autoencoder = SimpleNamespace(
+        encode=lambda x: SimpleNamespace(latent_dist=gaussian),
+        dtype=torch.float32,
+        config=SimpleNamespace(scaling_factor=float(scale)),
+    )
+    drawn = SimpleNamespace(normal=lambda *shape: gaussian.noise)
+    return student.latents_of(autoencoder, tensor(images).float(), drawn)
+
+
+def lora_parameters(student, rank):
+    """Of a layer 6 -> 4 and one 5 -> 7."""
+    sizes = {"down.to_q": (6, 4), "up.to_k": (5, 7)}
+    layers = {name: student.lora_layer(nn.Linear(*size), int(rank), 4.0) for name, size in sizes.items()}
+    return np.asarray(float(student.lora_parameters(layers)))
+
+
+def prompts_with_seeds(student, count, first, seeds):
+    """Which prompt and which seed every image has, (2, N)."""
+    texts = tuple(f"prompt {i}" for i in range(int(count)))
+    said, drawn = student.prompts_with_seeds(texts, int(first), int(seeds))
+    return np.array([[texts.index(text) for text in said], list(drawn)])
+
+
+def obeyed(student, expression, clothes, clothes_color, which):
+    shown = {"expression": expression, "clothes": clothes, "clothes_color": clothes_color}
+    prompts = [PROMPTS[int(each)] for each in which]
+    return np.asarray(float(student.obeyed({name: tensor(each) for name, each in shown.items()}, prompts)))
+
+
+def drift(student, *options):
+    """Of two attributes before, and of the same after."""
+    before, after = (
+        dict(zip(("expression", "clothes"), map(tensor, half))) for half in (options[:2], options[2:])
+    )
+    return np.asarray(float(student.drift(before, after)))
+
+
+# ---- edges
+
+
+class _Copy(nn.Module):
+    """A ControlNet as diffusers has it, with one number to learn."""
+
+    def __init__(self):
+        super().__init__()
+        self.strength = nn.Parameter(torch.ones((), dtype=torch.float64))
+
+    def forward(self, sample, timestep, encoder_hidden_states, controlnet_cond, conditioning_scale=1.0,
+                return_dict=True, **other):  # fmt: skip
+        told = encoder_hidden_states.mean((1, 2)) + timestep / 1000
+        small = nn.functional.adaptive_avg_pool2d(controlnet_cond, sample.shape[-2:]).mean(1, keepdim=True)
+        found = self.strength * conditioning_scale * (small + 0.1 * sample + told[:, None, None, None])
+        down, middle = (found, 2 * found), 3 * found.square()
+        if not return_dict:
+            return down, middle
+        return SimpleNamespace(down_block_res_samples=down, mid_block_res_sample=middle)
+
+
+class _UNet(nn.Module):
+    """A U-Net as diffusers has it, which adds what it is given."""
+
+    def forward(self, sample, timestep, encoder_hidden_states, down_block_additional_residuals=None,
+                mid_block_additional_residual=None, return_dict=True, **other):  # fmt: skip
+        told = encoder_hidden_states.mean((1, 2)) + timestep / 1000
+        out = 0.5 * sample + told[:, None, None, None]
+        out = out + sum(down_block_additional_residuals or ())
+        if mid_block_additional_residual is not None:
+            out = out + mid_block_additional_residual
+        return SimpleNamespace(sample=out) if return_dict else (out,)
+
+
+def controlled(student, z_t, t, words, condition):
+    """The output, and whether a gradient reaches the copy."""
+    copy = _Copy()
+    out = student.controlled(_UNet(), copy)(*map(tensor, (z_t, t, words, condition)))
+    moves = out.requires_grad and bool(torch.autograd.grad(out.sum(), copy.strength)[0])
+    return out, float(moves)
+
+
+def rows_of_prompts(student, index, chance, share):
+    return student.rows_of_prompts(tensor(index), tensor(chance), float(share))
+
+
+def edges_agree(student, found, wanted):
+    return student.edges_agree(tensor(found), tensor(wanted))

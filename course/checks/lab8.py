@@ -1,9 +1,10 @@
-"""Questions of lab 8: an autoencoder, a generator, interpolation."""
+"""Questions of lab 8: an autoencoder, a GAN, interpolation."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from course.checks.lab8_step import steps
 from course.checks.questions import Maker, Question, same
 
 
@@ -14,6 +15,7 @@ def questions(seed: int) -> list[Question]:
     for task, page, ask in (
         ("lab8.a", "autoencoders.md", autoencoder),
         ("lab8.b", "layers.md", generator),
+        ("lab8.b", "gan.md", steps),
         ("lab8.c", "vae.md", interpolation),
     ):
         made.task, made.page = task, page

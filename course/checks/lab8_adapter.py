@@ -33,6 +33,20 @@ def losses(model, size, beta, errors, kl):
     return losses_of(Config(model=model, size=size, beta=beta, loss="mse"), errors, kl)
 
 
+def one_step(generator, discriminator, for_generator, for_discriminator, real, z, gamma, every):
+    """One update of each player on images (B, 3, S, S) and latents (B, D), without augmentation; the
+    optimisers are SGD.  R1 has this gamma and is due now, every so many steps; gamma 0: without it."""
+    from common import devices
+
+    import torch
+
+    from lab8_generative.train_gan import Config, Players, update
+
+    config = Config(augment=(), r1_gamma=gamma, penalty_every=every, precision="fp32")
+    players = Players(generator, discriminator, for_generator, for_discriminator)
+    update(config, devices.Device(torch.device("cpu")), players, real, z, penalised=gamma > 0)
+
+
 def slerp(start, end, share):
     """(B, D) twice, shares (B, 1) -> (B, D)."""
     from common.latent_space import slerp

@@ -49,6 +49,39 @@ def losses(student, which, size, beta, errors, kl):
     return student.losses(("ae", "vae")[int(which)], int(size), float(beta), tensor(errors), tensor(kl))
 
 
+class _Generator(nn.Module):
+    """z W as images (B, 3, S, S)."""
+
+    def __init__(self, weight, side):
+        super().__init__()
+        self.weight, self.side = nn.Parameter(tensor(weight).float()), side
+
+    def forward(self, z):
+        return (z @ self.weight).unflatten(1, (3, self.side, self.side))
+
+
+class _Discriminator(nn.Module):
+    """a . x of every image."""
+
+    def __init__(self, weight):
+        super().__init__()
+        self.weight = nn.Parameter(tensor(weight).float())
+
+    def forward(self, images):
+        return images.flatten(1) @ self.weight
+
+
+def one_step(student, real, z, of_generator, of_discriminator, rates, gamma, every, old):
+    """Both players' weights after one step; `old`: what lies in their gradients when it begins."""
+    players = _Generator(of_generator, real.shape[-1]), _Discriminator(of_discriminator)
+    optimisers = [torch.optim.SGD(net.parameters(), lr=float(rate)) for net, rate in zip(players, rates)]
+    for net in players:
+        net.weight.grad = torch.full_like(net.weight, float(old))
+    images, latents = tensor(real).float(), tensor(z).float()
+    student.one_step(*players, *optimisers, images, latents, float(gamma), int(every))
+    return [net.weight for net in players]
+
+
 def slerp(student, start, end, share):
     return student.slerp(tensor(start), tensor(end), tensor(share))
 
