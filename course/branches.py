@@ -30,6 +30,8 @@ else:
     import tomli as tomllib
 
 RULES = "course/branches.toml"
+WITH_TASKS = ("common/", "course/one_page/")
+"""Where lines of tasks stand besides a homework's folder."""
 MADE = re.compile(r"^Made-of: [0-9a-f]{40,64}\nTree: (?P<tree>[0-9a-f]{40,64})$", re.MULTILINE)
 
 
@@ -197,7 +199,7 @@ def changed(
             if file.path in pages:
                 top = branch_pages.moved_up(new, own.folder)
                 result.append(File(file.mode, repository.add(top), PurePosixPath(file.path).name))
-        elif starter and file.path.endswith(tasks.KINDS) and file.path.startswith(("common/", own.folder)):
+        elif starter and file.path.endswith(tasks.KINDS) and file.path.startswith((*WITH_TASKS, own.folder)):
             new = tasks.cut(repository.text(file), file.path, own.name)
             result.append(File(file.mode, repository.add(new), file.path))
         else:

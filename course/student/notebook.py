@@ -2,12 +2,15 @@
 
     python3 -m course notebook hw2_gan/train_gan.py
     python3 -m course notebook hw2_gan/train_gan.py --flags "--epochs 1" --execute --html
+    python3 -m course notebook hw2_gan/train_gan.py --one-page
     python3 -m course notebook train_gan.ipynb --script
 
 The notebook has the script's docstring and headings as text and every function as a cell of its own; the
 first cell finds the course, or fetches it where the notebook runs elsewhere; the last ones call main with
 flags and show the figures.  --execute runs it with the budget of `course run` unless --flags says otherwise.
-With --script the cells become a script again; what only the notebook has is left out.
+With --one-page it is a first meeting with the method in about a hundred lines: a VAE, a GAN or a diffusion
+model, with the homework's own functions on the page and without the plumbing; --flags then changes its
+constants.  With --script the cells become a script again; what only the notebook has is left out.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import textwrap
 from pathlib import Path
 
 from common import atomic
@@ -24,7 +28,7 @@ from common.errors import InputError
 
 from course import failures
 from course.command_line import ROOT
-from course.student import notebook_cells
+from course.student import notebook_cells, one_page
 from course.student.notebook_cells import ADDED, CODE, DOCSTRING, MAIN, Cell
 
 KEY = "course"
@@ -77,6 +81,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--flags", help="what main is called with; default: those of `course run`")
     parser.add_argument("--execute", action="store_true", help="run it and keep its figures")
     parser.add_argument("--html", action="store_true", help="an HTML page of it, too")
+    parser.add_argument(
+        "--one-page", action="store_true", help="the method alone: of a VAE, a GAN or a diffusion model"
+    )
     parser.add_argument("--script", action="store_true", help="a notebook as a script")
     options = parser.parse_args(arguments)
     try:
@@ -94,14 +101,16 @@ def main(arguments: list[str]) -> int:
 def convert(options: argparse.Namespace) -> Path:
     """Write what was asked for; its path."""
     source = options.file.expanduser()
-    ending = ".py" if options.script else ".ipynb"
-    out = (options.out or Path(source.with_suffix(ending).name)).expanduser()
+    if options.one_page and options.script:
+        raise InputError("--one-page makes a notebook, and --script a script of one; leave one of them out")
+    ending = ".py" if options.script else "_on_one_page.ipynb" if options.one_page else ".ipynb"
+    out = (options.out or Path(source.stem + ending)).expanduser()
     if out.exists():
         raise InputError(f"{out}: there already; name another file by --out, or move it away")
     if options.script:
         _write(out, notebook_cells.to_script(cells_of(source)))
         return out
-    notebook = of_script(source, options.flags)
+    notebook = of_script(source, options.flags, on_one_page=options.one_page)
     if options.execute:
         execute(notebook, out)
     _write(out, _format().writes(notebook) + "\n")
@@ -110,8 +119,8 @@ def convert(options: argparse.Namespace) -> Path:
     return out
 
 
-def of_script(script: Path, flags: str | None = None) -> dict:
-    """The notebook of a script of the course."""
+def of_script(script: Path, flags: str | None = None, *, on_one_page: bool = False) -> dict:
+    """The notebook of a script of the course, or of its method alone."""
     text = _read(script)
     try:
         cells = notebook_cells.of_script(text)
@@ -121,15 +130,27 @@ def of_script(script: Path, flags: str | None = None) -> dict:
     if not place.is_relative_to(ROOT):
         raise InputError(f"{script}: not a script of {ROOT}; name one of a homework's folder")
     name = place.relative_to(ROOT).as_posix()
+    if on_one_page:
+        cells = notebook_cells.of_script(one_page.of_script(name, flags, ROOT))
     if cells and cells[0].of == DOCSTRING:
         first, rest = cells[:1], cells[1:]
     else:
         first, rest = [], cells
     set_up = Cell(ADDED, SET_UP.format(repository=_repository(), script=name))
+    if on_one_page:
+        return _notebook([*first, set_up, *map(_in_the_open, rest)])
     made = [*first, set_up, *(_started(cell, name, flags) for cell in rest)]
     if any(cell.of == MAIN for cell in made):
         made.append(Cell(ADDED, PICTURES))
     return _notebook(made)
+
+
+def _in_the_open(cell: Cell) -> Cell:
+    """What a script does when it is started, as lines of a cell."""
+    if cell.of != MAIN:
+        return cell
+    lines = textwrap.dedent(cell.text.partition("\n")[2])
+    return Cell(MAIN, lines, cell.blank, cell.script)
 
 
 def _started(cell: Cell, name: str, flags: str | None) -> Cell:
