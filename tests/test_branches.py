@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from course import branch_pages, branches, tasks
 from course.command_line import ROOT
@@ -277,6 +278,39 @@ def test_starter_code_of_the_course_holds_no_region_of_its_homework(clone):
         texts = "".join(clone.text(file) for file in clone.files(commit) if file.path in paths)
         assert all(f'"{r.task}: {r.what}"' in texts or f"# {r.task}: {r.what}" in texts
                    for task in solved for r in task.regions)  # fmt: skip
+
+
+def test_a_starter_branch_cuts_its_own_tasks_of_common_and_keeps_those_of_other_weeks(clone):
+    """Week 2 modulates convolutions in a hypothesis, and week 3 asks for them."""
+    commit = clone.say("rev-parse", "HEAD")
+    on_main = {file.path: clone.text(file) for file in clone.files(commit)
+               if file.path.startswith("common/") and file.path.endswith(".py")}  # fmt: skip
+    cut_anywhere = set()
+    for own in of_the_course(clone):
+        solved, starter = (
+            {file.path: file for file in clone.files(branches.make(clone, commit, own, starter=is_starter))}
+            for is_starter in (False, True)
+        )
+        for path, text in on_main.items():
+            here = {region.what for region in tasks.unwritten(clone.text(starter[path]), path)}
+            assert here == {r.what for r in tasks.regions(text, path) if r.homework == own.name}, path
+            assert clone.text(solved[path]) == text
+            cut_anywhere |= {(own.name, path)} if here else set()
+        names: dict = {}
+        exec(compile(clone.text(starter["common/modulation.py"]), "modulation.py", "exec"), names)
+        weight, style = torch.ones(2, 3, 1, 1), torch.tensor([[2.0, 0, 0]])
+        if own.name == "hw3":
+            with pytest.raises(NotImplementedError, match=r"^hw3\.a: "):
+                names["demodulation"](weight, style)
+            with pytest.raises(NotImplementedError, match=r"^hw3\.a: "):
+                names["modulated_convolution"](torch.ones(1, 3, 4, 4), weight, style)
+        else:
+            assert names["demodulation"](weight, style).tolist() == [[0.5, 0.5]]
+            assert (names["modulated_convolution"](torch.ones(1, 3, 4, 4), weight, style) == 2).all()
+    assert cut_anywhere == {
+        ("hw1", "common/latent_space.py"), ("hw1", "common/metrics/detection.py"),
+        ("hw2", "common/adversarial.py"), ("hw3", "common/modulation.py"), ("lab8", "common/latent_space.py"),
+    }  # fmt: skip
 
 
 def test_every_homework_of_the_course_has_a_branch_name():
