@@ -155,7 +155,7 @@ def test_a_notebook_of_one_page_runs_and_shows_its_pictures(tmp_path, capsys, mo
         (["hw2_gan/train_gan.py", "--one-page", "--script"], "leave one of them out"),
         (["hw3_stylegan_sampling/train_stylegan.py", "--one-page"], "no such page of hw3_stylegan_sampling"),
         (["hw2_gan/train_gan.py", "--one-page", "--flags", "--epochs 3"], "no such constant; it has --data"),
-        (["hw2_gan/train_gan.py", "--one-page", "--flags", "--steps"], "names and values in turn"),
+        (["hw2_gan/train_gan.py", "--one-page", "--flags=--steps"], "names and values in turn"),
         (["hw2_gan/train_gan.py", "--one-page", "--flags", "--steps few"], "a whole number from 1 on"),
         (["hw2_gan/train_gan.py", "--one-page", "--flags", "--steps 0"], "a whole number from 1 on"),
     ],

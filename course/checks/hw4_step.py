@@ -41,7 +41,7 @@ def step(made: Maker, draw: np.random.Generator) -> None:
     sigma, t = draw.uniform(0.3, 0.9, (4, 1, 1, 1)), np.arange(3, 19, 4)
     x0, eps = draw.uniform(-0.5, 0.5, shape), draw.normal(0, 0.5, shape)
     batch = Batch(x0, eps, t, np.sqrt(1 - sigma**2), sigma)
-    for which, name, wanted in ((2, "v", batch.v), (0, "the noise", batch.eps)):
+    for which, name, wanted in ((1, "the image", batch.x0), (0, "the noise", batch.eps)):
         made.ask(
             f"one update where {name} is predicted",
             "ddpm_step",
@@ -59,7 +59,7 @@ def updated(batch: Batch, name: str, wanted: np.ndarray) -> Judge:
     mistakes = {
         "the network is shown the images without noise": batch.gradient(wanted, batch.x0),
         "the network is told t: it expects t / T": replace(batch, t=STEPS * batch.t).gradient(wanted),
-        "alpha and sigma are exchanged": exchanged.gradient(exchanged.v if name == "v" else batch.eps),
+        "alpha and sigma are exchanged": exchanged.gradient(wanted),
         "the errors are added up: take the mean over the batch": len(batch.t) * right,
         "the errors are added up over the pixels: take the mean": batch.x0[0].size * right,
         "the step goes up the gradient: the sign is wrong": -right,
