@@ -173,7 +173,10 @@ def shown(made: Maker, draw: np.random.Generator) -> None:
         name: np.where(draw.random(7) < 0.6, option, 4 if name == "expression" else 2)
         for name, option in asked.items()
     }
-    found["clothes"][0], found["clothes_color"][0], found["clothes"][-1] = HOODIE, 2, HOODIE
+    found["clothes"][0], found["clothes_color"][0] = HOODIE, 2
+    # with these numbers no two ways to count give the same
+    found["expression"][3:] = draw.permutation([SMILING, SMILING, SMILING, 4])
+    found["clothes"][3:], found["clothes_color"][3:] = HOODIE, GREEN
     right = np.array([found[name] == option for name, option in asked.items()])  # (3, 7)
     counts = np.array([True, False, False])[:, None] | (which == 0)
     shares = (right & counts).sum(0) / counts.sum(0)
