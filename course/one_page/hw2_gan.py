@@ -20,7 +20,7 @@ SIZE = 32
 STEPS = 1500
 BATCH = 64
 LATENT = 64
-WIDTH = 32
+WIDTH = 16
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 

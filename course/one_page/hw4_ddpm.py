@@ -23,7 +23,7 @@ from hw4_diffusion.unet import Block, wave
 DATA = "digits"  # or mnist, fashion-mnist
 STEPS = 1500
 BATCH = 64
-WIDTH = 32
+WIDTH = 16
 TIMES = 1000
 DRAWING_STEPS = 50
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
