@@ -78,7 +78,7 @@ class Config(TrainingFlags):
     """Noise in every layer, for images with detail that nothing decides; drawn ones have none."""
     conditional: bool = True
     """Tell both networks the attributes, where the set has any."""
-    steps: Count = 30_000
+    steps: Count = 20_000
     """Updates of both networks."""
     batch_size: Count = 16
     """Images per update, over all processes."""

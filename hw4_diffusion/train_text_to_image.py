@@ -87,21 +87,21 @@ class Config(TrainingFlags):
     """Captions of each image, in different words."""
     drop_caption: Share = 0.1
     """Share of images whose caption is empty, so that samples can be guided."""
-    steps: Count = 2200
+    steps: Count = 8000
     """Updates of text encoder and U-Net."""
     batch_size: Count = 64
     """Images per update of text encoder and U-Net, over all processes."""
     learning_rate: LearningRate = 1e-3
     """Adam's learning rate in both stages, constant until the cool-down."""
-    warm_up: Count = 50
+    warm_up: Count = 100
     """Steps over which the learning rate rises."""
     cooldown: Share = 0.7
     """Last share of the steps, over which the learning rate falls to 0."""
-    ema_decay: Decay = 0.99
+    ema_decay: Decay = 0.995
     """What the averaged weights keep of their past at every step."""
-    measure_every: Count = 250
+    measure_every: Count = 1000
     """Steps between measurements."""
-    measure_images: SeveralImages = 250
+    measure_images: SeveralImages = 200
     """Validation portraits that are reconstructed, and whose captions are drawn."""
     guidance: NonNegative = 4.0
     """What the caption changes is multiplied with that in the samples of a measurement."""

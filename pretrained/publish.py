@@ -43,7 +43,9 @@ CARD = """# {name}.safetensors
 
 {n_test:,} test images; `{evaluated}` measured them. {closing}
 """
-OF_GENERATORS = """`_of_training_images` is the distance of training images
+OF_GENERATORS = """Means over several seeds of the latents,
+`_sd` their standard deviation; other extractors' distances cannot be compared with these."""
+OF_DIFFUSION = """`_of_training_images` is the distance of training images
 to test images, the floor of a generator's; other extractors' distances cannot be compared with these."""
 OF_ENCODERS = """`encoder_wplus` is the optimiser that begins where the
 encoder points. Trained and measured by one identity network, which therefore flatters it."""
@@ -55,6 +57,8 @@ FORMATS = {"F16": "float16", "F32": "float32"}
 class Kind(NamedTuple):
     """One kind of trained model: how a run of it is recognised, and what its card begins with."""
 
+    prefix: str
+    """How the names of the shipped ones begin; scripts call them by what follows."""
     weights: str
     """The file of its averaged weights in a run directory."""
     module: str
@@ -67,16 +71,20 @@ class Kind(NamedTuple):
 
 KINDS = (
     Kind(
+        "stylegan-",
         "generator.safetensors",
         "hw3_stylegan_sampling.train_stylegan",
         "A StyleGAN2 generator, averaged weights: `sample.py --network {called}` of homework 3 draws.",
     ),
     Kind(
+        "ddpm-",
         "model.safetensors",
         "hw4_diffusion.train_ddpm",
         "A diffusion model, averaged weights: `sample_ddpm.py --model {called}` of homework 4 draws.",
+        closing=OF_DIFFUSION,
     ),
     Kind(
+        "encoder-",
         "encoder.safetensors",
         "hw3_stylegan_sampling.train_encoder",
         "An encoder of images into the styles W+ of `stylegan-{called}.safetensors`: `project.py --encoder "
@@ -140,7 +148,7 @@ def card(config: Config, kind: Kind, weights: Path, summary: dict, evaluation: d
     ]
     return CARD.format(
         name=config.name,
-        what=kind.what.format(called=config.name.removeprefix("ddpm-").removeprefix("encoder-")),
+        what=kind.what.format(called=config.name.removeprefix(kind.prefix)),
         data=source(trained),
         command=" ".join(["python", f"{kind.module.replace('.', '/')}.py", *flags_of(trained)]),
         seed=trained.seed,
