@@ -29,8 +29,9 @@ from torch import Tensor, nn
 
 from hw4_diffusion import class_images, fine_tuning, pipelines, prompts, subjects
 from hw4_diffusion.diffusion import noised, squared_error, target
-from hw4_diffusion.fine_tuning import FineTuning
+from hw4_diffusion.fine_tuning import FineTuning, length_taken
 from hw4_diffusion.latents import NoiseLevels, latents_of
+from hw4_diffusion.numbered_checkpoints import TrainedWeights
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def main(config: Config) -> Path:
     report = fine_tuning.Report(config, device, pipeline, config.instance_prompt, side)
     with fine_tuning.start(
         name, config, device, subject, *([prior] if prior else []), optimizer=optimizer, scheduler=scheduler,
-        weights=fine_tuning.TrainedWeights(predictor), scaler=scaler, batches=batches,
+        weights=TrainedWeights(predictor), scaler=scaler, batches=batches,
         prior_batches=prior_batches, noise=noise, averages=report.averages,
     ) as (run, saver, done):  # fmt: skip
         images, images_of_class = (fine_tuning.forever(each) for each in (batches, prior_batches))
@@ -126,7 +127,7 @@ def main(config: Config) -> Path:
                 loss = dreambooth_loss(errors, config.prior_loss_weight if prior else None)
                 scaler.scale(loss / config.gradient_accumulation_steps).backward()
             scaler.unscale_(optimizer)
-            gradient = nn.utils.clip_grad_norm_(trained, config.max_grad_norm)
+            gradient = length_taken(nn.utils.clip_grad_norm_(trained, config.max_grad_norm), scaler)
             scaler.step(optimizer)
             scaler.update()
             scheduler.step()

@@ -28,8 +28,9 @@ from torch import Tensor, nn
 
 from hw4_diffusion import drawing, edges, fine_tuning, pipelines
 from hw4_diffusion.diffusion import noised, squared_error, target
-from hw4_diffusion.fine_tuning import FineTuning
+from hw4_diffusion.fine_tuning import FineTuning, length_taken
 from hw4_diffusion.latents import NoiseLevels, latents_of
+from hw4_diffusion.numbered_checkpoints import TrainedWeights
 
 EDGE_CHANNELS = (16, 32, 96, 256)
 """Feature maps of the small network that reads the edges, each half as large as the one before."""
@@ -94,7 +95,7 @@ def main(config: Config) -> Path:
     noise = BatchNoise(config.train_batch_size, device, seed=config.seed)
     report = Report(config, device, pipeline, validation, side, controlnet)
     with fine_tuning.start(
-        name, config, device, train, controlnet=fine_tuning.TrainedWeights(controlnet), optimizer=optimizer,
+        name, config, device, train, controlnet=TrainedWeights(controlnet), optimizer=optimizer,
         scheduler=scheduler, scaler=scaler, batches=batches, noise=noise, averages=report.averages,
     ) as (run, saver, done):  # fmt: skip
         following = batches.forever()
@@ -114,7 +115,7 @@ def main(config: Config) -> Path:
                 errors = squared_error(output.float(), target(levels.prediction, z0, eps, alpha, sigma))
                 scaler.scale(errors.mean() / config.gradient_accumulation_steps).backward()
             scaler.unscale_(optimizer)
-            gradient = nn.utils.clip_grad_norm_(trained, config.max_grad_norm)
+            gradient = length_taken(nn.utils.clip_grad_norm_(trained, config.max_grad_norm), scaler)
             scaler.step(optimizer)
             scaler.update()
             scheduler.step()

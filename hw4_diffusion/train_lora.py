@@ -27,8 +27,9 @@ from torch import nn
 
 from hw4_diffusion import fine_tuning, lora, pipelines, prompts, subjects
 from hw4_diffusion.diffusion import noised, squared_error, target
-from hw4_diffusion.fine_tuning import FineTuning
+from hw4_diffusion.fine_tuning import FineTuning, length_taken
 from hw4_diffusion.latents import NoiseLevels, latents_of
+from hw4_diffusion.numbered_checkpoints import TrainedWeights
 
 Rank = Annotated[int, Interval(ge=1, le=4096)]
 
@@ -82,7 +83,7 @@ def train(config: Config) -> Path:
     noise = BatchNoise(config.train_batch_size, device, seed=config.seed)
     report = fine_tuning.Report(config, device, pipeline, config.instance_prompt, side)
     with fine_tuning.start(
-        name, config, device, subject, lora=fine_tuning.TrainedWeights(unet), optimizer=optimizer,
+        name, config, device, subject, lora=TrainedWeights(unet), optimizer=optimizer,
         scheduler=scheduler, scaler=scaler, batches=batches, noise=noise, averages=report.averages,
     ) as (run, saver, done):  # fmt: skip
         images = fine_tuning.forever(batches)
@@ -99,7 +100,7 @@ def train(config: Config) -> Path:
                 errors = squared_error(output.float(), target(levels.prediction, z0, eps, alpha, sigma))
                 scaler.scale(errors.mean() / config.gradient_accumulation_steps).backward()
             scaler.unscale_(optimizer)
-            gradient = nn.utils.clip_grad_norm_(trained, config.max_grad_norm)
+            gradient = length_taken(nn.utils.clip_grad_norm_(trained, config.max_grad_norm), scaler)
             scaler.step(optimizer)
             scaler.update()
             scheduler.step()
