@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import os
 import signal
-import statistics
 import subprocess
 import sys
 import threading
@@ -24,13 +23,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
-from common import command_line, devices, flags, resumable, runs, seeds, text_table
+from common import command_line, devices, flags, resumable, runs
 from common.errors import InputError
 from common.metrics import samples
 
 from annotated_types import Interval, Len
 
-from hw2_gan import eval_gan, gan_data, gan_figures, hypotheses, networks
+from hw2_gan import eval_gan, gan_data, gan_figures, hypotheses, networks, study_table
 from hw2_gan import train_gan as training
 from hw2_gan.gan_flags import check as check_training
 
@@ -254,28 +253,6 @@ def measure(config: Config, run: runs.Run, one: Training, real: samples.Referenc
     return row
 
 
-def over_seeds(rows: Sequence[dict]) -> list[dict]:
-    """One row for each hypothesis: means and standard deviations over seeds, and the seeds that collapsed."""
-    models = seeds.over_seeds(rows, by=["hypothesis"])
-    for model in models:
-        mine = [row for row in rows if row["hypothesis"] == model["hypothesis"]]
-        model["collapsed_seeds"] = [row["seed"] for row in mine if row["collapsed_epochs"]]
-    return models
-
-
-def after(end: int, curves: gan_figures.Curves) -> dict[str, float]:
-    """Hypothesis -> Fréchet distance of the last weights, mean over seeds, at the last epoch that had ended
-    after `end` steps (or a hundredth more): everyone after equally many updates.  Without those that had no
-    epoch yet."""
-    reached = {}
-    for hypothesis, metrics in curves.items():
-        epochs_done = sum(step <= 1.01 * end for step in metrics["step"][0])
-        distance = next(values for name, values in metrics.items() if name.startswith("val/raw_fd"))
-        if epochs_done:
-            reached[hypothesis] = statistics.fmean(one[epochs_done - 1] for one in distance)
-    return reached
-
-
 # ---- table and figures
 
 
@@ -283,7 +260,7 @@ def report(config: Config, run: runs.Run, real: samples.Reference, images: int) 
     """Measure what was trained on so many `images`; figures, table and summary.json."""
     done = trainings(config, run.folder)
     rows = [measure(config, run, one, real) for one in done]
-    models = over_seeds(rows)
+    models = study_table.over_seeds(rows)
     curves = gan_figures.curves_of(
         {
             name: [runs.read_metrics(one.folder) for one in done if one.hypothesis == name]
@@ -292,13 +269,13 @@ def report(config: Config, run: runs.Run, real: samples.Reference, images: int) 
     )
     distance = real.name or ""
     for reference in EQUAL_STEPS if distance else ():
-        reached = after(steps(config, reference, images), curves)
+        reached = study_table.after(steps(config, reference, images), curves)
         for model in models:
             model[f"after_steps_of_{reference}"] = reached.get(model["hypothesis"])
     gan_figures.save_study(run.folder / "curves.png", curves)
     gan_figures.save_outcomes(run.folder / "outcomes.png", rows, distance)
     save_samples(config, run.folder / "samples.png", done[: len(config.names)])  # those of the first seed
-    text = table(models, distance, real.count)
+    text = study_table.markdown(models, distance, real.count)
     runs.write_text_atomic(run.folder / "table.md", text)
     run.say(text)
     run.summary(
@@ -328,32 +305,6 @@ def save_samples(config: Config, path: Path, shown: Sequence[Training]) -> None:
         z = samples.latents(12, generator.latent, seed=0)
         rows.append((one.hypothesis, samples.decode(generator, z)))
     gan_figures.save_side_by_side(path, rows)
-
-
-def table(models: Sequence[dict], distance: str, count: int) -> str:
-    """Markdown: a row for each hypothesis, mean ± standard deviation over seeds; only what was measured."""
-    columns = [
-        text_table.Column(title, key, form)
-        for title, key, form in (
-            ("hypothesis", "hypothesis", ""),
-            ("seeds", "seeds", ".0f"),
-            ("steps", "steps", ".0f"),
-            (f"{distance}, averaged weights", f"ema_{distance}", ".1f"),
-            ("last weights", f"raw_{distance}", ".1f"),
-            ("last weights, after the base run's steps (validation)", "after_steps_of_base", ".1f"),
-            ("last weights, after hypothesis 3's steps (validation)", "after_steps_of_3", ".1f"),
-            ("styles covered", "ema_coverage", ".0%"),
-            ("evenness", "ema_evenness", ".0%"),
-            ("valid", "ema_valid", ".0%"),
-            ("diversity", "ema_diversity", ".2f"),
-            ("grid", "ema_grid", ".2f"),
-            ("expression as ordered", "ema_obeyed_expression", ".0%"),
-            ("epochs with collapse", "collapsed_epochs", ".1f"),
-            ("minutes", "minutes", ".1f"),
-        )
-    ]
-    against = f"{count} samples against {count} test images; mean ± standard deviation over seeds."
-    return f"{against}\n\n{text_table.markdown(columns, models)}"
 
 
 if __name__ == "__main__":

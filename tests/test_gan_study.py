@@ -15,7 +15,7 @@ from common.metrics import samples
 import pytest
 from small_gans import SCRIPTS, logged, save_pets, words
 
-from hw2_gan import compare_hypotheses, eval_gan, gan_data, gan_figures, train_gan
+from hw2_gan import compare_hypotheses, eval_gan, gan_data, gan_figures, study_table, train_gan
 
 
 @pytest.fixture(scope="module")
@@ -120,12 +120,12 @@ def test_means_over_seeds_and_the_table():
         {"hypothesis": "0", "seed": seed, "ema_fd": value, "collapsed_epochs": epochs, "minutes": 2.0}
         for seed, value, epochs in ((0, 1.0, 0), (1, 3.0, 2))
     ]
-    (mean,) = compare_hypotheses.over_seeds(rows)
+    (mean,) = study_table.over_seeds(rows)
     assert mean["ema_fd"] == 2
     assert mean["ema_fd_sd"] == pytest.approx(2**0.5)
     assert mean["seeds"] == 2
     assert mean["collapsed_seeds"] == [1]
-    lines = compare_hypotheses.table([mean], "fd", 500).splitlines()
+    lines = study_table.markdown([mean], "fd", 500).splitlines()
     assert lines[0].startswith("500 samples against 500 test images")
     assert lines[2] == "| hypothesis | seeds | fd, averaged weights | epochs with collapse | minutes |"
     assert lines[4] == "| 0 | 2 | 2.0 ± 1.4 | 1.0 ± 1.4 | 2.0 ± 0.0 |"
@@ -138,12 +138,12 @@ def test_everyone_after_equally_many_steps():
     metrics = lambda steps, *seeds: {"step": [steps] * len(seeds), "val/raw_fd_x": list(seeds)}
     three = metrics([10, 20, 30], [7.0, 6.0, 1.0], [7.0, 4.0, 1.0])
     curves = {"base": metrics([10, 20], [9.0, 8.0]), "3": three}
-    assert compare_hypotheses.after(20, curves) == {"base": 8.0, "3": 5.0}
-    assert compare_hypotheses.after(19, curves) == {"base": 9.0, "3": 7.0}
-    assert compare_hypotheses.after(30, curves) == {"base": 8.0, "3": 1.0}  # the base run had ended before
+    assert study_table.after(20, curves) == {"base": 8.0, "3": 5.0}
+    assert study_table.after(19, curves) == {"base": 9.0, "3": 7.0}
+    assert study_table.after(30, curves) == {"base": 8.0, "3": 1.0}  # the base run had ended before
     slow = {"6": three, "7": metrics([25], [3.0])}
-    assert compare_hypotheses.after(20, slow) == {"6": 5.0}  # 7 had no epoch yet
-    assert compare_hypotheses.after(25, slow) == {"6": 5.0, "7": 3.0}
+    assert study_table.after(20, slow) == {"6": 5.0}  # 7 had no epoch yet
+    assert study_table.after(25, slow) == {"6": 5.0, "7": 3.0}
 
 
 # ---- its figures

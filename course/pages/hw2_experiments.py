@@ -74,7 +74,7 @@ WORDS = {
 
 
 def sections(models: Sequence[dict], distance: str, language: str) -> str:
-    """Markdown: a heading and five parts for each row of `compare_hypotheses.over_seeds`.
+    """Markdown: a heading and five parts for each row of `study_table.over_seeds`.
 
     `distance` is the name of the Fréchet distance, empty where none was measured.
     """
