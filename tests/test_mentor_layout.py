@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
-from student_class import picture
 from student_repositories import Commit, build, git, point, seconds, tree, write_object
+from student_writing import picture
 
 from course.mentor import (
     assessment,

@@ -10,7 +10,7 @@ import zlib
 
 import pytest
 from PIL import Image
-from student_class import picture
+from student_writing import picture
 
 from course.mentor import (
     markdown,

@@ -6,7 +6,7 @@ import random
 import pytest
 from PIL import Image
 from plagiarism import as_notebook, partial, program, renamed, reordered
-from student_class import picture
+from student_writing import picture
 
 from course.mentor import notebooks, pictures, similarity
 
