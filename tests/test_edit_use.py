@@ -137,6 +137,18 @@ def test_persons_are_brought_back_as_who_they_were(trio, generator, optimisation
     assert all(one.recipe == edits.SwapRecipe(9) for one in optimisations)
 
 
+def test_the_optimiser_of_a_swap_slows_down_to_a_halt(trio, generator, monkeypatch):
+    rates, step = [], torch.optim.Adam.step
+    monkeypatch.setattr(
+        torch.optim.Adam, "step", lambda self: rates.append(self.param_groups[0]["lr"]) or step(self)
+    )
+    targets, owner = to_model_range(trio.images[:1]), identity.embed(NET, trio.images[2:3])
+    distance = lambda images, others: (images - others).square().mean((1, 2, 3))
+    recipe = edits.SwapRecipe(4, 0.08)
+    steps = edits.optimised_swap(generator, trio.ws[:1], targets, trio.ws[:1], owner, NET, distance, recipe)
+    assert len(list(steps)) == 5 and rates == pytest.approx([0.08, 0.06, 0.04, 0.02])
+
+
 # ---- styles
 
 
