@@ -140,6 +140,37 @@ def test_known_anomalies_of_a_labelled_set_are_no_test_images(monkeypatch):
     assert part("test").images.unique().tolist() == [level["test"]]
 
 
+def test_the_normal_class_is_the_one_that_is_named(monkeypatch):
+    labels = torch.arange(30) % 3
+    images = (50 * labels[:, None, None, None]).to(torch.uint8).expand(-1, 1, 28, 28)
+    some = ImageSet(images, name="digits", split="any", source="drawn", labels=labels,
+                    class_names=("zero", "one", "two"))  # fmt: skip
+    monkeypatch.setattr(data, "load", lambda name, split, **more: some)
+    for normal in (0, 1, 2):
+        part = lambda name, normal=normal: anomaly_data.load(
+            "digits", name, size=28, color=False, normal_class=normal, data_dir=None
+        )
+        others = [50 * label for label in range(3) if label != normal]
+        assert part("train").images.unique().tolist() == [50 * normal]
+        assert part("anomalies").images.unique().tolist() == others
+        assert torch.equal(part("test").labels, (labels != normal).long())
+
+
+def test_wells_are_smoothed_before_they_are_made_smaller_and_known_anomalies_are_proliv(monkeypatch):
+    asked, stripes = [], torch.zeros(2, 3, 64, 64, dtype=torch.uint8)
+    stripes[..., ::4] = 200
+
+    def load(name, split, **more):
+        asked.append((name, split))
+        return ImageSet(stripes, name=name, split=split, source="drawn")
+
+    monkeypatch.setattr(data, "load", load)
+    for part in ("train", "val", "anomalies", "test"):
+        small = anomaly_data.load("wells", part, size=16, color=True, normal_class=None, data_dir=None)
+        assert small.shape == (3, 16, 16) and (small.images.int() - 50).abs().max() < 25
+    assert asked == [("wells", split) for split in ("train", "val", "proliv", "test")]
+
+
 # ---- which runs are one row
 
 

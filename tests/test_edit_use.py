@@ -149,6 +149,16 @@ def test_the_optimiser_of_a_swap_slows_down_to_a_halt(trio, generator, monkeypat
     assert len(list(steps)) == 5 and rates == pytest.approx([0.08, 0.06, 0.04, 0.02])
 
 
+def test_colours_of_the_face_itself_are_free():
+    picture, other = torch.zeros(1, 3, 64, 64), torch.zeros(1, 3, 64, 64)
+    other[:, :, 28:36, 28:36] = 1.0  # one of 8 x 8 cells, in the middle of the face
+    outside = 1 - edits.face_window(picture)
+    assert edits.coarse_colour(picture, other, outside).item() < 1e-4
+    other = torch.zeros(1, 3, 64, 64)
+    other[:, :, :8, :8] = 1.0  # one in a corner: half of the range, in a 64th of the picture
+    assert edits.coarse_colour(picture, other, outside).item() == pytest.approx(0.5 / 64, rel=0.01)
+
+
 # ---- styles
 
 
