@@ -144,6 +144,16 @@ def test_class_images_are_drawn_as_the_flags_say(model, draws, tmp_path):
         assert (call.steps, call.guidance, call.batch_size, call.resolution) == (7, 2.5, 3, 32)
 
 
+def test_latents_are_drawn_from_the_encoders_gaussian_and_scaled(model):
+    pipe, images = pipelines.load(model), torch.rand(2, 3, 32, 32) * 2 - 1
+    pipe.vae.register_to_config(scaling_factor=0.3)
+    eps = torch.randn(2, 4, 8, 8)
+    found = fine_tuning.latents_of(pipe.vae, images, SimpleNamespace(normal=lambda *shape: eps))
+    with torch.no_grad():
+        gaussian = pipe.vae.encode(images).latent_dist
+    assert torch.allclose(found, 0.3 * (gaussian.mean + gaussian.std * eps), atol=1e-6)
+
+
 # ---- flags of the optimiser
 
 
