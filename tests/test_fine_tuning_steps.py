@@ -154,6 +154,15 @@ def test_latents_are_drawn_from_the_encoders_gaussian_and_scaled(model):
     assert torch.allclose(found, 0.3 * (gaussian.mean + gaussian.std * eps), atol=1e-6)
 
 
+def test_only_what_is_trained_is_in_training_mode(model):
+    pipe, device = pipelines.load(model), fine_tuning.devices.Device(torch.device("cpu"))
+    trained = fine_tuning.prepare(fine_tuning.FineTuning(), pipe, device, 32, pipe.unet)
+    assert pipe.unet.training and not pipe.vae.training and not pipe.text_encoder.training
+    assert len(trained) == len(list(pipe.unet.parameters()))
+    frozen = [*pipe.vae.parameters(), *pipe.text_encoder.parameters()]
+    assert not any(parameter.requires_grad for parameter in frozen)
+
+
 # ---- flags of the optimiser
 
 
