@@ -182,6 +182,17 @@ def test_the_edge_of_a_square_is_a_line_one_pixel_wide():
     ).any()  # no frame around a picture
 
 
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_a_slanting_edge_is_a_thin_staircase(mirrored):
+    """From one corner to the other, whichever way it leans: two pixels in every row, one above the next."""
+    row, column = torch.meshgrid(torch.arange(24), torch.arange(24), indexing="ij")
+    white = (column > row) if mirrored else (column + row > 23)
+    found = edges.canny((255 * white).to(torch.uint8).expand(1, 3, -1, -1))[0, 0] > 0
+    along = row if mirrored else 23 - row
+    assert (found[3:21].sum(1) == 2).all()
+    assert (column - along)[found].abs().max() <= 1
+
+
 def test_weak_edges_count_only_beside_strong_ones():
     ramp = torch.linspace(0.1, 1, 30)  # a vertical edge whose contrast grows downwards
     image = torch.zeros(1, 3, 30, 20)
