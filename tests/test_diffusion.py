@@ -276,3 +276,12 @@ def test_classes_are_dropped_by_chance():
     labels, chance = torch.tensor([3, 1, 0, 2]), torch.tensor([0.05, 0.1, 0.95, 0.0])
     assert diffusion.without_class(labels, chance, 0.1, 4).tolist() == [4, 1, 0, 4]
     assert diffusion.without_class(labels, chance, 0.0, 4).tolist() == labels.tolist()
+
+
+def test_the_last_term_of_the_bound_is_of_the_image_at_its_own_scale():
+    """x_1 / alpha is the image with noise of sigma / alpha: with few steps far from sigma."""
+    path, x0 = schedule.build("flow", 4), torch.rand(2, 1, 3, 3).double().mul(255).round() / 127.5 - 1
+    guess = (x0 + 0.05 * randn(2, 1, 3, 3)).clamp(-1, 1)
+    terms = diffusion.bound_terms(lambda x, t: (guess, x), path, x0, [4, 1, 0], torch.zeros_like)
+    assert path.pair(1) == (0.75, 0.25)
+    assert torch.allclose(terms[:, 0], diffusion.decoder_nats(x0, guess, 1 / 3))

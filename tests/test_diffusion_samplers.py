@@ -212,6 +212,19 @@ def test_one_step_is_the_mean_image(name):
     assert (got - exact(path)(x, 100)[0]).abs().max() < 1e-12
 
 
+def test_a_sampler_is_called_by_its_name_with_its_eta_and_noise():
+    path = schedule.build("cosine", 1000)
+    denoise, times, x = denoiser(path, "epsilon"), schedule.sampling_times(path, 4), randn(2, 1, 3, 3)
+    noise = lambda like: torch.full_like(like, 0.3)
+    by_name = lambda name, **more: samplers.last(samplers.sample(name, denoise, path, times, x, **more))
+    for eta in (0.0, 0.5):
+        expected = samplers.last(samplers.ddim(denoise, path, times, x, eta, noise))
+        assert torch.equal(by_name("ddim", eta=eta, randn=noise), expected)
+    assert not torch.equal(by_name("ddim", randn=noise), by_name("ddim", eta=0.5, randn=noise))
+    expected = samplers.last(samplers.ancestral(denoise, path, times, x, noise))
+    assert torch.equal(by_name("ancestral", randn=noise), expected)
+
+
 @pytest.mark.parametrize("name", samplers.NAMES)
 @pytest.mark.parametrize("steps", [1, 2, 9])
 def test_evaluations_are_counted(name, steps):

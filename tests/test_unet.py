@@ -56,6 +56,15 @@ def test_it_hears_the_time_and_the_class():
     assert (by_class[0] - by_class[1]).abs().max() > 1e-3 and (by_class[1] - by_class[2]).abs().max() > 1e-3
 
 
+def test_blocks_are_told_the_time_as_a_number_up_to_1000_and_the_class():
+    network, heard = woken(SMALL), []
+    network.down[0].register_forward_pre_hook(lambda block, given: heard.append(given[1]))
+    share, labels = torch.tensor([0.001, 0.4]), torch.tensor([2, 3])
+    network(torch.randn(2, 1, 8, 8), share, labels)
+    told = network.time(unet.wave(torch.tensor([1.0, 400.0]), 8)) + network.label(labels)
+    assert torch.allclose(heard[0], torch.nn.functional.silu(told), atol=1e-5)
+
+
 def test_a_block_scales_and_shifts_what_it_adds():
     """Told nothing, it is a plain residual block; a bias of its told layer doubles, another shifts."""
     torch.manual_seed(0)
