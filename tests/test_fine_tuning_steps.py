@@ -18,6 +18,7 @@ from hw4_diffusion import (
     dreambooth,
     edges,
     fine_tuning,
+    latents,
     pipelines,
     train_controlnet,
     train_lora,
@@ -112,8 +113,8 @@ def test_several_passes_are_a_mean_and_long_gradients_shortened(
         lambda trained, longest: lengths.append(longest) or shorten(trained, longest),
     )
     torch.manual_seed(3)
-    latents, eps = torch.randn(2, 2, 4, 8, 8)
-    monkeypatch.setattr(SCRIPTS[name], "latents_of", lambda *_: latents)
+    z0, eps = torch.randn(2, 2, 4, 8, 8)
+    monkeypatch.setattr(SCRIPTS[name], "latents_of", lambda *_: z0)
     monkeypatch.setattr(BatchNoise, "normal", lambda self, *shape: eps)
     monkeypatch.setattr(BatchNoise, "uniform", lambda self: torch.tensor([0.2, 0.7]))
     gradients = [
@@ -148,7 +149,7 @@ def test_latents_are_drawn_from_the_encoders_gaussian_and_scaled(model):
     pipe, images = pipelines.load(model), torch.rand(2, 3, 32, 32) * 2 - 1
     pipe.vae.register_to_config(scaling_factor=0.3)
     eps = torch.randn(2, 4, 8, 8)
-    found = fine_tuning.latents_of(pipe.vae, images, SimpleNamespace(normal=lambda *shape: eps))
+    found = latents.latents_of(pipe.vae, images, SimpleNamespace(normal=lambda *shape: eps))
     with torch.no_grad():
         gaussian = pipe.vae.encode(images).latent_dist
     assert torch.allclose(found, 0.3 * (gaussian.mean + gaussian.std * eps), atol=1e-6)

@@ -91,8 +91,8 @@ def test_an_evaluation_chooses_on_validation_captions_and_measures_on_test_ones(
     monkeypatch.setattr(evaluation, "draw", draw)
     monkeypatch.setattr(evaluation, "reconstructed", lambda vae, images: images.roll(1, 0))
     monkeypatch.setattr(
-        text_to_image_figures,
-        "draw_from",
+        text_to_image_figures.drawing,
+        "draw",
         lambda pipeline, texts, seeds, **_: torch.zeros(len(texts), 3, 32, 32, dtype=torch.uint8),
     )
     run_dir = evaluation.main(evaluation.Config(
