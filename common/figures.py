@@ -114,10 +114,10 @@ def save_grid(
     height, width = grid.shape[1:]
     scale = max(1, width / READ_AT)
     dpi = 100 * scale
-    left = 8 + 6.2 * max((len(line) for text in row_titles for line in text.split("\n")), default=0)
+    left = 12 + _text_width(row_titles, 8)
     lines = max((1 + text.count("\n") for text in column_titles), default=0)
     top = (22 * (1 + title.count("\n")) if title else 4) + 13 * lines + 6 * (lines > 0)
-    longest = 7 * max((len(line) for line in (title or "").split("\n")), default=0)
+    longest = 16 + _text_width([title or ""], 10)
     left, top, edge = left * scale, top * scale, 8 * scale
     total = (max(width + left + edge, longest * scale), height + top + edge)
     from matplotlib.figure import Figure
@@ -130,6 +130,15 @@ def save_grid(
     if title:
         figure.text(0.5, 1 - 4 * scale / total[1], title, ha="center", va="top", fontsize=10)
     save_figure(figure, path)
+
+
+def _text_width(texts: Sequence[str], points: float) -> float:
+    """Pixels of the longest line at 100 dots per inch."""
+    from matplotlib.textpath import TextPath
+
+    lines = [line for text in texts for line in text.split("\n") if line.strip()]
+    widths = [TextPath((0, 0), line, size=points).get_extents().width for line in lines]
+    return max(widths, default=0) * 100 / 72
 
 
 def _tick_titles(axes, row_titles, rows, height, column_titles, columns, width) -> None:

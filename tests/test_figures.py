@@ -64,3 +64,12 @@ def test_equal_figures_are_equal_files(tmp_path):
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     assert (tmp_path / "grid-a.png").read_bytes() == (tmp_path / "grid-b.png").read_bytes()
     assert imageio.imread(tmp_path / "grid-a.png").ndim == 3
+
+
+def test_titles_of_rows_are_not_cut_off(tmp_path):
+    for text in ("iiiiiiiiii", "encoder+w+", "MMMMMMMMMM", "широкие буквы ЖЮЩ"):
+        black = torch.zeros(2, 3, 32, 32, dtype=torch.uint8)
+        figures.save_grid(tmp_path / "grid.png", black, 1, row_titles=[text, text])
+        with Image.open(tmp_path / "grid.png") as image:
+            left = np.asarray(image.convert("L"))[:, :4]
+        assert (left == 255).all(), text

@@ -60,7 +60,7 @@ def when(kept: dict, language: str) -> str:
     """Of which step of the training the generator is."""
     step, steps = number(kept["step"], language), number(Config.steps, language)
     if kept["step"] >= Config.steps:
-        return f"{steps} steps" if language == "en" else f"{steps} шагов"
+        return "the shipped generator" if language == "en" else "поставляемый генератор"
     if language == "ru":
         return f"промежуточный генератор: шаг {step} из {steps}, обучение ещё идёт"
     return f"an intermediate generator: step {step} of {steps}, the training goes on"
@@ -141,7 +141,7 @@ def way_note(root: Path, language: str) -> str:
 
 
 MEASURES = (
-    Column("fd", "Fréchet distance", "расстояние Фреше", 0),
+    Column("fd", "Fréchet distance", "расстояние Фреше", 1),
     Column("precision", "precision", "точность", 2),
     Column("recall", "recall", "полнота", 2),
     Column("obeyed_all", "all orders obeyed, %", "все заказы исполнены, %", 1),

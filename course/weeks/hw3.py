@@ -41,7 +41,7 @@ SCRIPTS = (
         data="avatars",
         short="--network avatars --steps 12 --batch-size 8 --measure-every 12 --measure-images 20 "
         "--train-images 2000",
-        full="--network avatars --steps 2500 --batch-size 16 --measure-every 250",
+        full="--steps 5000 --batch-size 12 --learning-rate 1.5e-3 --likeness 1 --precision bf16",
         shows=("val/set_psnr_db", "val/generated_psnr_db"),
         keeps_figures=(),
     ),
@@ -50,8 +50,8 @@ SCRIPTS = (
         file=f"{FOLDER}/project.py",
         what="unseen persons projected into W and W+, by an optimiser, an encoder, and both",
         data="avatars",
-        short="--network avatars --encoder avatars --people 2 --identity avatars --steps 30 --how w+ encoder",
-        full="--network avatars --encoder avatars --people 50 --identity avatars "
+        short="--network avatars --encoder {train_encoder} --people 2 --identity avatars --steps 30 --how w+ encoder",
+        full="--network avatars --encoder {train_encoder} --people 50 --identity avatars "
         "--how w w+ encoder encoder+w+",
         shows=("wplus_psnr_db", "encoder_psnr_db"),
         keeps_figures=("projections.png", "losses.png"),
