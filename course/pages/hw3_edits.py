@@ -62,7 +62,7 @@ def averaged(group: list[dict], what: str) -> dict:
             "en": f"{known['en']}, λ = {setting}",
             "ru": f"{known['ru']}, λ = {setting.replace('.', ',')}",
         }
-    return {**numbers, "way": ways}
+    return {"reached": "–", **numbers, "way": ways}
 
 
 def note(root: Path, language: str) -> str:
