@@ -50,7 +50,8 @@ SCRIPTS = (
         file=f"{FOLDER}/project.py",
         what="unseen persons projected into W and W+, by an optimiser, an encoder, and both",
         data="avatars",
-        short="--network avatars --encoder {train_encoder} --people 2 --identity avatars --steps 30 --how w+ encoder",
+        short="--network avatars --encoder {train_encoder} --people 2 --identity avatars --steps 30 "
+        "--how w+ encoder",
         full="--network avatars --encoder {train_encoder} --people 50 --identity avatars "
         "--how w w+ encoder encoder+w+",
         shows=("wplus_psnr_db", "encoder_psnr_db"),
@@ -74,6 +75,7 @@ SCRIPTS = (
         short="{project_people} --network avatars",
         full="{project_people} --network avatars",
         shows=("eval/reached", "eval/recognised"),
+        keeps_figures=("styles.png",),
     ),
     Script(
         name="expression_transfer",
@@ -83,6 +85,7 @@ SCRIPTS = (
         short="{project_people} --network avatars --emotions smile --strengths 0 1 2",
         full="{project_people} --network avatars",
         shows=("eval/reached", "eval/ratio"),
+        keeps_figures=("smile.png",),
     ),
     Script(
         name="face_swap",
@@ -92,6 +95,7 @@ SCRIPTS = (
         short="{project_people} --network avatars --steps 8",
         full="{project_people} --network avatars",
         shows=("eval/recognised", "eval/yaw_off"),
+        keeps_figures=("everyone.png",),
     ),
     Script(
         name="find_directions",
