@@ -175,7 +175,7 @@ def save_table(path: Path, people: Projected, images: Tensor, similarity: Tensor
         title=f"Faces of the rows in the pictures of the columns ({by})\n"
         f"mean similarity to the face's owner {similarity.mean():.2f}",
         row_titles=["", *names],
-        column_titles=["face", *(people.names[int(row)] for row in people.last())],
+        column_titles=["face", *(people.names[int(row)].replace("-", "\n") for row in people.last())],
     )
 
 

@@ -81,6 +81,10 @@ def main(config: Config) -> Path:
     folder = config.outdir / config.name
     with atomic.replacing_folder(folder, advice="free some space or choose another --outdir") as beside:
         shutil.copytree(config.run_dir / PIPELINE, beside, dirs_exist_ok=True, copy_function=shutil.copyfile)
+        for path in beside.glob("*/config.json"):  # diffusers notes where a part was read from
+            known = runs.read_json(path)
+            known.pop("_name_or_path", None)
+            runs.write_json(path, known)
     text = card(config, folder, evaluation)
     runs.write_text_atomic(folder.with_suffix(".md"), text)
     print(f"{folder}\n{text}")
