@@ -18,7 +18,7 @@ FRESH = """
 import runpy
 import sys
 
-kept = runpy.run_path(sys.argv[2])  # this environment's torchvision may need it; nothing of the course's models
+kept = runpy.run_path(sys.argv[2])  # what torchvision may need; no model of the course
 from diffusers import StableDiffusionPipeline
 
 pipeline = StableDiffusionPipeline.from_pretrained(sys.argv[1])
