@@ -65,7 +65,11 @@ def test_both_languages_give_the_same_commands():
 def test_what_is_sampled_was_trained_before(page):
     """`runs/hw3/????-stylegan-avatars` is a run of a command above it, and never one of an evaluation; so is
     `runs/hw3/????-project`."""
-    makes = {"train_stylegan.py": "stylegan-avatars", "project.py": "project"}
+    makes = {
+        "train_stylegan.py": "stylegan-avatars",
+        "project.py": "project",
+        "train_encoder.py": "encoder-avatars",
+    }
     made = set()
     for script, *flags in commands(PAGES[page]):
         made |= {f"runs/hw3/0001-{makes[script]}"} if script in makes else set()
