@@ -36,7 +36,7 @@ def titled(prompt: str, width: int = 30) -> str:
 
 def save_samples(path: Path, orders: Orders, drawn: Tensor, rows: int = 8) -> None:
     """A prompt beside each row: a test caption, and the image."""
-    titles = [titled(text, 40) for text in orders.texts[: 2 * rows]]
+    titles = [titled(text, 34) for text in orders.texts[: 2 * rows]]
     figure, axes = figures.new_figure(9, 1.1 * rows, nrows=rows, ncols=2)
     for axis, image, title in zip(axes.flatten(), drawn, titles):
         axis.imshow(image.permute(1, 2, 0).numpy(), interpolation="nearest")
