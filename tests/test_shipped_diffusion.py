@@ -1,5 +1,6 @@
 """Shipped diffusion models: their cards, and that what they draw is what was asked."""
 
+import re
 import subprocess
 import sys
 
@@ -44,6 +45,8 @@ def test_shipped_text_to_image_opens_with_diffusers_alone(folder, tmp_path):
     weights = sorted(folder.rglob("*.safetensors"))
     assert len(weights) >= 3 and sum(path.stat().st_size for path in weights) <= 16_000_000
     assert all(extractors.file_sha256(path) in card for path in weights)
+    configs = [path.read_text(encoding="utf-8") for path in folder.rglob("*.json")]
+    assert len(configs) >= 6 and not any(re.search(r'"(/|[A-Z]:\\)\w', text) for text in configs)
     command = [sys.executable, "-c", FRESH, str(folder), torchvision_operators.__file__]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
