@@ -18,6 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Annotated
 
 from common import command_line
 from common.errors import InputError
@@ -25,34 +26,31 @@ from common.flags import Count, Folder, LearningRate, NonNegative
 from common.noise import BatchNoise
 
 import torch
+from annotated_types import Interval
 from torch import Tensor, nn
 
 from hw4_diffusion import class_images, fine_tuning, pipelines, prompts, subjects
 from hw4_diffusion.diffusion import noised, squared_error, target
-from hw4_diffusion.fine_tuning import FineTuning, length_taken
+from hw4_diffusion.fine_tuning import OfSubject, length_taken
 from hw4_diffusion.latents import NoiseLevels, latents_of
 from hw4_diffusion.numbered_checkpoints import TrainedWeights
 
 
 @dataclass(frozen=True)
-class Config(FineTuning):
+class Config(OfSubject):
     """Flags of dreambooth.py."""
 
-    instance_data_dir: subjects.Subject = "drawn1"
-    """The subject: drawn1, drawn2, drawn3, or a folder of at least 15 pictures."""
-    instance_prompt: str = "a portrait of a sks person"
-    """Prompt of the subject's pictures, with the token that stands for it."""
-    instance_token: str = "sks"
-    """Word of the prompt that the subject is called by."""
     with_prior_preservation: bool = False
     """Learn from images of the class too."""
     class_prompt: str = "a portrait of a person"
     """Prompt of the class's images, without the token."""
     class_negative_prompt: str | None = None
     """What the class's images should not be."""
+    class_guidance_scale: Annotated[float, Interval(ge=1, le=30)] = 1.0
+    """How strongly they follow their prompts; 1 draws what the model has learnt, more narrows it."""
     class_data_dir: Folder | None = None
     """Folder of the class's images; what is missing is drawn.  Default: one in data/class_images."""
-    num_class_images: Count = 200
+    num_class_images: Count = 1000
     """Images of the class."""
     sample_batch_size: Count = 16
     """Images of the class that are drawn at once."""
@@ -65,8 +63,9 @@ class Config(FineTuning):
 
     kind = "dreambooth"
     for_large = MappingProxyType(
-        {**FineTuning.for_large, "instance_prompt": "a photo of sks woman face", "learning_rate": 5e-6,
-         "class_prompt": "a photo of woman face", "max_train_steps": 800, "sample_batch_size": 4}
+        {**OfSubject.for_large, "instance_prompt": "a photo of sks woman face", "learning_rate": 5e-6,
+         "class_prompt": "a photo of woman face", "class_guidance_scale": 7.5, "num_class_images": 200,
+         "max_train_steps": 800, "sample_batch_size": 4}
     )  # fmt: skip
 
 
@@ -90,15 +89,14 @@ def main(config: Config) -> Path:
     side = fine_tuning.side_of_images(config, pipeline)
     check_prompts(config, pipeline)
     subject = subjects.load(config.instance_data_dir, side)
+    said = fine_tuning.prompts_of_pictures(config, pipeline, subject)  # N prompts
     prior = load_class_images(config, pipeline, side, device) if config.with_prior_preservation else None
     learners = [pipeline.unet, *[pipeline.text_encoder] * config.train_text_encoder]
     trained = fine_tuning.prepare(config, pipeline, device, side, *learners)
     vae, levels = pipeline.vae, NoiseLevels(pipeline, device.torch)
     predictor = NoisePredictor(pipeline.unet, pipeline.text_encoder)
     predictor_ddp = device.parallel(predictor)
-    of_subject, of_class = pipelines.token_ids(pipeline, [config.instance_prompt, config.class_prompt]).to(
-        device.torch
-    )
+    ids_of = pipelines.token_ids(pipeline, [*said, config.class_prompt]).to(device.torch)  # (N + 1, L)
     optimizer, scheduler, scaler = fine_tuning.optimiser(config, trained)
     batches = fine_tuning.batches_of(subject, config, device, config.seed)
     prior_batches = fine_tuning.batches_of(prior, config, device, config.seed + 1) if prior else None
@@ -109,14 +107,14 @@ def main(config: Config) -> Path:
         weights=TrainedWeights(predictor), scaler=scaler, batches=batches,
         prior_batches=prior_batches, noise=noise, averages=report.averages,
     ) as (run, saver, done):  # fmt: skip
-        images, images_of_class = (fine_tuning.forever(each) for each in (batches, prior_batches))
+        pictures, pictures_of_class = batches.forever(), prior_batches.forever() if prior else None
         for step in run.progress(done + 1, config.max_train_steps):
             optimizer.zero_grad()
             for _ in range(config.gradient_accumulation_steps):
-                x0 = next(images)  # (B, 3, S, S)
-                ids = of_subject.expand(len(x0), -1)
+                x0, _, index = next(pictures)  # (B, 3, S, S)
+                ids = ids_of[:-1][index]
                 if prior:
-                    x0, ids = both_halves(x0, ids, next(images_of_class), of_class)
+                    x0, ids = both_halves(x0, ids, next(pictures_of_class).images, ids_of[-1])
                 z0 = latents_of(vae, x0, noise)  # (B, 4, s, s)
                 t = levels.times(noise)
                 alpha, sigma = levels.at(t)
@@ -178,7 +176,8 @@ def logged(errors: Tensor, gradient: Tensor, prior: bool) -> dict[str, Tensor]:
 def check(config: Config) -> None:
     """Warnings for flags that do nothing without prior preservation."""
     command_line.warn_of_idle(
-        config, "class_data_dir", "class_negative_prompt", "num_class_images", "prior_loss_weight",
+        config, "class_data_dir", "class_negative_prompt", "class_guidance_scale", "num_class_images",
+        "prior_loss_weight",
         needs="--with_prior_preservation", met=config.with_prior_preservation,
     )  # fmt: skip
     if config.with_prior_preservation and config.num_class_images < config.train_batch_size:
@@ -190,7 +189,6 @@ def check(config: Config) -> None:
 
 def check_prompts(config: Config, pipeline) -> None:
     """InputError for prompts that cannot mean the subject, or the class."""
-    prompts.check_instance(pipeline, config.instance_prompt, config.instance_token)
     if config.with_prior_preservation:
         prompts.check_class(pipeline, config.class_prompt, config.instance_token)
     if config.validation_prompt:
@@ -201,7 +199,7 @@ def load_class_images(config: Config, pipeline, side: int, device):
     """Images of the class; drawn by the first process where some are missing."""
     wanted = class_images.Wanted(
         config.pretrained_model_name_or_path, config.class_prompt, config.class_negative_prompt,
-        config.num_class_images, side, config.num_inference_steps, config.guidance_scale,
+        config.num_class_images, side, config.num_inference_steps, config.class_guidance_scale,
         config.sample_batch_size, config.seed,
     )  # fmt: skip
     folder = config.class_data_dir or wanted.folder(config.data_dir)

@@ -25,7 +25,7 @@ import torch
 from annotated_types import Interval
 from torch import Tensor, nn
 
-from hw4_diffusion import drawing, memory, pipelines
+from hw4_diffusion import drawing, instance_prompts, memory, pipelines, prompts, subjects
 from hw4_diffusion.numbered_checkpoints import NumberedCheckpoints
 
 if TYPE_CHECKING:
@@ -109,6 +109,20 @@ class FineTuning(Flags):
         return dataclasses.replace(self, **implied)
 
 
+@dataclass(frozen=True)
+class OfSubject(FineTuning):
+    """The flags of fine-tunings that teach a subject."""
+
+    instance_data_dir: subjects.Subject = "drawn1"
+    """The subject: drawn1, drawn2, drawn3, or a folder of at least 15 pictures."""
+    instance_prompt: str = "a portrait of a sks person"
+    """Prompt of pictures without a caption, with the token that stands for the subject."""
+    instance_token: str = "sks"
+    """Word of the prompt that the subject is called by."""
+    instance_captions: bool = True
+    """Learn each picture by its caption where it has one: 01.txt beside 01.png; the drawn persons have."""
+
+
 # ---- opening a run
 
 
@@ -126,6 +140,15 @@ def number_format(config: FineTuning, device: Device) -> torch.dtype:
     if config.mixed_precision == "fp16":
         return torch.float16
     return torch.bfloat16 if device.precision == "bf16" else torch.float32
+
+
+def prompts_of_pictures(config: OfSubject, pipeline: StableDiffusionPipeline, subject: ImageSet) -> list[str]:
+    """The prompt by which each picture is learnt; InputError for one that cannot mean the subject."""
+    token, otherwise = config.instance_token, config.instance_prompt
+    prompts.check_instance(pipeline, otherwise, token)
+    if not config.instance_captions:
+        return [otherwise] * len(subject)
+    return instance_prompts.of(pipeline, subject, token, otherwise=otherwise)
 
 
 def autocast(config: FineTuning, device: Device) -> AbstractContextManager:
@@ -285,8 +308,3 @@ class Report:
         numbers |= {"trained_parameters": parameters, "megabytes": sum(f.stat().st_size for f in files) / 1e6}
         run.summary(numbers, steps=last["step"], seed=self.config.seed, **more)
         run.say(f"finished: {saved}")
-
-
-def forever(batches: Batches | None) -> Iterator[Tensor] | None:
-    """Images (B, 3, S, S) without end."""
-    return None if batches is None else (batch.images for batch in batches.forever())

@@ -212,9 +212,9 @@ def token_ids(pipeline: StableDiffusionPipeline, prompts: list[str]) -> Tensor:
 
 
 @torch.no_grad()
-def words(pipeline: StableDiffusionPipeline, prompt: str) -> Tensor:
-    """(1, L, width): what the text encoder says of a prompt, eq. (latent_diffusion.5)."""
-    return pipeline.text_encoder(token_ids(pipeline, [prompt]).to(pipeline.text_encoder.device))[0]
+def words(pipeline: StableDiffusionPipeline, prompts: list[str]) -> Tensor:
+    """(B, L, width): what the text encoder says of prompts, eq. (latent_diffusion.5)."""
+    return pipeline.text_encoder(token_ids(pipeline, prompts).to(pipeline.text_encoder.device))[0]
 
 
 # ---- sizes

@@ -18,8 +18,6 @@ from common.metrics import extractors, identity
 import torch
 from torch import Tensor
 
-from hw4_diffusion import subjects
-
 OTHERS = 99
 """Persons besides the subject among whom it is to be recognised."""
 PICTURES = 16
@@ -107,9 +105,9 @@ class Recognition:
 
     def __init__(self, net: identity.Identity, subject: ImageSet):
         self.net, self.others = net, None
-        if subject.name in subjects.DRAWN:
+        if subject.attributes:
             persons = torch.arange(OTHERS + 1) + avatars.PEOPLE["test"].stop - 1000
-            persons[0] = subjects.person_of(subject.name)
+            persons[0] = subject.attributes["person"][0]
             known = identity.gallery(net, persons, PICTURES)
             self.subject, self.others = known[0], known
         else:

@@ -76,7 +76,8 @@ def load(name: str, side: int, *, flag: str = "--instance_data_dir") -> ImageSet
     for path in list_images(folder):
         try:
             with Image.open(path) as image:
-                cuts.append(Cut.of(path.name, to_rgb(upright(image), (255, 255, 255)), side, find))
+                name = path.relative_to(folder).as_posix()
+                cuts.append(Cut.of(name, to_rgb(upright(image), (255, 255, 255)), side, find))
         except Exception as error:  # each of Pillow's decoders has its own ways to fail
             skipped.append(f"{path.name}: {reason(error)}")
     if skipped:

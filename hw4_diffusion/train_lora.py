@@ -25,9 +25,9 @@ from common.noise import BatchNoise
 from annotated_types import Interval
 from torch import nn
 
-from hw4_diffusion import fine_tuning, lora, pipelines, prompts, subjects
+from hw4_diffusion import fine_tuning, lora, pipelines, subjects
 from hw4_diffusion.diffusion import noised, squared_error, target
-from hw4_diffusion.fine_tuning import FineTuning, length_taken
+from hw4_diffusion.fine_tuning import OfSubject, length_taken
 from hw4_diffusion.latents import NoiseLevels, latents_of
 from hw4_diffusion.numbered_checkpoints import TrainedWeights
 
@@ -35,15 +35,9 @@ Rank = Annotated[int, Interval(ge=1, le=4096)]
 
 
 @dataclass(frozen=True)
-class Config(FineTuning):
+class Config(OfSubject):
     """Flags of train_lora.py."""
 
-    instance_data_dir: subjects.Subject = "drawn1"
-    """The subject: drawn1, drawn2, drawn3, or a folder of at least 15 pictures."""
-    instance_prompt: str = "a portrait of a sks person"
-    """Prompt of the subject's pictures, with the token that stands for it."""
-    instance_token: str = "sks"
-    """Word of the prompt that the subject is called by."""
     rank: tuple[Rank, ...] = (2, 8, 32)
     """r of each LoRA; one run for each."""
     lora_alpha: Annotated[float, Interval(gt=0, le=4096)] | None = None
@@ -52,7 +46,7 @@ class Config(FineTuning):
     """Learning rate after the warm-up."""
 
     for_large = MappingProxyType(
-        {**FineTuning.for_large, "instance_prompt": "a photo of sks woman face", "learning_rate": 1e-4,
+        {**OfSubject.for_large, "instance_prompt": "a photo of sks woman face", "learning_rate": 1e-4,
          "max_train_steps": 800}
     )  # fmt: skip
 
@@ -70,14 +64,14 @@ def train(config: Config) -> Path:
     device = fine_tuning.start_device(config)
     pipeline = pipelines.load(config.pretrained_model_name_or_path)
     side = fine_tuning.side_of_images(config, pipeline)
-    prompts.check_instance(pipeline, config.instance_prompt, config.instance_token)
     subject = subjects.load(config.instance_data_dir, side)
+    said = fine_tuning.prompts_of_pictures(config, pipeline, subject)  # N prompts
     unet, vae = pipeline.unet, pipeline.vae
     layers = lora.insert(unet, rank, lora_alpha := config.lora_alpha or rank)
     print(f"LoRA of rank {rank}, alpha {lora_alpha:g}, scale {lora_alpha / rank:g}, in {len(layers)} layers")
     trained = fine_tuning.prepare(config, pipeline, device, side, unet)
     unet_ddp, levels = device.parallel(unet), NoiseLevels(pipeline, device.torch)
-    words = pipelines.words(pipeline, config.instance_prompt)  # (1, L, width): the text encoder is frozen
+    words = pipelines.words(pipeline, said)  # (N, L, width): the text encoder is frozen
     optimizer, scheduler, scaler = fine_tuning.optimiser(config, trained)
     batches = fine_tuning.batches_of(subject, config, device, config.seed)
     noise = BatchNoise(config.train_batch_size, device, seed=config.seed)
@@ -86,17 +80,18 @@ def train(config: Config) -> Path:
         name, config, device, subject, lora=TrainedWeights(unet), optimizer=optimizer,
         scheduler=scheduler, scaler=scaler, batches=batches, noise=noise, averages=report.averages,
     ) as (run, saver, done):  # fmt: skip
-        images = fine_tuning.forever(batches)
+        pictures = batches.forever()
         for step in run.progress(done + 1, config.max_train_steps):
             optimizer.zero_grad()
             for _ in range(config.gradient_accumulation_steps):
-                z0 = latents_of(vae, next(images), noise)  # (B, 4, s, s)
+                x0, _, index = next(pictures)  # (B, 3, S, S)
+                z0 = latents_of(vae, x0, noise)  # (B, 4, s, s)
                 t = levels.times(noise)
                 alpha, sigma = levels.at(t)
                 eps = noise.normal(*z0.shape[1:])
                 z_t = noised(z0, eps, alpha, sigma)
                 with fine_tuning.autocast(config, device):
-                    output = unet_ddp(z_t, t, words.expand(len(z_t), -1, -1)).sample
+                    output = unet_ddp(z_t, t, words[index]).sample
                 errors = squared_error(output.float(), target(levels.prediction, z0, eps, alpha, sigma))
                 scaler.scale(errors.mean() / config.gradient_accumulation_steps).backward()
             scaler.unscale_(optimizer)

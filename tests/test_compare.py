@@ -1,5 +1,6 @@
 """Comparing models: the same seeds for all, sheets and table, what prompts ask and images show, studies."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -213,7 +214,8 @@ def test_the_subject_is_recognised_among_others(monkeypatch):
 
 def test_photographs_have_a_similarity_and_no_rank(net, tmp_path):
     pictures = data.load("avatars", "val", size=64, count=20, data_dir=tmp_path)
-    recognition = prompt_measures.Recognition(identity.load(net), pictures)
+    photographs = dataclasses.replace(pictures, attributes={})
+    recognition = prompt_measures.Recognition(identity.load(net), photographs)
     assert recognition.first(pictures.images) is None
     assert recognition.similarity(pictures.images) <= 1
 

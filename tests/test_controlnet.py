@@ -37,7 +37,7 @@ def trained(model, data_dir, tmp_path_factory) -> Path:
 
 def inputs(pipe) -> tuple[torch.Tensor, ...]:
     torch.manual_seed(1)
-    words = pipelines.words(pipe, "a portrait of a person").expand(2, -1, -1)
+    words = pipelines.words(pipe, ["a portrait of a person"]).expand(2, -1, -1)
     return torch.randn(2, 4, 8, 8), torch.tensor([10, 700]), words, (torch.rand(2, 3, 32, 32) > 0.9).float()
 
 
@@ -119,10 +119,10 @@ def test_edges_and_captions_are_those_of_the_pictures_of_the_batch(model, data_d
     assert torch.equal(seen["condition"], edges.canny(images.images[order]).float() / 255)
     said = train_controlnet.captions(images, 0)
     pipe = pipelines.load(model)
-    wanted = torch.cat([pipelines.words(pipe, said[i]) for i in order])
+    wanted = torch.cat([pipelines.words(pipe, [said[i]]) for i in order])
     assert (seen["words"] - wanted).abs().max() < 1e-5
     train_controlnet.main(config(model, tmp_path, data_dir, max_train_steps=1, proportion_empty_prompts=1.0))
-    assert (seen["words"] - pipelines.words(pipe, "")).abs().max() < 1e-5
+    assert (seen["words"] - pipelines.words(pipe, [""])).abs().max() < 1e-5
 
 
 def test_resumed_it_ends_with_the_same_bits(model, data_dir, trained, tmp_path):

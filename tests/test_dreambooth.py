@@ -15,7 +15,7 @@ import pytest
 import torch
 from small_text_to_image import folder, pipeline, tuning
 
-from hw4_diffusion import drawing, dreambooth, pipelines, small_pipeline, subjects
+from hw4_diffusion import drawing, dreambooth, instance_prompts, pipelines, small_pipeline, subjects
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -79,7 +79,10 @@ def test_prior_preservation_is_a_second_mean_with_its_weight():
     assert dreambooth.dreambooth_loss(errors, None).item() == 8.5
 
 
-def test_the_second_half_of_a_batch_is_the_class_with_its_prompt(model, of_class, tmp_path, monkeypatch):
+@pytest.mark.parametrize("captions", [True, False])
+def test_a_batch_is_pictures_with_their_prompts_and_the_class_with_its_own(
+    captions, model, of_class, tmp_path, monkeypatch
+):
     seen = {}
     original, encode = dreambooth.NoisePredictor.forward, dreambooth.latents_of
 
@@ -93,15 +96,17 @@ def test_the_second_half_of_a_batch_is_the_class_with_its_prompt(model, of_class
 
     monkeypatch.setattr(dreambooth.NoisePredictor, "forward", spy)
     monkeypatch.setattr(dreambooth, "latents_of", spy_images)
-    one = config(model, tmp_path, of_class, max_train_steps=1, prior_loss_weight=0.25)
+    one = config(model, tmp_path, of_class, max_train_steps=1, instance_captions=captions)
     run_dir = dreambooth.main(one)
     pipe = pipelines.load(model)
-    of_prompts = pipelines.token_ids(pipe, [one.instance_prompt, one.class_prompt])
-    assert torch.equal(seen["ids"], of_prompts.repeat_interleave(4, 0))
-    pictures = {name: subjects.load(f"drawn{name}", 32).images.float() / 127.5 - 1 for name in (1, 2)}
-    for image, name in zip(seen["images"], [1] * 4 + [2] * 4):
-        nearest = (pictures[name] - image).abs().flatten(1).amax(1).min()
-        assert nearest < 1e-5
+    subject, others = (subjects.load(name, 32) for name in ("drawn1", "drawn2"))
+    own = instance_prompts.captions_of_drawn(subject, "sks")
+    for i, (image, ids) in enumerate(zip(seen["images"], seen["ids"])):
+        pictures = (subject if i < 4 else others).images.float() / 127.5 - 1
+        difference, row = (pictures - image).abs().flatten(1).amax(1).min(0)
+        assert difference < 1e-5
+        said = one.class_prompt if i >= 4 else own[row] if captions else one.instance_prompt
+        assert torch.equal(ids, pipelines.token_ids(pipe, [said])[0])
     line = logged(run_dir)[0]
     assert line["train/loss"] > 0 and line["train/class_loss"] > 0
 

@@ -18,16 +18,18 @@ from hw4_diffusion import (
     dreambooth,
     edges,
     fine_tuning,
+    instance_prompts,
     latents,
     pipelines,
+    subjects,
     train_controlnet,
     train_lora,
 )
 
 SCRIPTS = {"lora": train_lora, "dreambooth": dreambooth, "controlnet": train_controlnet}
 OWN = {
-    "lora": {"rank": (2,)},
-    "dreambooth": {},
+    "lora": {"rank": (2,), "instance_captions": False},
+    "dreambooth": {"instance_captions": False},
     "controlnet": {"train_images": 8, "validation_images": 2, "proportion_empty_prompts": 1.0},
 }
 
@@ -75,10 +77,16 @@ def draws(monkeypatch) -> list[SimpleNamespace]:
 # ---- what the network is given
 
 
-def test_lora_sees_the_noised_latents_and_the_whole_prompt(model, draws, tmp_path, monkeypatch):
+@pytest.mark.parametrize("captions", [True, False])
+def test_lora_sees_the_noised_latents_and_the_whole_prompt(captions, model, draws, tmp_path, monkeypatch):
     seen = {}
     encode = train_lora.latents_of
-    monkeypatch.setattr(train_lora, "latents_of", lambda *given: seen.setdefault("z0", encode(*given)))
+
+    def spy_images(vae, images, noise):
+        seen.update(images=images, z0=encode(vae, images, noise))
+        return seen["z0"]
+
+    monkeypatch.setattr(train_lora, "latents_of", spy_images)
     network = type(pipelines.load(model).unet)
     forward = network.forward
 
@@ -88,7 +96,8 @@ def test_lora_sees_the_noised_latents_and_the_whole_prompt(model, draws, tmp_pat
         return forward(self, z, t, words, **more)
 
     monkeypatch.setattr(network, "forward", spy)
-    run("lora", model, tmp_path, max_train_steps=1, instance_prompt="a sad sks person")
+    run("lora", model, tmp_path, max_train_steps=1, instance_prompt="a sad sks person",
+        instance_captions=captions)  # fmt: skip
     pipe = pipelines.load(model)
     noise = torch.Generator().manual_seed(0)
     torch.randn(seen["z0"].shape, generator=noise)  # of the latents
@@ -97,7 +106,13 @@ def test_lora_sees_the_noised_latents_and_the_whole_prompt(model, draws, tmp_pat
     assert torch.equal(seen["t"], t)
     reference = DDPMScheduler.from_config(pipe.scheduler.config)
     assert torch.allclose(seen["z"], reference.add_noise(seen["z0"], eps, t), atol=1e-5)
-    wanted = pipelines.words(pipe, "a sad sks person").expand(4, -1, -1)
+    said = ["a sad sks person"] * 4
+    if captions:
+        subject = subjects.load("drawn1", 32)
+        own = instance_prompts.captions_of_drawn(subject, "sks")
+        distances = torch.cdist(seen["images"].flatten(1), (subject.images / 127.5 - 1).flatten(1))
+        said = [own[row] for row in distances.argmin(1)]
+    wanted = pipelines.words(pipe, said)
     assert torch.allclose(seen["words"], wanted, atol=1e-5)
 
 
@@ -137,7 +152,7 @@ def test_subject_and_class_are_logged_under_their_names():
 def test_class_images_are_drawn_as_the_flags_say(model, draws, tmp_path):
     run("dreambooth", model, tmp_path, max_train_steps=1, with_prior_preservation=True, num_class_images=5,
         class_data_dir=tmp_path / "class", class_prompt="a happy person", class_negative_prompt="a sad face",
-        sample_batch_size=3, num_inference_steps=7, guidance_scale=2.5, train_batch_size=2)  # fmt: skip
+        sample_batch_size=3, num_inference_steps=7, class_guidance_scale=2.5, train_batch_size=2)  # fmt: skip
     asked = [call for call in draws if call.prompts[0] == "a happy person"]
     assert [call.seeds for call in asked] == [[0, 1, 2], [3, 4]]
     for call in asked:

@@ -1,7 +1,8 @@
 """The shipped generators and encoders of homework 3: their cards, and that they draw what z orders."""
 
+from common import data
 from common.data import to_model_range
-from common.metrics import attributes, extractors
+from common.metrics import attributes, extractors, identity
 
 import pytest
 import torch
@@ -33,3 +34,16 @@ def test_shipped_encoders_know_their_generator(name):
         drawn = to_model_range(ways.images_of(generator, generator.mapping(z)))
         again = generator.synthesis(encoder.load(name, generator)(drawn), "const")
     assert projection.psnr(drawn, again).mean() >= 18
+
+
+@pytest.mark.parametrize("name", encoder.shipped())
+def test_shipped_encoders_keep_the_person(name):
+    people = data.load(name, "val", size=64, count=40)
+    net = identity.load(name)
+    generator = models.load(name)
+    with torch.inference_mode():
+        again = generator.synthesis(encoder.load(name, generator)(to_model_range(people.images)), "const")
+    persons = people.attributes["person"]
+    others = torch.cat([persons.unique(), torch.arange(90)]).unique()
+    found = identity.nearest(identity.embed(net, again), identity.gallery(net, others, size=64))
+    assert (others[found] == persons).double().mean() >= 0.7

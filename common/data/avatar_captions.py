@@ -106,16 +106,20 @@ def varied(attributes: dict[str, Tensor], seed: int) -> Captions:
 def _parts(style: dict[str, str], yaw: float, chance: random.Random) -> dict[str, str]:
     """What can be said of a portrait, in the words that chance picks."""
     word = {name: chance.choice(SYNONYMS[name][option]) for name, option in style.items()}
-    side = "ahead" if abs(yaw) < CLEARLY_TURNED else "right" if yaw > 0 else "left"
     said = {
         "hair": word["hair"].format(color=word["hair_color"]),
         "accessory": word["accessory"],
         "clothes": f"{word['clothes_color']} {word['clothes']}",
-        "turn": chance.choice(SIDES[side]),
+        "turn": chance.choice(sides(yaw)),
         "background": word["background"],
     }
     said = {name: chance.choice(FORMS[name]).format(text) for name, text in said.items()}
     return {"expression": word["expression"], **said}
+
+
+def sides(yaw: float) -> tuple[str, ...]:
+    """What people call the side to which a head turned by `yaw` degrees looks."""
+    return SIDES["ahead" if abs(yaw) < CLEARLY_TURNED else "right" if yaw > 0 else "left"]
 
 
 def _sentence(parts: dict[str, str], chance: random.Random) -> str:

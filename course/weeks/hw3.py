@@ -50,9 +50,8 @@ SCRIPTS = (
         file=f"{FOLDER}/project.py",
         what="unseen persons projected into W and W+, by an optimiser, an encoder, and both",
         data="avatars",
-        short="--network avatars --encoder {train_encoder} --people 2 --identity avatars --steps 30 "
-        "--how w+ encoder",
-        full="--network avatars --encoder {train_encoder} --people 50 --identity avatars "
+        short="--network avatars --encoder avatars --people 2 --identity avatars --steps 30 --how w+ encoder",
+        full="--network avatars --encoder {train_encoder} --people 6 --identity avatars "
         "--how w w+ encoder encoder+w+",
         shows=("wplus_psnr_db", "encoder_psnr_db"),
         keeps_figures=("projections.png", "losses.png"),

@@ -1,0 +1,60 @@
+"""The prompt of each picture of a subject: its own caption where it has one, else the same for all.
+
+said = instance_prompts.of(pipeline, subject, "sks", otherwise="a portrait of a sks person")  # N prompts
+
+A caption says what differs from picture to picture and leaves to the token what does not.  That of 01.png
+stands in 01.txt beside it, as trainers of LoRA have it; the drawn persons come with theirs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from common.data import ImageSet, avatars
+from common.data.avatar_captions import SYNONYMS, sides
+from common.errors import InputError, warn
+
+from hw4_diffusion import prompts
+
+if TYPE_CHECKING:
+    from diffusers import StableDiffusionPipeline
+
+
+def of(pipeline: StableDiffusionPipeline, subject: ImageSet, token: str, *, otherwise: str) -> list[str]:
+    """A prompt for each of the subject's N pictures; InputError for a caption that cannot be read, has not
+    the token, or has words that the model does not know."""
+    if subject.attributes:
+        return captions_of_drawn(subject, token)
+    files = [(Path(subject.source) / name).with_suffix(".txt") for name in subject.file_names]
+    said = [caption_in(path) if path.is_file() else None for path in files]
+    for path, caption in zip(files, said):
+        if caption:
+            prompts.check_instance(pipeline, caption, token, str(path))
+    without = [path.name for path, caption in zip(files, said) if not caption]
+    if 0 < len(without) < len(files):
+        warn(f"{subject.source}: {len(without)} pictures have no caption ({', '.join(without[:3])}); theirs "
+             f"is {otherwise!r}")  # fmt: skip
+    return [caption or otherwise for caption in said]
+
+
+def captions_of_drawn(subject: ImageSet, token: str) -> list[str]:
+    """All but subjects.KEPT: "a portrait of a sad sks person, red hoodie, looking left, sand background"."""
+    attributes = subject.attributes
+    shown = {name: [options[i] for i in attributes[name]] for name, options in avatars.CHOICES.items()}
+    turned = [sides(yaw)[0] for yaw in attributes["yaw"].tolist()]
+    return [
+        f"a portrait of a {SYNONYMS['expression'][expression][0]} {token} person, "
+        f"{color} {SYNONYMS['clothes'][clothes][0]}, looking {side}, {background} background"
+        for expression, color, clothes, side, background in zip(
+            shown["expression"], shown["clothes_color"], shown["clothes"], turned, shown["background"]
+        )
+    ]
+
+
+def caption_in(path: Path) -> str:
+    """The words of a text file, in one line."""
+    try:
+        return " ".join(path.read_text(encoding="utf-8-sig").split())
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not a text in UTF-8; save it as one") from error
