@@ -88,7 +88,7 @@ class Config(Flags):
     """Images without the token, of each model; 0 leaves out what is measured of them."""
     resolution: Pixels | None = None
     """Side of the images in pixels; the model's own if left out."""
-    guidance_scale: Annotated[float, Interval(ge=1, le=30)] = 4.0
+    guidance_scale: Annotated[float, Interval(ge=1, le=30)] = 2.0
     """How strongly images follow their prompt."""
     num_inference_steps: Annotated[int, Interval(ge=1, le=1000)] = 20
     """Steps of the sampler."""

@@ -18,55 +18,33 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated
 
 from common import command_line
-from common.errors import InputError
-from common.flags import Count, Folder, LearningRate, NonNegative
+from common.flags import LearningRate
 from common.noise import BatchNoise
 
 import torch
-from annotated_types import Interval
 from torch import Tensor, nn
 
-from hw4_diffusion import class_images, fine_tuning, pipelines, prompts, subjects
+from hw4_diffusion import fine_tuning, pipelines, subject_tuning
 from hw4_diffusion.diffusion import noised, squared_error, target
-from hw4_diffusion.fine_tuning import OfSubject, length_taken
+from hw4_diffusion.fine_tuning import length_taken
 from hw4_diffusion.latents import NoiseLevels, latents_of
 from hw4_diffusion.numbered_checkpoints import TrainedWeights
+from hw4_diffusion.subject_tuning import OfSubject
 
 
 @dataclass(frozen=True)
 class Config(OfSubject):
     """Flags of dreambooth.py."""
 
-    with_prior_preservation: bool = False
-    """Learn from images of the class too."""
-    class_prompt: str = "a portrait of a person"
-    """Prompt of the class's images, without the token."""
-    class_negative_prompt: str | None = None
-    """What the class's images should not be."""
-    class_guidance_scale: Annotated[float, Interval(ge=1, le=30)] = 1.0
-    """How strongly they follow their prompts; 1 draws what the model has learnt, more narrows it."""
-    class_data_dir: Folder | None = None
-    """Folder of the class's images; what is missing is drawn.  Default: one in data/class_images."""
-    num_class_images: Count = 1000
-    """Images of the class."""
-    sample_batch_size: Count = 16
-    """Images of the class that are drawn at once."""
-    prior_loss_weight: NonNegative = 1.0
-    """Weight of the class's loss beside the subject's."""
     train_text_encoder: bool = False
     """Train the text encoder too."""
-    learning_rate: LearningRate = 1e-4
+    learning_rate: LearningRate = 2.5e-4
     """Learning rate after the warm-up."""
 
     kind = "dreambooth"
-    for_large = MappingProxyType(
-        {**OfSubject.for_large, "instance_prompt": "a photo of sks woman face", "learning_rate": 5e-6,
-         "class_prompt": "a photo of woman face", "class_guidance_scale": 7.5, "num_class_images": 200,
-         "max_train_steps": 800, "sample_batch_size": 4}
-    )  # fmt: skip
+    for_large = MappingProxyType({**OfSubject.for_large, "learning_rate": 5e-6})
 
 
 class NoisePredictor(nn.Module):
@@ -83,24 +61,20 @@ class NoisePredictor(nn.Module):
 def main(config: Config) -> Path:
     name = f"dreambooth-{Path(config.instance_data_dir).name}"
     config = fine_tuning.resumed(config, name)
-    check(config)
     device = fine_tuning.start_device(config)
     pipeline = pipelines.load(config.pretrained_model_name_or_path)
     side = fine_tuning.side_of_images(config, pipeline)
-    check_prompts(config, pipeline)
-    subject = subjects.load(config.instance_data_dir, side)
-    said = fine_tuning.prompts_of_pictures(config, pipeline, subject)  # N prompts
-    prior = load_class_images(config, pipeline, side, device) if config.with_prior_preservation else None
+    subject, said, prior = subject_tuning.load(config, pipeline, side, device)
     learners = [pipeline.unet, *[pipeline.text_encoder] * config.train_text_encoder]
     trained = fine_tuning.prepare(config, pipeline, device, side, *learners)
     vae, levels = pipeline.vae, NoiseLevels(pipeline, device.torch)
     predictor = NoisePredictor(pipeline.unet, pipeline.text_encoder)
     predictor_ddp = device.parallel(predictor)
-    ids_of = pipelines.token_ids(pipeline, [*said, config.class_prompt]).to(device.torch)  # (N + 1, L)
+    ids_of = pipelines.token_ids(pipeline, said).to(device.torch)  # (N + 1, L), the class's last
     optimizer, scheduler, scaler = fine_tuning.optimiser(config, trained)
     batches = fine_tuning.batches_of(subject, config, device, config.seed)
     prior_batches = fine_tuning.batches_of(prior, config, device, config.seed + 1) if prior else None
-    noise = BatchNoise(config.train_batch_size * (2 if prior else 1), device, seed=config.seed)
+    noise = BatchNoise(config.images_of_a_pass, device, seed=config.seed)
     report = fine_tuning.Report(config, device, pipeline, config.instance_prompt, side)
     with fine_tuning.start(
         name, config, device, subject, *([prior] if prior else []), optimizer=optimizer, scheduler=scheduler,
@@ -168,45 +142,6 @@ def logged(errors: Tensor, gradient: Tensor, prior: bool) -> dict[str, Tensor]:
     of_subject, of_class = errors.chunk(2) if prior else (errors, None)
     values = {"loss": of_subject, "gradient_norm": gradient.expand(len(of_subject))}
     return values | ({"class_loss": of_class} if prior else {})
-
-
-# ---- checks, data
-
-
-def check(config: Config) -> None:
-    """Warnings for flags that do nothing without prior preservation."""
-    command_line.warn_of_idle(
-        config, "class_data_dir", "class_negative_prompt", "class_guidance_scale", "num_class_images",
-        "prior_loss_weight",
-        needs="--with_prior_preservation", met=config.with_prior_preservation,
-    )  # fmt: skip
-    if config.with_prior_preservation and config.num_class_images < config.train_batch_size:
-        raise InputError(
-            f"--num_class_images {config.num_class_images}: fewer than --train_batch_size "
-            f"{config.train_batch_size}; use more images, 200 or so"
-        )
-
-
-def check_prompts(config: Config, pipeline) -> None:
-    """InputError for prompts that cannot mean the subject, or the class."""
-    if config.with_prior_preservation:
-        prompts.check_class(pipeline, config.class_prompt, config.instance_token)
-    if config.validation_prompt:
-        prompts.check_known(pipeline, config.validation_prompt, "--validation_prompt")
-
-
-def load_class_images(config: Config, pipeline, side: int, device):
-    """Images of the class; drawn by the first process where some are missing."""
-    wanted = class_images.Wanted(
-        config.pretrained_model_name_or_path, config.class_prompt, config.class_negative_prompt,
-        config.num_class_images, side, config.num_inference_steps, config.class_guidance_scale,
-        config.sample_batch_size, config.seed,
-    )  # fmt: skip
-    folder = config.class_data_dir or wanted.folder(config.data_dir)
-    if device.is_main:
-        class_images.complete(pipeline, wanted, folder, device.torch)
-    device.barrier()
-    return class_images.load(wanted, folder)
 
 
 if __name__ == "__main__":

@@ -25,12 +25,13 @@ import torch
 from annotated_types import Interval
 from torch import Tensor, nn
 
-from hw4_diffusion import drawing, instance_prompts, memory, pipelines, prompts, subjects
+from hw4_diffusion import drawing, memory, pipelines
 from hw4_diffusion.numbered_checkpoints import NumberedCheckpoints
 
 if TYPE_CHECKING:
     from diffusers import StableDiffusionPipeline
 
+Schedule = Literal["constant", "constant_with_warmup", "linear", "cosine"]
 LOG_EVERY = 10
 """Steps between lines of metrics.jsonl."""
 
@@ -61,7 +62,7 @@ class FineTuning(Flags):
     """AdamW keeps two numbers for each weight, Adafactor nearly none."""
     learning_rate: LearningRate = 1e-4
     """Learning rate after the warm-up."""
-    lr_scheduler: Literal["constant", "constant_with_warmup", "linear", "cosine"] = "constant"
+    lr_scheduler: Schedule = "constant"
     """How the learning rate changes over the steps."""
     lr_warmup_steps: CountOrZero = 0
     """Steps over which it rises, of every schedule but constant."""
@@ -77,7 +78,7 @@ class FineTuning(Flags):
     """Images drawn of it, from the same seeds every time."""
     validation_steps: Count = 100
     """Steps between them."""
-    guidance_scale: Annotated[float, Interval(ge=1, le=30)] = 4.0
+    guidance_scale: Annotated[float, Interval(ge=1, le=30)] = 2.0
     """How strongly images that are drawn follow their prompt."""
     num_inference_steps: Annotated[int, Interval(ge=1, le=1000)] = 20
     """Steps of the sampler for images that are drawn."""
@@ -102,25 +103,16 @@ class FineTuning(Flags):
     resume: Path | None = None
     """Run directory to continue; its config.json then gives the other flags' defaults."""
 
+    @property
+    def images_of_a_pass(self) -> int:
+        """Images that go through the network together."""
+        return self.train_batch_size
+
     def preset(self) -> FineTuning:
         """Defaults that --vram implies, and those of a model other than the small one."""
         implied = {} if pipelines.is_small(self.pretrained_model_name_or_path) else dict(self.for_large)
         implied |= {} if self.vram is None else memory.PRESETS[self.kind][self.vram]
         return dataclasses.replace(self, **implied)
-
-
-@dataclass(frozen=True)
-class OfSubject(FineTuning):
-    """The flags of fine-tunings that teach a subject."""
-
-    instance_data_dir: subjects.Subject = "drawn1"
-    """The subject: drawn1, drawn2, drawn3, or a folder of at least 15 pictures."""
-    instance_prompt: str = "a portrait of a sks person"
-    """Prompt of pictures without a caption, with the token that stands for the subject."""
-    instance_token: str = "sks"
-    """Word of the prompt that the subject is called by."""
-    instance_captions: bool = True
-    """Learn each picture by its caption where it has one: 01.txt beside 01.png; the drawn persons have."""
 
 
 # ---- opening a run
@@ -140,15 +132,6 @@ def number_format(config: FineTuning, device: Device) -> torch.dtype:
     if config.mixed_precision == "fp16":
         return torch.float16
     return torch.bfloat16 if device.precision == "bf16" else torch.float32
-
-
-def prompts_of_pictures(config: OfSubject, pipeline: StableDiffusionPipeline, subject: ImageSet) -> list[str]:
-    """The prompt by which each picture is learnt; InputError for one that cannot mean the subject."""
-    token, otherwise = config.instance_token, config.instance_prompt
-    prompts.check_instance(pipeline, otherwise, token)
-    if not config.instance_captions:
-        return [otherwise] * len(subject)
-    return instance_prompts.of(pipeline, subject, token, otherwise=otherwise)
 
 
 def autocast(config: FineTuning, device: Device) -> AbstractContextManager:
@@ -190,7 +173,7 @@ def prepare(
     passes.  Says what is trained and how much memory it needs; InputError where there is less."""
     half = config.mixed_precision != "no"
     kept = memory.activations_of(
-        pipeline, config.train_batch_size, side, half=half, checkpointing=config.gradient_checkpointing
+        pipeline, config.images_of_a_pass, side, half=half, checkpointing=config.gradient_checkpointing
     )
     trained = [p for network in networks for p in network.parameters() if p.requires_grad]
     needed = memory.estimate(pipeline, trained, kept, optimizer=config.optimizer, half=half, more=networks)

@@ -5,13 +5,15 @@ python hw4_diffusion/fine_tuning_study.py --subjects drawn1 --seeds 0 --max_trai
 python hw4_diffusion/fine_tuning_study.py --subjects drawn2 --parts runs/hw4/0001-fine-tuning-study
 python hw4_diffusion/fine_tuning_study.py --resume runs/hw4/0001-fine-tuning-study
 
-For each subject and seed: DreamBooth with and without prior preservation, LoRA of each rank, and compare.py
-on five prompts.  A finished training is not repeated by a resumed study.
+For each subject and seed: DreamBooth, the same without prior preservation, the same without captions, LoRA of
+each rank, and compare.py on five prompts, whose first sheets are put into samples/.  A finished training is
+not repeated by a resumed study.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +26,12 @@ from hw4_diffusion import compare, dreambooth, pipelines, train_lora
 from hw4_diffusion.subjects import DRAWN, Subject
 
 COLUMNS = (Column("model", "model"), Column("runs", "seeds"), *compare.COLUMNS[1:])
+
+VARIANTS = {
+    "without-prior": ("U-Net without prior preservation", {"with_prior_preservation": False}),
+    "one-prompt": ("U-Net, one prompt for all pictures", {"instance_captions": False}),
+}
+"""Trainings of the U-Net that differ from the first in one thing."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +46,9 @@ class Config(Flags):
     """Seeds of the trainings and of the images."""
     rank: tuple[train_lora.Rank, ...] = (2, 8, 32)
     """Ranks of LoRA."""
-    max_train_steps: Count = 400
+    max_train_steps: Count = 1000
     """Updates of each training."""
-    num_class_images: Count = 200
+    num_class_images: Count = 1000
     """Images for prior preservation."""
     class_images: CountOrZero = 400
     """Images without the token, of each model, to see what became of the class."""
@@ -82,23 +90,26 @@ def compared(config: Config, subject: str, seed: int, folder: Path) -> list[dict
     """The rows of compare.py for one subject and seed, after the trainings that are still to be done."""
     same = ("pretrained_model_name_or_path", "device", "num_inference_steps", "data_dir")
     shared = {name: getattr(config, name) for name in same} | {"seed": seed}
-    tuning = shared | {"instance_data_dir": subject, "max_train_steps": config.max_train_steps,
-                       "validation_steps": config.max_train_steps, "checkpoints_total_limit": 1}  # fmt: skip
+    tuning = shared | {
+        "instance_data_dir": subject, "max_train_steps": config.max_train_steps,
+        "validation_steps": config.max_train_steps, "checkpoints_total_limit": 1,
+        "with_prior_preservation": True, "num_class_images": config.num_class_images,
+    }  # fmt: skip
     comparing = {"subject": subject, "seeds": config.images, "class_images": config.class_images,
                  "identity": config.identity}  # fmt: skip
     once = lambda name, script, flags: finished(folder / name, script, flags)
-    with_prior = once("with-prior", dreambooth, tuning | {"with_prior_preservation": True,
-                      "num_class_images": config.num_class_images})  # fmt: skip
-    without = once("without-prior", dreambooth, tuning)
+    unet = once("with-prior", dreambooth, tuning)
     loras = tuple(once(f"rank{rank}", train_lora, tuning | {"rank": (rank,)}) for rank in config.rank)
-    tables = {
-        "with-prior": once("compare", compare, shared | comparing | {
-            "unet": with_prior, "lora": loras, "controlnet": config.controlnet}),
-        "without-prior": once("compare-without-prior", compare, shared | comparing | {"unet": without}),
-    }  # fmt: skip
-    rows = runs.read_json(tables["with-prior"] / "summary.json")["rows"]
-    others = runs.read_json(tables["without-prior"] / "summary.json")["rows"]
-    rows += [row | {"model": "U-Net without prior preservation"} for row in others if row["model"] == "U-Net"]
+    main_table = once("compare", compare, shared | comparing | {
+        "unet": unet, "lora": loras, "controlnet": config.controlnet})  # fmt: skip
+    for sheet in (main_table / "samples").glob(f"*-seed{seed}.png"):  # one of each kind
+        shutil.copyfile(sheet, folder.parent / "samples" / f"{folder.name}-{sheet.name.split('-')[0]}.png")
+    rows = runs.read_json(main_table / "summary.json")["rows"]
+    for name, (model, flags) in VARIANTS.items():
+        variant = once(name, dreambooth, tuning | flags)
+        table = once(f"compare-{name}", compare, shared | comparing | {"unet": variant})
+        (row,) = (row for row in runs.read_json(table / "summary.json")["rows"] if row["model"] == "U-Net")
+        rows.append(row | {"model": model})
     return [row | {"seed": f"{Path(subject).name}-{seed}"} for row in rows]
 
 

@@ -25,11 +25,13 @@ from common.noise import BatchNoise
 from annotated_types import Interval
 from torch import nn
 
-from hw4_diffusion import fine_tuning, lora, pipelines, subjects
+from hw4_diffusion import fine_tuning, lora, pipelines, subject_tuning
 from hw4_diffusion.diffusion import noised, squared_error, target
-from hw4_diffusion.fine_tuning import OfSubject, length_taken
+from hw4_diffusion.dreambooth import both_halves, dreambooth_loss, logged
+from hw4_diffusion.fine_tuning import length_taken
 from hw4_diffusion.latents import NoiseLevels, latents_of
 from hw4_diffusion.numbered_checkpoints import TrainedWeights
+from hw4_diffusion.subject_tuning import OfSubject
 
 Rank = Annotated[int, Interval(ge=1, le=4096)]
 
@@ -42,13 +44,10 @@ class Config(OfSubject):
     """r of each LoRA; one run for each."""
     lora_alpha: Annotated[float, Interval(gt=0, le=4096)] | None = None
     """The update is scaled by alpha / r; alpha = r if left out."""
-    learning_rate: LearningRate = 1e-3
+    learning_rate: LearningRate = 5e-3
     """Learning rate after the warm-up."""
 
-    for_large = MappingProxyType(
-        {**OfSubject.for_large, "instance_prompt": "a photo of sks woman face", "learning_rate": 1e-4,
-         "max_train_steps": 800}
-    )  # fmt: skip
+    for_large = MappingProxyType({**OfSubject.for_large, "learning_rate": 1e-4})
 
 
 def main(config: Config) -> list[Path]:
@@ -64,47 +63,53 @@ def train(config: Config) -> Path:
     device = fine_tuning.start_device(config)
     pipeline = pipelines.load(config.pretrained_model_name_or_path)
     side = fine_tuning.side_of_images(config, pipeline)
-    subject = subjects.load(config.instance_data_dir, side)
-    said = fine_tuning.prompts_of_pictures(config, pipeline, subject)  # N prompts
+    subject, said, prior = subject_tuning.load(config, pipeline, side, device)
     unet, vae = pipeline.unet, pipeline.vae
     layers = lora.insert(unet, rank, lora_alpha := config.lora_alpha or rank)
     print(f"LoRA of rank {rank}, alpha {lora_alpha:g}, scale {lora_alpha / rank:g}, in {len(layers)} layers")
     trained = fine_tuning.prepare(config, pipeline, device, side, unet)
     unet_ddp, levels = device.parallel(unet), NoiseLevels(pipeline, device.torch)
-    words = pipelines.words(pipeline, said)  # (N, L, width): the text encoder is frozen
+    words = pipelines.words(pipeline, said)  # (N + 1, L, E), the class's in the last row: frozen
     optimizer, scheduler, scaler = fine_tuning.optimiser(config, trained)
     batches = fine_tuning.batches_of(subject, config, device, config.seed)
-    noise = BatchNoise(config.train_batch_size, device, seed=config.seed)
+    prior_batches = fine_tuning.batches_of(prior, config, device, config.seed + 1) if prior else None
+    noise = BatchNoise(config.images_of_a_pass, device, seed=config.seed)
     report = fine_tuning.Report(config, device, pipeline, config.instance_prompt, side)
     with fine_tuning.start(
-        name, config, device, subject, lora=TrainedWeights(unet), optimizer=optimizer,
-        scheduler=scheduler, scaler=scaler, batches=batches, noise=noise, averages=report.averages,
+        name, config, device, subject, *([prior] if prior else []), lora=TrainedWeights(unet),
+        optimizer=optimizer, scheduler=scheduler, scaler=scaler, batches=batches,
+        prior_batches=prior_batches, noise=noise, averages=report.averages,
     ) as (run, saver, done):  # fmt: skip
-        pictures = batches.forever()
+        pictures, pictures_of_class = batches.forever(), prior_batches.forever() if prior else None
         for step in run.progress(done + 1, config.max_train_steps):
             optimizer.zero_grad()
             for _ in range(config.gradient_accumulation_steps):
                 x0, _, index = next(pictures)  # (B, 3, S, S)
+                said_of = words[:-1][index]  # (B, L, E)
+                if prior:
+                    x0, said_of = both_halves(x0, said_of, next(pictures_of_class).images, words[-1])
                 z0 = latents_of(vae, x0, noise)  # (B, 4, s, s)
                 t = levels.times(noise)
                 alpha, sigma = levels.at(t)
                 eps = noise.normal(*z0.shape[1:])
                 z_t = noised(z0, eps, alpha, sigma)
                 with fine_tuning.autocast(config, device):
-                    output = unet_ddp(z_t, t, words[index]).sample
+                    output = unet_ddp(z_t, t, said_of).sample
                 errors = squared_error(output.float(), target(levels.prediction, z0, eps, alpha, sigma))
-                scaler.scale(errors.mean() / config.gradient_accumulation_steps).backward()
+                loss = dreambooth_loss(errors, config.prior_loss_weight if prior else None)
+                scaler.scale(loss / config.gradient_accumulation_steps).backward()
             scaler.unscale_(optimizer)
             gradient = length_taken(nn.utils.clip_grad_norm_(trained, config.max_grad_norm), scaler)
             scaler.step(optimizer)
             scaler.update()
             scheduler.step()
-            report.step(run, saver, step, {"loss": errors, "gradient_norm": gradient.expand(len(errors))})
-            saver.save_if_due(step, errors.mean())
+            report.step(run, saver, step, logged(errors, gradient, bool(prior)))
+            saver.save_if_due(step, loss)
         saver.save(config.max_train_steps)
         if device.is_main:
             saved = lora.save(run.folder, layers)
-            report.finish(run, saved, lora.parameters(layers), rank=rank, lora_alpha=lora_alpha)
+            report.finish(run, saved, lora.parameters(layers), rank=rank, lora_alpha=lora_alpha,
+                          n_class_images=len(prior or ()))  # fmt: skip
     return run.folder
 
 

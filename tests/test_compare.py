@@ -123,12 +123,19 @@ def test_subjects_and_seeds_become_one_table(model, net, tmp_path):
     )  # fmt: skip
     run = fine_tuning_study.main(small)
     summary = json.loads((run / "summary.json").read_text())
-    names = ["base", "U-Net", "LoRA, rank 1", "U-Net without prior preservation"]
+    names = ["base", "U-Net", "LoRA, rank 1", *(model for model, _ in fine_tuning_study.VARIANTS.values())]
     assert [row["model"] for row in summary["rows"]] == names
     assert all(row["seeds"] == 2 for row in summary["rows"])
     assert {row["seed"] for row in summary["rows_of_runs"]} == {"drawn1-0", "drawn1-1"}
+    assert {path.name for path in (run / "samples").iterdir()} == {
+        "drawn1-seed0-prompts.png", "drawn1-seed1-prompts.png"
+    }  # fmt: skip
     with_prior = json.loads(next(run.glob("drawn1-seed0/with-prior/hw4/*/config.json")).read_text())
     assert with_prior["with_prior_preservation"] and with_prior["seed"] == 0
+    for name, flag in (("without-prior", "with_prior_preservation"), ("one-prompt", "instance_captions")):
+        other = json.loads(next(run.glob(f"drawn1-seed0/{name}/hw4/*/config.json")).read_text())
+        different = {key for key, value in other.items() if value != with_prior[key]}
+        assert different == {flag, "outdir"} and other[flag] is False
     times = {path: path.stat().st_mtime_ns for path in run.glob("*/*/hw4/*/summary.json")}
     resumed = fine_tuning_study.main(type(small)(**{**vars(small), "resume": run}))
     assert resumed == run and all(path.stat().st_mtime_ns == was for path, was in times.items())

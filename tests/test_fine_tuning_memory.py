@@ -14,6 +14,7 @@ from torch import nn
 from hw4_diffusion import dreambooth, lora, memory, train_controlnet, train_lora
 
 CPU = Device(torch.device("cpu"))
+SCRIPTS = {"lora": train_lora, "dreambooth": dreambooth, "controlnet": train_controlnet}
 
 
 def test_a_layer_keeps_its_input_once_and_weights_never():
@@ -86,12 +87,13 @@ def real_sd15() -> StableDiffusionPipeline:
 @pytest.mark.parametrize("vram", [8, 12, 16, 24])
 @pytest.mark.parametrize("kind", ["lora", "controlnet", "dreambooth"])
 def test_presets_fit_stable_diffusion(kind, vram):
-    """At 512 pixels; all weights of the U-Net are too much for 8 GB, which is said with what fits."""
+    """At 512 pixels, with images of the class; all weights of the U-Net are too much for 8 GB."""
     pipe, flags = real_sd15(), memory.PRESETS[kind][vram]
+    prior = {} if kind == "controlnet" else {"with_prior_preservation": True}
+    batch = SCRIPTS[kind].Config(train_batch_size=flags["train_batch_size"], **prior).images_of_a_pass
+    assert batch == flags["train_batch_size"] * (1 + len(prior))
     assert sum(p.numel() for p in pipe.unet.parameters()) == 859_520_964
-    kept = memory.activations_of(
-        pipe, flags["train_batch_size"], 512, half=True, checkpointing=flags["gradient_checkpointing"]
-    )
+    kept = memory.activations_of(pipe, batch, 512, half=True, checkpointing=flags["gradient_checkpointing"])
     more = []
     if kind == "lora":
         lora.insert(pipe.unet, 32, 32)
@@ -134,3 +136,13 @@ def test_too_much_for_the_gpu_is_said_before_training(tmp_path, monkeypatch):
     ):
         dreambooth.main(one)
     assert not (tmp_path / "hw4").exists()
+
+
+def test_images_of_the_class_are_counted_too(tmp_path, monkeypatch):
+    counted = []
+    monkeypatch.setattr(memory, "activations_of", lambda pipe, batch, *_, **__: counted.append(batch) or 0)
+    model = folder(tmp_path / "model")
+    for prior in (False, True):
+        more = {"with_prior_preservation": prior, "num_class_images": 4, "class_data_dir": tmp_path / "class"}
+        train_lora.main(train_lora.Config(**tuning(model, tmp_path, max_train_steps=1, rank=(2,), **more)))
+    assert counted == [4, 8]

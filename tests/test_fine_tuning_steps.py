@@ -77,16 +77,20 @@ def draws(monkeypatch) -> list[SimpleNamespace]:
 # ---- what the network is given
 
 
-@pytest.mark.parametrize("captions", [True, False])
-def test_lora_sees_the_noised_latents_and_the_whole_prompt(captions, model, draws, tmp_path, monkeypatch):
+@pytest.mark.parametrize("captions, prior", [(True, False), (False, True)])
+def test_lora_sees_noised_latents_and_whole_prompts_and_the_class_behind_the_subject(
+    captions, prior, model, draws, tmp_path, monkeypatch
+):
     seen = {}
-    encode = train_lora.latents_of
+    encode, loss_of = train_lora.latents_of, train_lora.dreambooth_loss
 
     def spy_images(vae, images, noise):
         seen.update(images=images, z0=encode(vae, images, noise))
         return seen["z0"]
 
     monkeypatch.setattr(train_lora, "latents_of", spy_images)
+    note = lambda weight: seen.setdefault("weight", weight)
+    monkeypatch.setattr(train_lora, "dreambooth_loss", lambda errors, weight: loss_of(errors, note(weight)))
     network = type(pipelines.load(model).unet)
     forward = network.forward
 
@@ -97,23 +101,26 @@ def test_lora_sees_the_noised_latents_and_the_whole_prompt(captions, model, draw
 
     monkeypatch.setattr(network, "forward", spy)
     run("lora", model, tmp_path, max_train_steps=1, instance_prompt="a sad sks person",
-        instance_captions=captions)  # fmt: skip
+        instance_captions=captions, with_prior_preservation=prior, class_data_dir=tmp_path / "class",
+        num_class_images=4, class_prompt="a happy person", prior_loss_weight=0.25)  # fmt: skip
     pipe = pipelines.load(model)
     noise = torch.Generator().manual_seed(0)
     torch.randn(seen["z0"].shape, generator=noise)  # of the latents
-    t = (torch.rand(4, generator=noise) * 1000).long()
+    t = (torch.rand(len(seen["z0"]), generator=noise) * 1000).long()
     eps = torch.randn(seen["z0"].shape, generator=noise)
     assert torch.equal(seen["t"], t)
     reference = DDPMScheduler.from_config(pipe.scheduler.config)
     assert torch.allclose(seen["z"], reference.add_noise(seen["z0"], eps, t), atol=1e-5)
-    said = ["a sad sks person"] * 4
-    if captions:
-        subject = subjects.load("drawn1", 32)
-        own = instance_prompts.captions_of_drawn(subject, "sks")
-        distances = torch.cdist(seen["images"].flatten(1), (subject.images / 127.5 - 1).flatten(1))
-        said = [own[row] for row in distances.argmin(1)]
-    wanted = pipelines.words(pipe, said)
-    assert torch.allclose(seen["words"], wanted, atol=1e-5)
+    subject, images = subjects.load("drawn1", 32), seen["images"].flatten(1)
+    distances = torch.cdist(images, (subject.images / 127.5 - 1).flatten(1))
+    own = instance_prompts.captions_of_drawn(subject, "sks")
+    said = [own[row] for row in distances.argmin(1)] if captions else ["a sad sks person"] * 4
+    if prior:
+        said = [*said[:4], *["a happy person"] * 4]
+        distances = torch.cdist(images[4:], (draws[0].images / 127.5 - 1).flatten(1))
+        assert distances.min(1).values.max() < 1e-3 and len(distances.argmin(1).unique()) == 4
+    assert len(images) == len(said) and seen["weight"] == (0.25 if prior else None)
+    assert torch.allclose(seen["words"], pipelines.words(pipe, said), atol=1e-5)
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
