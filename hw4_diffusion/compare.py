@@ -19,8 +19,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
-from common import command_line, data, devices, figures, runs, text_table
-from common.data import ImageSet
+from common import command_line, devices, figures, runs, text_table
+from common.data import ImageSet, avatars
 from common.flags import Count, CountOrZero, Flags, Folder, Pixels, Seed
 from common.metrics import identity
 from common.text_table import Column
@@ -125,7 +125,8 @@ def main(config: Config) -> Path:
     along = None
     if config.controlnet:
         tuned.controlnet(config.controlnet, pipeline)  # its mistakes are said before anything is drawn
-        along = condition(config, side, len(texts) * config.seeds)
+        each, _ = prompts_with_seeds(texts, config.seed, config.seeds)
+        along = condition(config, subject, each, side)
     with runs.start("hw4", f"compare-{subject.name}", config, device) as run:
         judge = Judge(config, subject, net, texts)
         for model in models:
@@ -277,13 +278,18 @@ def recogniser(config: Config, device: devices.Device) -> identity.Identity | No
     return identity.load(config.identity, device.torch)
 
 
-def condition(config: Config, side: int, count: int) -> Tensor:
-    """Edges to draw along, uint8 (N, 3, S, S): of portraits of other people, or of the subject's pictures."""
-    if config.subject in subjects.DRAWN:
-        pictures = data.load("avatars", "val", size=side, count=count, data_dir=config.data_dir).images
-    else:
-        pictures = subjects.load(config.subject, side).images
-    return edges.canny(pictures[torch.arange(count) % len(pictures)])
+def condition(config: Config, subject: ImageSet, each: list[str], side: int) -> Tensor:
+    """Edges to draw along, uint8 (N, 3, S, S), one for each prompt: of the subject's pictures; or of drawn
+    strangers who show what the prompt asks and have the subject's hair and glasses."""
+    if not subject.attributes:
+        return edges.canny(subject.images[torch.arange(len(each)) % len(subject)])
+    generator, people = torch.Generator().manual_seed(config.seed), avatars.people_of("val", config.seed)
+    attributes = avatars.sample_attributes(len(each), generator, people)
+    attributes |= {name: subject.attributes[name][:1].expand(len(each)) for name in subjects.KEPT}
+    for i, text in enumerate(each):
+        for name, option in prompt_measures.asked(text).items():
+            attributes[name][i] = option
+    return edges.canny(avatars.draw(attributes, side))
 
 
 def broken(text: str, width: int = 34) -> str:

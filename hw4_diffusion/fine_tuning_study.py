@@ -32,6 +32,8 @@ VARIANTS = {
     "one-prompt": ("U-Net, one prompt for all pictures", {"instance_captions": False}),
 }
 """Trainings of the U-Net that differ from the first in one thing."""
+NEVER = 10**9
+"""Steps between images of the validation prompt: the last step draws some anyway."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,10 @@ class Config(Flags):
     """Seeds of the trainings and of the images."""
     rank: tuple[train_lora.Rank, ...] = (2, 8, 32)
     """Ranks of LoRA."""
-    max_train_steps: Count = 1000
-    """Updates of each training."""
+    seeds_of_variants: Count = 1
+    """So many of the seeds, the first ones, also train without prior preservation, and without captions."""
+    max_train_steps: Count | None = None
+    """Updates of each training; each script's own number if left out."""
     num_class_images: Count = 1000
     """Images for prior preservation."""
     class_images: CountOrZero = 400
@@ -91,10 +95,10 @@ def compared(config: Config, subject: str, seed: int, folder: Path) -> list[dict
     same = ("pretrained_model_name_or_path", "device", "num_inference_steps", "data_dir")
     shared = {name: getattr(config, name) for name in same} | {"seed": seed}
     tuning = shared | {
-        "instance_data_dir": subject, "max_train_steps": config.max_train_steps,
-        "validation_steps": config.max_train_steps, "checkpoints_total_limit": 1,
+        "instance_data_dir": subject, "validation_steps": NEVER, "checkpoints_total_limit": 1,
         "with_prior_preservation": True, "num_class_images": config.num_class_images,
     }  # fmt: skip
+    tuning |= {"max_train_steps": config.max_train_steps} if config.max_train_steps else {}
     comparing = {"subject": subject, "seeds": config.images, "class_images": config.class_images,
                  "identity": config.identity}  # fmt: skip
     once = lambda name, script, flags: finished(folder / name, script, flags)
@@ -105,7 +109,8 @@ def compared(config: Config, subject: str, seed: int, folder: Path) -> list[dict
     for sheet in (main_table / "samples").glob(f"*-seed{seed}.png"):  # one of each kind
         shutil.copyfile(sheet, folder.parent / "samples" / f"{folder.name}-{sheet.name.split('-')[0]}.png")
     rows = runs.read_json(main_table / "summary.json")["rows"]
-    for name, (model, flags) in VARIANTS.items():
+    variants = VARIANTS if seed in config.seeds[: config.seeds_of_variants] else {}
+    for name, (model, flags) in variants.items():
         variant = once(name, dreambooth, tuning | flags)
         table = once(f"compare-{name}", compare, shared | comparing | {"unet": variant})
         (row,) = (row for row in runs.read_json(table / "summary.json")["rows"] if row["model"] == "U-Net")

@@ -19,7 +19,7 @@ from types import MappingProxyType
 from typing import Annotated
 
 from common import command_line
-from common.flags import LearningRate
+from common.flags import Count, LearningRate
 from common.noise import BatchNoise
 
 from annotated_types import Interval
@@ -44,6 +44,8 @@ class Config(OfSubject):
     """r of each LoRA; one run for each."""
     lora_alpha: Annotated[float, Interval(gt=0, le=4096)] | None = None
     """The update is scaled by alpha / r; alpha = r if left out."""
+    max_train_steps: Count = 1500
+    """Updates of the weights."""
     learning_rate: LearningRate = 5e-3
     """Learning rate after the warm-up."""
 

@@ -125,7 +125,7 @@ def test_subjects_and_seeds_become_one_table(model, net, tmp_path):
     summary = json.loads((run / "summary.json").read_text())
     names = ["base", "U-Net", "LoRA, rank 1", *(model for model, _ in fine_tuning_study.VARIANTS.values())]
     assert [row["model"] for row in summary["rows"]] == names
-    assert all(row["seeds"] == 2 for row in summary["rows"])
+    assert [row["seeds"] for row in summary["rows"]] == [2, 2, 2, 1, 1]
     assert {row["seed"] for row in summary["rows_of_runs"]} == {"drawn1-0", "drawn1-1"}
     assert {path.name for path in (run / "samples").iterdir()} == {
         "drawn1-seed0-prompts.png", "drawn1-seed1-prompts.png"

@@ -1,7 +1,9 @@
 """Comparing models: which prompts with which seeds, of which model, and which images each number is of."""
 
+import dataclasses
 from types import SimpleNamespace
 
+from common.data import avatars
 from common.metrics import identity
 
 import pytest
@@ -136,7 +138,8 @@ def test_images_along_edges_are_drawn_with_the_controlnet_and_compared_with_thes
     by_prompts = [call for call in draws if len(call.pairs) == 4]
     free, led = ([call for call in by_prompts if (call.edges is None) == bare] for bare in (True, False))
     assert len(led) == len(free) == 2 and len(draws) == 6
-    along = compare.condition(config(data_dir=tmp_path), 32, 4)
+    each = [text for text, _ in free[0].pairs]
+    along = compare.condition(config(data_dir=tmp_path), subjects.load("drawn1", 32), each, 32)
     for call, (found, wanted) in zip(led, f1, strict=True):
         assert call.pairs == free[0].pairs and call.controlnet is given[call.pipeline]
         assert torch.equal(call.edges, along) and torch.equal(wanted, along)
@@ -144,3 +147,24 @@ def test_images_along_edges_are_drawn_with_the_controlnet_and_compared_with_thes
     weights = [call.pipeline.unet.conv_in.weight for call in free]
     assert torch.allclose(weights[1], changed.unet.conv_in.weight, atol=1e-3), "of the folder --unet"
     assert not torch.allclose(weights[0], weights[1], atol=1e-3)
+
+
+def test_edges_are_of_strangers_with_the_subjects_hair_who_do_what_each_prompt_asks(monkeypatch):
+    drawn, draw_avatars = [], avatars.draw
+    subject = subjects.load("drawn2", 32)
+    monkeypatch.setattr(avatars, "draw", lambda *given: drawn.append(given[0]) or draw_avatars(*given))
+    each = [*TEXTS, "a portrait of a calm sks person in a red overall"]
+    along = compare.condition(config(), subject, each, 32)
+    (shown,) = drawn
+    assert torch.equal(along, edges.canny(draw_avatars(shown, 32))) and len(along) == 3
+    for i, text in enumerate(each):
+        asked = prompt_measures.asked(text)
+        assert asked and all(shown[name][i] == option for name, option in asked.items())
+        assert all(shown[name][i] == subject.attributes[name][0] for name in subjects.KEPT)
+    assert all(person in avatars.PEOPLE["val"] for person in shown["person"].tolist())
+
+
+def test_edges_for_photographs_are_those_of_the_subjects_own_pictures():
+    own = dataclasses.replace(subjects.load("drawn2", 32).take(slice(0, 3)), attributes={})
+    along = compare.condition(config(), own, ["a sks person"] * 5, 32)
+    assert torch.equal(along, edges.canny(own.images)[[0, 1, 2, 0, 1]])
