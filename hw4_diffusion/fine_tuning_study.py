@@ -6,7 +6,7 @@ python hw4_diffusion/fine_tuning_study.py --subjects drawn2 --parts runs/hw4/000
 python hw4_diffusion/fine_tuning_study.py --resume runs/hw4/0001-fine-tuning-study
 
 For each subject and seed: DreamBooth, the same without prior preservation, the same without captions, LoRA of
-each rank, and compare.py on five prompts, whose first sheets are put into samples/.  A finished training is
+each rank, and compare.py on five prompts, whose first sheets are copied.  A finished training is
 not repeated by a resumed study.
 """
 
@@ -107,7 +107,7 @@ def compared(config: Config, subject: str, seed: int, folder: Path) -> list[dict
     main_table = once("compare", compare, shared | comparing | {
         "unet": unet, "lora": loras, "controlnet": config.controlnet})  # fmt: skip
     for sheet in (main_table / "samples").glob(f"*-seed{seed}.png"):  # one of each kind
-        shutil.copyfile(sheet, folder.parent / "samples" / f"{folder.name}-{sheet.name.split('-')[0]}.png")
+        shutil.copyfile(sheet, folder.parent / f"{folder.name}-{sheet.name.split('-')[0]}.png")
     rows = runs.read_json(main_table / "summary.json")["rows"]
     variants = VARIANTS if seed in config.seeds[: config.seeds_of_variants] else {}
     for name, (model, flags) in variants.items():
@@ -143,7 +143,8 @@ def write(run: runs.Run, rows: list[dict]) -> None:
         f"{row['model']}: {name}": value
         for row in merged for name, value in row.items() if isinstance(value, (int, float))
     }  # fmt: skip
-    run.summary(numbers, rows=merged, rows_of_runs=rows)
+    sheets = sorted(path.name for path in run.folder.glob("*.png"))
+    run.summary(numbers, rows=merged, rows_of_runs=rows, figures=sheets)
 
 
 if __name__ == "__main__":

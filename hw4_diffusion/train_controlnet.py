@@ -200,11 +200,11 @@ class Report(fine_tuning.Report):
     def finish(self, run: runs.Run, saved: Path, parameters: int, **more) -> None:
         """Besides, the curve over the steps."""
         lines = runs.read_metrics(run.folder, "val/edges_f1")
-        super().finish(run, saved, parameters, **more)
+        super().finish(run, saved, parameters, figures=["edges_f1.png"], **more)
         jump = sudden_step([line["step"] for line in lines], [line["val/edges_f1"] for line in lines])
         title = "Images follow the edges" + (f" from step {jump} on" if jump else " no better than before")
         figures.save_curves(
-            run.folder / "samples" / "edges_f1.png", lines, ["val/edges_f1"], title=title,
+            run.folder / "edges_f1.png", lines, ["val/edges_f1"], title=title,
             ylabel="F1 of edges at 1 pixel",
         )  # fmt: skip
 

@@ -98,7 +98,8 @@ def test_the_controlnet_trains_and_the_unet_does_not(model, trained):
     summary = json.loads((trained / "summary.json").read_text())
     assert 0 <= summary["metrics"]["val/edges_f1"] <= 1 and summary["n_val"] == 3
     names = sorted(path.name for path in (trained / "samples").iterdir())
-    assert names == ["edges-000003.png", "edges-000006.png", "edges_f1.png"]
+    assert names == ["edges-000003.png", "edges-000006.png"]
+    assert summary["figures"] == ["edges_f1.png"] and (trained / "edges_f1.png").is_file()
     lines = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "val/edges_f1" in line] == [3, 6]
 

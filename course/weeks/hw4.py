@@ -140,7 +140,7 @@ FINE_TUNING = (
         'green hoodie, mint background" "a portrait of a sad sks person, sand background"',
         full="--lora {train_lora}",
         shows=("base: obeyed", "LoRA, rank 8: obeyed", "LoRA, rank 8: identity_first"),
-        keeps_figures=("prompts-seed0.png",),
+        keeps_figures=(),
     ),
     Script(
         name="train_controlnet",
@@ -155,12 +155,12 @@ FINE_TUNING = (
     Script(
         name="fine_tuning_study",
         file=f"{FOLDER}/fine_tuning_study.py",
-        what="DreamBooth with and without prior preservation, LoRA of three ranks: three persons and seeds",
+        what="DreamBooth, without prior preservation, without captions; LoRA of three ranks; three persons",
         data="drawn1-3",
         short=None,
-        full="--controlnet {train_controlnet}",
+        full="--controlnet {train_controlnet} --num_inference_steps 10",
         shows=("U-Net: identity_first", "U-Net: drift", "LoRA, rank 8: identity_first"),
-        keeps_figures=(),
+        keeps_figures=("drawn1-seed0-*.png",),
     ),
 )
 TEXT_TO_IMAGE = Script(
