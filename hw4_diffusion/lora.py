@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Literal
 
 from common import (
     atomic,
@@ -20,8 +21,14 @@ from torch import Tensor, nn
 
 FILE = "pytorch_lora_weights.safetensors"
 """The name under which diffusers looks for LoRA weights."""
-TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
-"""Ends of the names of the layers that get one: the four of every attention, as in diffusers' scripts."""
+Layers = Literal["attention", "blocks"]
+ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
+TARGETS: dict[Layers, tuple[str, ...]] = {
+    "attention": ATTENTION,
+    "blocks": (*ATTENTION, "ff.net.0.proj", "ff.net.2", "proj_in", "proj_out", "time_emb_proj"),
+}
+"""Ends of the names of the layers that get one: the four of every attention, as in diffusers' scripts; or
+all linear layers of the blocks."""
 
 
 class LoRALinear(nn.Module):
@@ -57,7 +64,7 @@ class LoRALinear(nn.Module):
         # end task
 
 
-def insert(network: nn.Module, rank: int, alpha: float) -> dict[str, LoRALinear]:
+def insert(network: nn.Module, rank: int, alpha: float, kind: Layers = "attention") -> dict[str, LoRALinear]:
     """Put a LoRALinear in the place of every target layer and freeze everything else.
 
     Returns them by the names of the layers they stand for."""
@@ -66,7 +73,7 @@ def insert(network: nn.Module, rank: int, alpha: float) -> dict[str, LoRALinear]
     names = [
         name
         for name, layer in network.named_modules()
-        if isinstance(layer, nn.Linear) and name.endswith(tuple(f".{target}" for target in TARGETS))
+        if isinstance(layer, nn.Linear) and name.endswith(tuple(f".{target}" for target in TARGETS[kind]))
     ]
     layers = {name: LoRALinear(network.get_submodule(name), rank, alpha) for name in names}
     for name, layer in layers.items():
@@ -95,7 +102,7 @@ def save(folder: Path, layers: dict[str, LoRALinear]) -> Path:
     from peft import LoraConfig
 
     some = next(iter(layers.values()))
-    about = LoraConfig(r=some.rank, lora_alpha=some.alpha, target_modules=list(TARGETS)).to_dict()
+    about = LoraConfig(r=some.rank, lora_alpha=some.alpha, target_modules=list(layers)).to_dict()
     weights = {}
     for name, layer in layers.items():
         weights[f"{name}.lora.down.weight"] = layer.down.detach().cpu().contiguous()

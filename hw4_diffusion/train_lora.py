@@ -42,6 +42,8 @@ class Config(OfSubject):
 
     rank: tuple[Rank, ...] = (2, 8, 32)
     """r of each LoRA; one run for each."""
+    lora_layers: lora.Layers = "blocks"
+    """Which layers get one: the projections of attention, or all linear layers of the blocks."""
     lora_alpha: Annotated[float, Interval(gt=0, le=4096)] | None = None
     """The update is scaled by alpha / r; alpha = r if left out."""
     max_train_steps: Count = 1500
@@ -49,7 +51,7 @@ class Config(OfSubject):
     learning_rate: LearningRate = 5e-3
     """Learning rate after the warm-up."""
 
-    for_large = MappingProxyType({**OfSubject.for_large, "learning_rate": 1e-4})
+    for_large = MappingProxyType({**OfSubject.for_large, "learning_rate": 1e-4, "lora_layers": "attention"})
 
 
 def main(config: Config) -> list[Path]:
@@ -67,7 +69,7 @@ def train(config: Config) -> Path:
     side = fine_tuning.side_of_images(config, pipeline)
     subject, said, prior = subject_tuning.load(config, pipeline, side, device)
     unet, vae = pipeline.unet, pipeline.vae
-    layers = lora.insert(unet, rank, lora_alpha := config.lora_alpha or rank)
+    layers = lora.insert(unet, rank, lora_alpha := config.lora_alpha or rank, config.lora_layers)
     print(f"LoRA of rank {rank}, alpha {lora_alpha:g}, scale {lora_alpha / rank:g}, in {len(layers)} layers")
     trained = fine_tuning.prepare(config, pipeline, device, side, unet)
     unet_ddp, levels = device.parallel(unet), NoiseLevels(pipeline, device.torch)

@@ -103,13 +103,15 @@ def test_trained_numbers_stay_float32_beside_half_weights():
     assert layer.up.grad.dtype == torch.float32
 
 
-def test_every_projection_of_attention_gets_one():
+@pytest.mark.parametrize("kind", lora.TARGETS)
+def test_every_projection_of_attention_gets_one_or_every_linear_layer_of_the_blocks(kind):
     unet = pipeline().unet
-    expected = {
-        name for name, layer in unet.named_modules() if name.endswith(("to_q", "to_k", "to_v", "to_out.0"))
-    }
+    linear = {name for name, layer in unet.named_modules() if isinstance(layer, nn.Linear)}
+    expected = {name for name in linear if not name.startswith("time_embedding.")}
+    if kind == "attention":
+        expected = {name for name in linear if name.endswith(("to_q", "to_k", "to_v", "to_out.0"))}
     before = {name: p.clone() for name, p in unet.named_parameters()}
-    layers = lora.insert(unet, 3, 3)
+    layers = lora.insert(unet, 3, 3, kind)
     assert layers.keys() == expected and len(expected) >= 8
     trained = [p for p in unet.parameters() if p.requires_grad]
     # eq. (latent_diffusion.9): r (d + k) a layer
@@ -204,7 +206,7 @@ def images_of(pipe) -> torch.Tensor:
 def ours_inside(model: str, trained: Path):
     """A pipeline with our own layers, of the checkpoint."""
     pipe, weights = pipelines.load(model), weights_of(trained)
-    layers = lora.insert(pipe.unet, 2, 6)
+    layers = lora.insert(pipe.unet, 2, 6, "blocks")
     with torch.no_grad():
         for name, layer in layers.items():
             layer.down.copy_(weights[f"{name}.down"])
