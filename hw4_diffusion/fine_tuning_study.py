@@ -48,7 +48,7 @@ class Config(Flags):
     """Seeds of the trainings and of the images."""
     rank: tuple[train_lora.Rank, ...] = (2, 8, 32)
     """Ranks of LoRA."""
-    seeds_of_variants: Count = 1
+    seeds_of_variants: CountOrZero = 1
     """So many of the seeds, the first ones, also train without prior preservation, and without captions."""
     max_train_steps: Count | None = None
     """Updates of each training; each script's own number if left out."""

@@ -1,13 +1,14 @@
 """Teach a text-to-image model one subject with LoRA (Hu et al. 2021).  Theory: theory/en/latent_diffusion.md.
 
 python hw4_diffusion/train_lora.py                                  # ranks 2, 8 and 32, a drawn person
-python hw4_diffusion/train_lora.py --rank 4 --max_train_steps 200
+python hw4_diffusion/train_lora.py --rank 4 --with_prior_preservation
 python hw4_diffusion/train_lora.py --vram 12 --instance_data_dir photos/anna \
     --pretrained_model_name_or_path stable-diffusion-v1-5/stable-diffusion-v1-5
 python hw4_diffusion/train_lora.py --resume_from_checkpoint latest
 
-All weights are frozen but for two thin matrices beside each projection of the U-Net's attention; lora.py has
-the layer.  What a run leaves, pytorch_lora_weights.safetensors, is what diffusers' load_lora_weights takes.
+All weights are frozen but for two thin matrices beside each linear layer of the U-Net's blocks; lora.py has
+the layer.  With prior preservation every batch has images of the class too, as in dreambooth.py.  What a run
+leaves, pytorch_lora_weights.safetensors, is what diffusers' load_lora_weights takes.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from types import MappingProxyType
 from typing import Annotated
 
 from common import command_line
-from common.flags import Count, LearningRate
+from common.flags import LearningRate
 from common.noise import BatchNoise
 
 from annotated_types import Interval
@@ -46,9 +47,7 @@ class Config(OfSubject):
     """Which layers get one: the projections of attention, or all linear layers of the blocks."""
     lora_alpha: Annotated[float, Interval(gt=0, le=4096)] | None = None
     """The update is scaled by alpha / r; alpha = r if left out."""
-    max_train_steps: Count = 1500
-    """Updates of the weights."""
-    learning_rate: LearningRate = 5e-3
+    learning_rate: LearningRate = 2e-3
     """Learning rate after the warm-up."""
 
     for_large = MappingProxyType({**OfSubject.for_large, "learning_rate": 1e-4, "lora_layers": "attention"})
