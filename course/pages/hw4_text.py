@@ -1,11 +1,33 @@
-"""Tables of week 4's second half: a text-to-image model by guidance and steps."""
+"""Tables of week 4's second half: a text-to-image model by guidance and steps; ways of fine-tuning it."""
 
 from pathlib import Path
 
-from course.pages.hw4 import RESULTS
-from course.pages.tables import Column, Table, device, number, summary
+from course.pages.hw4 import MISSING, RESULTS
+from course.pages.tables import Column, Table, device, flags, number, summary
 
 EVALUATION = f"{RESULTS}/eval_text_to_image"
+STUDY = f"{RESULTS}/fine_tuning_study"
+MODELS = {
+    "base": {"en": "the model as it was", "ru": "исходная модель"},
+    "U-Net": {"en": "DreamBooth, prior preserved", "ru": "DreamBooth, класс сохраняется"},
+    "U-Net without prior preservation": {"en": "DreamBooth alone", "ru": "DreamBooth без сохранения класса"},
+    "U-Net, one prompt for all pictures": {
+        "en": "DreamBooth, prior preserved, no captions",
+        "ru": "DreamBooth, класс сохраняется, без подписей",
+    },
+}
+STUDY_COLUMNS = (
+    Column("model", "model", "модель"),
+    Column("seeds", "trainings", "обучений", 0),
+    Column("identity_first", "subject first of 100, %", "человек первый из 100, %", 0),
+    Column("obeyed", "prompt obeyed, %", "промпт выполнен, %", 0),
+    Column("edges_f1", "edges F1", "F1 краёв", 2),
+    Column("drift", "class drifted, %", "класс сдвинулся, %", 0),
+    Column("bleed", "others become the subject, %", "другие стали этим человеком, %", 0),
+    Column("minutes", "minutes", "минут", 1),
+    Column("megabytes", "MB", "МБ", 2),
+)
+SHARES = ("identity_first", "obeyed", "drift", "bleed")
 
 
 def test_rows(root: Path) -> list[dict]:
@@ -83,6 +105,39 @@ def sweep_columns(*first: Column) -> tuple[Column, ...]:
     )
 
 
+def study_rows(root: Path) -> list[dict]:
+    """A row for each way of fine-tuning; shares in per cent."""
+    found = []
+    for row in summary(root, STUDY)["rows"]:
+        numbers = dict.fromkeys((column.key for column in STUDY_COLUMNS), MISSING)
+        for key, value in row.items():
+            if isinstance(value, (int, float)):
+                numbers[key] = 100 * value if key.removesuffix("_sd") in SHARES else value
+        name, plus, control = row["model"].partition(" + ")
+        known = MODELS.get(name) or {"en": name, "ru": name.replace("rank", "ранг")}
+        numbers["model"] = {language: title + plus + control for language, title in known.items()}
+        found.append(numbers)
+    return found
+
+
+def study_note(root: Path, language: str) -> str:
+    kept, options = summary(root, STUDY), flags(root, STUDY)
+    subjects, seeds = len(options["subjects"]), len(options["seeds"])
+    fewer, images, of_class = (options[name] for name in ("seeds_of_variants", "images", "class_images"))
+    where = device(kept["device"], language)
+    if language == "ru":
+        return (
+            f"Среднее ± стандартное отклонение по обучениям: людей {subjects}, seed по {seeds}, в двух "
+            f"последних строках по {fewer}; {images} картинки на каждый из пяти промптов, картинок класса "
+            f"{of_class}; {where}; `fine_tuning_study.py`."
+        )
+    return (
+        f"Mean ± standard deviation over trainings: {subjects} persons, {seeds} seeds each, in the last two "
+        f"rows {fewer}; {images} images of each of five prompts and {of_class} of the class; {where}; "
+        "`fine_tuning_study.py`."
+    )
+
+
 TABLES = {
     "text_to_image_test": Table(
         (
@@ -105,5 +160,10 @@ TABLES = {
         ),
         sweep_rows("steps"),
         sweep_note,
+    ),
+    "fine_tuning": Table(
+        STUDY_COLUMNS,
+        study_rows,
+        study_note,
     ),
 }
