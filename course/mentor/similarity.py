@@ -3,48 +3,63 @@
 Code: Schleimer, Wilkerson, Aiken (2003), "Winnowing: local algorithms for document fingerprinting".
 Scripts and the code cells of notebooks become streams of tokens in which own names and literals are one
 word each; of every WINDOW neighbouring hashes of TOKENS tokens the smallest is kept, so that any shared run
-of TOKENS + WINDOW - 1 tokens is found wherever it stands.  What the course handed out, and what many
-students have in common, does not count. Pictures: equal bytes, or perceptual hashes a few bits apart.
+of TOKENS + WINDOW - 1 tokens is found wherever it stands.  What everybody writes does not count: statements
+that load, log and plot (code_tokens.py), what the course handed out, what papers and tutorials print
+(published_code.txt), what many students of the class have.  Only the very same file counts all the same.
+Pictures: equal bytes, or perceptual hashes a few bits apart.
 """
 
 from __future__ import annotations
 
-import bisect
 import hashlib
 import json
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import combinations
 from pathlib import Path
+from statistics import median
+from typing import NamedTuple
 
 from common import atomic
 from common.errors import InputError
 
 import numpy as np
-from pygments.lexers import PythonLexer
-from pygments.token import Comment, Keyword, Literal, Name, Operator, Punctuation, String
 
-from course.mentor import notebooks
+from course.mentor import code_tokens, notebooks
+from course.mentor.code_tokens import tokens
 
 TOKENS, WINDOW = 24, 8
+SPREAD = 3 * TOKENS
+"""Among how many tokens, common ones counted, those of one fingerprint may stand."""
 MOST_LETTERS = 400_000
 """Of one script or notebook."""
 LEAST_SHARED, LEAST_SHARE = 6, 0.2
 """Fingerprints two files must share, and which part of the smaller file's: below both nothing is said..."""
-MANY_SHARED = 40
-"""...unless so many are shared: a copied function in a long file."""
+LONG_RUN = 10
+"""...unless so many stand in one place: a copied function in a long file."""
+RUN_GAP = 6
+"""Lines between two matches of one place, in either file."""
+LEAST_LINES = 20
+"""Lines from which on a file that two students have letter by letter is said, whatever is in it."""
 COMMON_SHARE, COMMON_LEAST = 0.2, 4
 """What more than this part of the students have (and at least so many) is public code."""
+PUBLISHED = Path(__file__).resolve().parent / "published_code.txt"
 NEAR_BITS = 5
 COMMON_PICTURE = 4
 MOST_PAIRS, MOST_SNIPPET_LINES = 300, 30
-LEXER = PythonLexer(stripnl=False, ensurenl=False)
+
+
+class Match(NamedTuple):
+    """A fingerprint of two files: the lines where it stands, and how many students have it."""
+
+    here: int
+    there: int
+    owners: int
 
 
 def units(code: Iterable[tuple[str, str]]) -> list[dict]:
-    """Fingerprints of every script, and of every notebook as one text: {place, fingerprints: [[hash,
-    line]], text}.
+    """Fingerprints of every script, and of every notebook as one text: {place, fingerprints, whole,
+    text}.
 
     code: (place, text); the places of a notebook's cells are `gan.ipynb cell 3`.
     """
@@ -54,27 +69,49 @@ def units(code: Iterable[tuple[str, str]]) -> list[dict]:
     found = []
     for place, parts in texts.items():
         text = "\n".join(parts)[:MOST_LETTERS]
-        prints = fingerprints(text)
-        if prints:
-            found.append({"place": place, "fingerprints": prints, "text": text})
+        prints, whole = fingerprints(text), letters(text)
+        if prints or whole:
+            found.append({"place": place, "fingerprints": prints, "whole": whole, "text": text})
     return found
 
 
-def fingerprints(text: str) -> list[tuple[int, int]]:
-    """(hash, line) of the tokens that winnowing keeps."""
+def letters(text: str) -> int | None:
+    """A hash of a text to the letter, but for spaces at the ends of lines and empty lines; None of a short
+    one."""
+    lines = [line.rstrip() for line in text.splitlines() if line.strip()]
+    return _hash("\n".join(lines)) if len(lines) >= LEAST_LINES else None
+
+
+def _hash(text: str) -> int:
+    content = text.encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(content, digest_size=6).digest(), "big")
+
+
+def fingerprints(text: str) -> list[tuple[int, int, int]]:
+    """(hash, line, number of its first token) of what winnowing keeps."""
+    every = hashes(text)
+    return [every[place] for place in winnow([value for value, *_ in every], WINDOW)]
+
+
+def hashes(text: str) -> list[tuple[int, int, int]]:
+    """(hash, line, number of its first token) of every TOKENS tokens in a row; where too much between them is
+    common, what is left of a loop and of a plot is no piece of code."""
     stream = tokens(text)
-    if len(stream) < TOKENS:
-        return []
-    hashes = [
-        int.from_bytes(
-            hashlib.blake2b(
-                "\0".join(word for word, _ in stream[i : i + TOKENS]).encode(), digest_size=6
-            ).digest(),
-            "big",
-        )
-        for i in range(len(stream) - TOKENS + 1)
+    words = [word for word, *_ in stream]
+    return [
+        (_hash("\0".join(words[first : first + TOKENS])), line, first)
+        for first, ((_, line, place), (_, _, last)) in enumerate(zip(stream, stream[TOKENS - 1 :]))
+        if last - place < SPREAD
     ]
-    return [(hashes[place], stream[place][1]) for place in winnow(hashes, WINDOW)]
+
+
+def own(prints: Iterable[tuple[int, int, int]], given: set[int]) -> dict[int, int]:
+    """Hash -> line of the fingerprints that were not given, nor are for the most part of tokens that were."""
+    covered = {
+        token for value, _, place in prints if value in given for token in range(place, place + TOKENS)
+    }
+    mine = lambda place: sum(token not in covered for token in range(place, place + TOKENS))
+    return {value: line for value, line, place in prints if value not in given and 2 * mine(place) >= TOKENS}
 
 
 def winnow(hashes: Sequence[int], window: int) -> list[int]:
@@ -90,36 +127,6 @@ def winnow(hashes: Sequence[int], window: int) -> list[int]:
         if (end >= window - 1 or end == len(hashes) - 1) and (not kept or kept[-1] != smallest):
             kept.append(smallest)
     return kept
-
-
-def tokens(text: str) -> list[tuple[str, int]]:
-    """(word, line) of what counts in Python code: own names are N, strings and numbers L, comments nothing.
-
-    What follows a dot is a library's name and stays, since a copier cannot rename it; after `self.` it is
-    own.
-    """
-    text = re.sub(r"^[ \t]*[!%].*$", "", text, flags=re.MULTILINE)  # a notebook's commands to its shell
-    starts = [0, *(match.end() for match in re.finditer("\n", text))]
-    found: list[tuple[str, int]] = []
-    before = ("", "")
-    for place, kind, value in LEXER.get_tokens_unprocessed(text):
-        if kind in Comment or kind in String.Doc or not value.strip():
-            continue
-        if kind in String or kind in Literal:
-            word = "L"
-            if before[1] == "L":  # a string is several tokens
-                continue
-        elif kind in Keyword or kind in Operator.Word:
-            word = value
-        elif kind in Name:
-            word = value if before[1] == "." and before[0] != "self" else "self" if value == "self" else "N"
-        elif kind in Operator or kind in Punctuation:
-            word = value.strip()
-        else:
-            word = "N"
-        found.append((word, bisect.bisect_right(starts, place)))
-        before = (before[1], word)
-    return found
 
 
 def starter_units(paths: Iterable[Path], cache: Path) -> set[int]:
@@ -141,15 +148,22 @@ def starter_units(paths: Iterable[Path], cache: Path) -> set[int]:
         raise InputError(
             f"--starter {error.filename}: {error.strerror}; name existing files or folders"
         ) from None
-    digest = hashlib.sha256(b"\0".join([b"%d %d" % (TOKENS, WINDOW), *contents])).hexdigest()
+    here = [path.read_bytes() for path in (PUBLISHED, code_tokens.COMMON, Path(code_tokens.__file__))]
+    digest = hashlib.sha256(
+        b"\0".join([b"%d %d %d" % (TOKENS, WINDOW, SPREAD), *here, *contents])
+    ).hexdigest()
     try:
         known = json.loads(cache.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         known = {}
     if known.get("digest") != digest:
         texts = [_code_of(file, content) for file, content in zip(files, contents)]
-        prints = sorted({value for text in texts for value, _ in fingerprints(text)})
-        known = {"digest": digest, "fingerprints": prints}
+        texts.append(PUBLISHED.read_text(encoding="utf-8"))
+        prints = {
+            value for text in texts for value, *_ in hashes(text)
+        }  # all: where it ends, others are kept
+        prints.update(whole for text in texts if (whole := letters(text)))
+        known = {"digest": digest, "fingerprints": sorted(prints)}
         with atomic.replacing(cache, advice="make room and start again") as beside:
             beside.write_text(json.dumps(known), encoding="utf-8")
     return set(known["fingerprints"])
@@ -170,75 +184,106 @@ def compare(assessed: dict[str, dict], given: set[int]) -> list[dict]:
 
 def _code_pairs(assessed: dict[str, dict], given: set[int]) -> list[dict]:
     holders: dict[int, list[tuple[str, str, int, int]]] = defaultdict(list)
-    texts, sizes = {}, Counter()
+    wholes: dict[int, list[tuple[str, str, int]]] = defaultdict(list)
+    units_of, sizes = {}, Counter()
     for student, each in assessed.items():
+        known = set()
         for work, found in each["works"].items():
             for index, unit in enumerate(found["code"]):
-                texts[student, work, index] = unit
-                for value, line in dict(unit["fingerprints"]).items():
-                    if value not in given:
-                        holders[value].append((student, work, index, line))
+                content = (unit["whole"], *(value for value, *_ in unit["fingerprints"]))
+                if content in known:  # carried along from work to work
+                    continue
+                known.add(content)
+                units_of[student, work, index] = unit
+                for value, line in own(unit["fingerprints"], given).items():
+                    holders[value].append((student, work, index, line))
+                if unit["whole"] and unit["whole"] not in given:
+                    wholes[unit["whole"]].append((student, work, index))
     many = max(COMMON_LEAST, COMMON_SHARE * len(assessed))
-    shared: dict[tuple, list[tuple[int, int]]] = defaultdict(list)
-    for places in holders.values():
-        if len({student for student, *_ in places}) > many:
-            continue
+    few = lambda places: len({student for student, *_ in places}) <= many
+    shared: dict[tuple, list[Match]] = defaultdict(list)
+    for places in filter(few, holders.values()):
+        owners = len({student for student, *_ in places})
         for student, work, index, _ in places:
             sizes[student, work, index] += 1
         for first, second in combinations(places, 2):
             if first[0] != second[0]:
-                shared[first[:3], second[:3]].append((first[3], second[3]))
-    found = []
-    for (first, second), lines in shared.items():
-        share = len(lines) / min(sizes[first], sizes[second])
-        if (len(lines) >= LEAST_SHARED and share >= LEAST_SHARE) or len(lines) >= MANY_SHARED:
-            found.append(_code_pair(first, second, texts[first], texts[second], lines, share))
+                shared[first[:3], second[:3]].append(Match(first[3], second[3], owners))
+    same = {
+        pair
+        for files in filter(few, wholes.values())
+        for pair in combinations(files, 2)
+        if pair[0][0] != pair[1][0]
+    }
+    found = [_same_file(*pair, units_of[pair[0]], units_of[pair[1]]) for pair in sorted(same)]
+    for pair, matches in shared.items():
+        share = len(matches) / min(sizes[each] for each in pair)
+        runs = _runs(sorted(matches))
+        longest = max(runs, key=len)
+        enough = len(matches) >= LEAST_SHARED and share >= LEAST_SHARE
+        if pair not in same and (enough or len(longest) >= LONG_RUN):
+            found.append(_code_pair(*pair, units_of[pair[0]], units_of[pair[1]], runs, share))
     return found
 
 
+def _same_file(first: tuple, second: tuple, one: dict, other: dict) -> dict:
+    lines = [each["text"].count("\n") + 1 for each in (one, other)]
+    places = [[Match(1, 1, 2), Match(*lines, 2)]]
+    pair = _code_pair(first, second, one, other, places, 1.0)
+    return pair | {"shared": len(one["fingerprints"]), "note": "the very same file"}
+
+
 def _code_pair(
-    first: tuple, second: tuple, one: dict, other: dict, lines: list[tuple[int, int]], share: float
+    first: tuple, second: tuple, one: dict, other: dict, runs: list[list[Match]], share: float
 ) -> dict:
     """A pair with the longest matching place of both side by side."""
-    runs = _runs(sorted(set(lines)))
-    (start, end), (start_there, end_there) = max(runs, key=lambda run: run[0][1] - run[0][0])
+    longest, shared = max(runs, key=len), sum(map(len, runs))
+    start, end = longest[0].here, longest[-1].here
+    start_there, end_there = (each(match.there for match in longest) for each in (min, max))
     cut = lambda text, begin, stop: "\n".join(
         text.split("\n")[begin - 1 : min(stop + 3, begin + MOST_SNIPPET_LINES)]
     )
+    lines = sum(run[-1].here - run[0].here + 1 for run in runs)
+    note = (
+        f"about {lines} lines alike in {len(runs)} places" if len(runs) > 1 else f"about {lines} lines alike"
+    )
+    owners = int(median(match.owners for match in longest))
     return {
         "kind": "code",
         "first": first[0],
         "second": second[0],
         "share": round(min(1.0, share), 2),
-        "shared": len(lines),
+        "shared": shared,
         "first_place": f"{first[1]}: {one['place']}:{start}-{end}",
         "second_place": f"{second[1]}: {other['place']}:{start_there}-{end_there}",
-        "note": f"{len(lines)} fingerprints in {len(runs)} places",
+        "note": note + (f"; {owners} students have the longest of them" if owners > 2 else ""),
         "first_text": cut(one["text"], start, end),
         "second_text": cut(other["text"], start_there, end_there),
     }
 
 
-def _runs(lines: list[tuple[int, int]], gap: int = 6) -> list[tuple[tuple[int, int], tuple[int, int]]]:
-    """Neighbouring matches as ranges of lines in both files."""
-    runs: list[list[int]] = []
-    for here, there in lines:
-        if runs and here - runs[-1][1] <= gap and abs(there - runs[-1][3]) <= gap:
-            runs[-1][1], runs[-1][3] = here, max(there, runs[-1][3])
+def _runs(matches: list[Match]) -> list[list[Match]]:
+    """Matches that are neighbours in both files."""
+    runs: list[list[Match]] = []
+    for match in matches:
+        last = runs[-1][-1] if runs else None
+        if last and match.here - last.here <= RUN_GAP and abs(match.there - last.there) <= RUN_GAP:
+            runs[-1].append(match)
         else:
-            runs.append([here, here, there, there])
-    return [((a, b), (c, d)) for a, b, c, d in runs]
+            runs.append([match])
+    return runs
 
 
 def _picture_pairs(assessed: dict[str, dict]) -> list[dict]:
     """Pictures of two students that are equal or look alike; those that many have are public."""
-    pictures = [
-        (student, work, picture)
+    first_seen = {
+        (student, picture["digest"]): (student, work, picture)
         for student, each in assessed.items()
-        for work, found in each["works"].items()
-        for picture in found["gallery"]
+        for work, found in reversed(each["works"].items())
+        for picture in reversed(found["gallery"])
         if picture["digest"] and picture["status"] == "ok"
-    ]
+    }
+    pictures = list(first_seen.values())
     equal: dict[str, list[int]] = defaultdict(list)
     for index, (_, _, picture) in enumerate(pictures):
         equal[picture["digest"]].append(index)
