@@ -107,7 +107,7 @@ def browse(path: Path, tmp_path: Path, *flags: str) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=900,
     )
     return done.stdout
 

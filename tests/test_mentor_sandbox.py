@@ -13,7 +13,7 @@ from common.errors import InputError
 
 import numpy as np
 import pytest
-from sandboxed import X, answer, needs_sandbox
+from sandboxed import HANG, X, answer, needs_sandbox
 
 from course.checks import exchange
 from course.checks.exchange import Call, Lost
@@ -207,7 +207,9 @@ def test_a_call_that_ends_its_process_is_lost_alone():
 def test_calls_of_one_student_share_a_process_until_one_ends_it():
     code = b"import os\nn = 0\ndef f(x):\n    global n\n    n += 1\n    return n\ndef g(x): os._exit(3)\n"
     calls = [Call(name, (X,)) for name in ("f", "f", "g", "f", "h")]
-    answers = sandbox.ask({"work.py": code}, {"module": "work"}, calls, Limits(seconds=120))
+    answers = sandbox.ask(
+        {"work.py": code}, {"module": "work"}, calls, Limits(seconds=HANG, seconds_in_all=HANG)
+    )
     assert [int(answers[i][0]) for i in (0, 1, 3)] == [1, 2, 1]
     assert answers[2] == Lost("it ended with status 3") and answers[4].kind == "AttributeError"
 

@@ -58,6 +58,8 @@ from course.mentor.students import Student
 WORKER_MEMORY = 3 << 30
 """Address space of a process that reads students' files, libraries included: a bomb ends it, not this
 computer."""
+WAIT = 4
+"""Times the seconds of computing that a student's code may take: where other programs compute as well."""
 
 
 def main(arguments: list[str]) -> int:
@@ -139,7 +141,7 @@ def grade(options: argparse.Namespace) -> int:
     limits = Options(options.blob_mb, options.limit_mb, run=options.run)
     assessed, fresh = read_all(group, out, course, looked, digest, limits, options.jobs, options.seconds)
     if options.run:
-        wait = 4 * options.run_seconds  # where other programs compute as well
+        wait = WAIT * options.run_seconds
         limits = Limits(seconds=wait, cpu_seconds=options.run_seconds, seconds_in_all=3 * wait)
         running.run_all(assessed, out, options.jobs, limits)
     results = {

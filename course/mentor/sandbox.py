@@ -48,7 +48,7 @@ class Limits:
     seconds: float = 60
     """Of one start, computing or not."""
     cpu_seconds: float | None = None
-    """Of computing, in each process of it; None: no such limit."""
+    """Of computing, of all its processes together; None: no such limit."""
     seconds_in_all: float = 300
     """Of all starts for one list of calls."""
     memory_bytes: int = 4 << 30
@@ -281,6 +281,8 @@ class _Watch:
         pids = _descendants(self.process.pid, 4 * self.limits.processes)
         if len(pids) > self.limits.processes + 2:  # bubblewrap itself is two
             raise Failed(f"it started more than {self.limits.processes} processes")
+        if self.limits.cpu_seconds and sum(map(_computed, pids)) > self.limits.cpu_seconds:
+            raise Failed(f"it did not end within {self.limits.cpu_seconds:g} s")
         if sum(map(_resident, pids)) > self.limits.memory_bytes:
             raise Failed(f"it used more than {self.limits.memory_bytes >> 20} MB of memory")
 
@@ -305,6 +307,16 @@ def _resident(pid: int) -> int:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, IndexError):
         return 0
+
+
+def _computed(pid: int) -> float:
+    """Seconds that a process and its children that have ended computed; 0 when it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+            fields = file.read().rpartition(")")[2].split()  # a process may put brackets into its own name
+        return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError):
+        return 0.0
 
 
 def _end(process: subprocess.Popen) -> None:
