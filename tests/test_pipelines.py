@@ -44,8 +44,9 @@ def sd15(tmp_path_factory) -> Path:
 def test_the_layout_of_sd15_is_fine_tuned_with_lora_and_compared(sd15, tmp_path):
     """64 pixels in place of 512: the commands, files and shapes are those of SD 1.5."""
     words = ["--pretrained_model_name_or_path", str(sd15), "--instance_prompt", "a photo of sks woman face",
-             "--rank", "4", "--resolution", "64", "--max_train_steps", "2", "--num_inference_steps", "2",
-             "--train_batch_size", "2", "--device", "cpu", "--outdir", str(tmp_path)]  # fmt: skip
+             "--rank", "4", "--lora_layers", "attention", "--resolution", "64", "--max_train_steps", "2",
+             "--num_inference_steps", "2", "--train_batch_size", "2", "--device", "cpu",
+             "--outdir", str(tmp_path)]  # fmt: skip
     (run_dir,) = train_lora.main(command_line.parse(train_lora.Config, words))
     weights = tuned.LoRA(run_dir)
     with weights.inside(pipelines.load(str(sd15))) as changed:
