@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from course.mentor import feedback, pages, points, rubric, tables
+from course.mentor import feedback, pages, points, rubric, said, tables
 
 COURSE, RUBRIC, _ = rubric.read()
 EVIL = (
@@ -73,6 +73,124 @@ def test_nothing_of_a_student_is_markdown_in_the_feedback():
     assert "://" not in prose.replace("\\://", "")
 
 
+# ---- what a mentor looks for
+
+
+def found_in(page: str, pattern: str) -> list[str]:
+    return [
+        " ".join(html.unescape(re.sub(r"<[^>]+>", "", each)).split()) for each in re.findall(pattern, page)
+    ]
+
+
+def test_filters_say_how_many_students_they_leave():
+    page = pages.render(hostile("x"), "en")
+    assert found_in(page, r"(?s)<button[^>]*>.*?</button>") == [
+        *("all 2", "to mark 1", "late 1", "could not be read 1", "with remarks 1", "like another's 2"),
+        "changed 1",
+    ]
+
+
+def test_works_that_are_not_there_are_one_line():
+    page = pages.render(hostile("x"), "en")
+    (line,) = found_in(page, r'(?s)<p class="absent">.*?</p>')
+    assert line.startswith("not handed in: hw1. Bayesian") and "hw2" not in line and "lab8." in line
+    assert len(found_in(page, "<section class=.work.>")) == 1
+
+
+@pytest.mark.parametrize(("language", "start"), [("en", "missing: "), ("ru", "нет: ")])
+def test_what_is_missing_stands_in_the_open(language, start):
+    everything = hostile("x")
+    items = everything.assessed["s"]["works"]["hw2"]["items"]
+    for name in ("conclusions", "platform"):
+        items[name] = {"status": "missing", "places": [], "note": ""}
+    (line,) = found_in(pages.render(everything, language), r'(?s)<p class="lack">.*?</p>')
+    title = getattr(RUBRIC.items["conclusions"].title, language)
+    assert line == start + title, "nothing hangs on what is optional"
+    assert ("Missing: " if language == "en" else "Не найдено: ") + title + "." in feedback.page(
+        everything, "s", language
+    ).split("\n")
+
+
+def test_both_students_of_a_pair_see_their_own_side_first():
+    everything = hostile("x")
+    everything.alike[0] |= {
+        "first_place": "hw2: own.py",
+        "second_place": "hw2: other.py",
+        "note": "about 7 lines alike",
+    }
+    articles = pages.render(everything, "ru").split("<article")[1:]
+    sides = [found_in(each, r'<span class="place">(.*?)</span>') for each in articles]
+    assert sides == [["hw2: own.py", "hw2: other.py"], ["hw2: other.py", "hw2: own.py"]]
+    assert all("код, 50 %, похожих строк: около 7" in each for each in articles)
+
+
+@pytest.mark.parametrize(
+    ("source", "linked"),
+    [
+        ("https://github.com/ivanov/generative-models.git", True),
+        ("https://github.com/ivanov/x?y=1", False),
+        ("https://user:secret@github.com/ivanov/x", False),
+        ("git@github.com:ivanov/x", False),
+        ("javascript:alert(1)//https://github.com/a", False),
+        ("/home/ivanov", False),
+    ],
+)
+def test_only_a_plain_address_of_a_repository_is_a_link(source, linked):
+    everything = hostile("x")
+    everything.assessed["s"]["student"]["source"] = source
+    assert (f'href="{source}"' in pages.render(everything, "en")) == linked
+
+
+def test_lines_for_the_marks_are_read_as_marks(tmp_path):
+    everything = hostile("x")
+    (text,) = re.findall(r'<pre class="marks">(.*?)</pre>', pages.render(everything, "en"), re.DOTALL)
+    (tmp_path / "marks.toml").write_text(html.unescape(text), encoding="utf-8")
+    marks = points.read_marks(tmp_path / "marks.toml", {"s"}, COURSE, RUBRIC)
+    work = everything.results["s"].works["hw2"]
+    assert marks == {"s": {"hw2": {part.id: part.value for part in work.parts}}}
+    everything.results["s"] = points.result(everything.assessed["s"], marks["s"], COURSE, RUBRIC)
+    assert 'class="marks"' not in pages.render(everything, "en"), "all is marked"
+    assert pages._marks("ивано.в", "hw2", work).startswith('["ивано.в".hw2]\n')
+
+
+def test_a_total_is_no_final_one_until_all_is_marked():
+    everything = hostile("x")
+    assert "So far: 30 points; by the scale of the course FX (2)." in feedback.page(everything, "s", "en")
+    assert "· suggested" in pages.render(everything, "en")
+    marks = {"hw2": {"total": 12}}
+    everything.results["s"] = points.result(everything.assessed["s"], marks, COURSE, RUBRIC)
+    assert "Total: 12 points, FX (2)." in feedback.page(everything, "s", "en")
+    assert "Итого: 12 баллов, FX (2)." in feedback.page(everything, "s", "ru")
+    assert "· marked" in pages.render(everything, "en")
+
+
+def test_changes_and_quotes_are_russian_on_the_russian_page():
+    lines = {
+        "s: hw2: loss_curve: found → missing": "s: hw2: loss_curve: есть → нет",
+        "s: hw1: handed in (homework_1, on time)": "s: hw1: сдано (homework_1, в срок)",
+        "s: points 20 → 25": "s: баллы: 20 → 25",
+        "s: hw2: date on time → late": "s: hw2: срок: в срок → после срока",
+        "t: new in the list": "t: новый в списке",
+    }
+    assert {line: said.change(line, "ru") for line in lines} == lines
+    assert [said.change(line, "en") for line in lines] == list(lines)
+    quote = "“FID is empty; see 1 picture”"
+    assert said.line(quote, "ru") == "«FID is empty; see 1 picture»" and said.line(quote, "en") == quote
+
+
+def test_what_similarity_says_has_its_russian():
+    for line in (
+        "about 12 lines alike",
+        "about 12 lines alike in 3 places; 4 students have this place",
+        "the very same file",
+        "look alike: 3 of 64 bits differ",
+    ):
+        assert said.translated(line) and not re.search("[a-z]", said.line(line, "ru"))
+
+
+# ---- in a browser
+
+
 @pytest.fixture
 def visited():
     """A server on this machine, and the paths it was asked for."""
@@ -93,7 +211,7 @@ def visited():
     server.shutdown()
 
 
-def browse(path: Path, tmp_path: Path, *flags: str) -> str:
+def browse(path: Path, tmp_path: Path, *flags: str, asked: str = "") -> str:
     """The page's elements after its script has run."""
     command = [
         CHROMIUM,
@@ -103,7 +221,7 @@ def browse(path: Path, tmp_path: Path, *flags: str) -> str:
         f"--user-data-dir={tmp_path / 'profile'}",
     ]
     done = subprocess.run(
-        [*command, *flags, "--dump-dom", path.as_uri()],
+        [*command, *flags, "--dump-dom", path.as_uri() + asked],
         capture_output=True,
         text=True,
         check=False,
@@ -137,6 +255,8 @@ def test_keys_move_between_students_and_filters_narrow(tmp_path):
     {press("k")} out.push(open());
     {press("/")} out.push(document.activeElement.id); document.activeElement.blur();
     document.querySelector('[data-flag=unread]').click(); out.push(open());
+    out.push(location.hash);
+    document.querySelector('article:not([hidden]) a[data-student]').click(); out.push(open());
     {press("d")} out.push(document.documentElement.dataset.theme);
     document.title = out.join(' ');
     """
@@ -144,4 +264,15 @@ def test_keys_move_between_students_and_filters_narrow(tmp_path):
     own = re.search(r"<script>(.*?)</script>", text, re.DOTALL)[1]
     path.write_text(text.replace(own, own + script).replace(pages._digest(own), pages._digest(own + script)))
     title = re.search(r"<title>(.*?)</title>", browse(path, tmp_path))[1]
-    assert title == "0 1 1 0 filter 1 dark"
+    assert title == "0 1 1 0 filter 1 #t 0 dark"
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+def test_an_address_opens_its_student(tmp_path):
+    path = tmp_path / "index.html"
+    pages.write(hostile("x"), path, "en")
+    for asked, opened in (("#t", "t"), ("#s", "s"), ("#nobody", "s"), ("#%E0%A4%A", "s")):
+        (shown,) = re.findall(
+            r'<article [^>]*data-student="(\w)" tabindex="-1">', browse(path, tmp_path, asked=asked)
+        )
+        assert shown == opened

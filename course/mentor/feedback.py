@@ -27,6 +27,8 @@ TEXT = {
         "place": "where",
         "remarks": "To look at",
         "total": "Total: {} points, {} ({}).",
+        "so_far": "So far: {} points; by the scale of the course {} ({}).",
+        "missing": "Missing: {}.",
         "mentor": "From your mentor: {}",
         "main": "The main page",
     },
@@ -45,6 +47,8 @@ TEXT = {
         "place": "где",
         "remarks": "На что посмотреть",
         "total": "Итого: {} баллов, {} ({}).",
+        "so_far": "Пока набрано баллов: {}; по шкале курса это {} ({}).",
+        "missing": "Не найдено: {}.",
         "mentor": "От ментора: {}",
         "main": "Главная страница",
     },
@@ -72,7 +76,9 @@ def page(everything: Everything, student: str, language: str) -> str:
         lines += [text["mentor"].format(plain(result.note)), ""]
     if result.known:
         lines += [
-            text["total"].format(said.points(result.total, language), result.letter, result.mark),
+            text["total" if result.final else "so_far"].format(
+                said.points(result.total, language), result.letter, result.mark
+            ),
             *(plain(said.line(rule, language)) for rule in result.rules),
             "",
         ]
@@ -104,7 +110,10 @@ def _work(everything: Everything, student: str, name: str, work: WorkPoints, lan
             ", ".join(plain(said.line(other, language)) for other in found["others"])
         )
     optional = {item for item, each in everything.rubric.items.items() if each.optional}
-    lines += ["", f"{place}.", "", *_items(found["items"], everything, language, optional)]
+    lines += ["", f"{place}."]
+    if missing := everything.missing(found["items"], language):
+        lines += ["", text["missing"].format("; ".join(missing))]
+    lines += ["", *_items(found["items"], everything, language, optional)]
     notes = [*(found["dates"]["notes"] if found["dates"] else []), *found["remarks"]]
     if notes:
         lines += ["", f"{text['remarks']}:", "", *(f"- {plain(said.line(note, language))}" for note in notes)]
@@ -128,7 +137,7 @@ def _items(items: dict[str, dict], everything: Everything, language: str, option
             continue
         where = ", ".join(f"`{code(place)}`" for place in found["places"][:3])
         note = plain(said.line(found["note"], language))
-        details = ". ".join(filter(None, [where, note]))
+        details = " — ".join(filter(None, [where, note]))
         title = getattr(everything.rubric.items[item].title, language)
         rows.append(f"| {title} | {said.word(found['status'], language)} | {details} |")
     return rows

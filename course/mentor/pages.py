@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
+import re
 from pathlib import Path
 
 from common import atomic
@@ -20,6 +22,9 @@ from course.mentor.points import WorkPoints
 from course.mentor.tables import Everything
 
 NOT_ON_TIME = (history.LATE, history.UNCLEAR, history.NOT_ACCEPTED)
+FLAGS = ("to_mark", "late", "unread", "remarks", "shared", "changed")
+ADDRESS = re.compile(r"https://[\w.-]+(?::\d+)?/[\w./~-]*", re.ASCII)
+"""Of a repository, as far as it may become a link."""
 FOLDER = Path(__file__).resolve().parent / "html"
 WORDS = {
     "en": {
@@ -30,10 +35,12 @@ WORDS = {
         "late": "late",
         "unread": "could not be read",
         "remarks": "with remarks",
+        "shared": "like another's",
         "changed": "changed",
         "points": "points",
         "changes": "Changes since the last run",
-        "shared": "Shared by two students",
+        "alike": "Like another student's",
+        "here": "this student",
         "main": "Main page",
         "help": "j k: next, previous student · / filter · d dark or light",
         "part": "part",
@@ -44,7 +51,9 @@ WORDS = {
         "where": "where",
         "note": "note",
         "look": "To look at",
-        "absent": "Nothing was found.",
+        "found": "Asked for: {} of {} found",
+        "missing": "missing",
+        "marks": "Lines for marks.toml",
         "pictures": "Pictures",
         "up_to": "up to",
         "not_read": "What was not read",
@@ -57,10 +66,12 @@ WORDS = {
         "late": "после срока",
         "unread": "не прочитаны",
         "remarks": "с замечаниями",
+        "shared": "похожи на чужие",
         "changed": "изменились",
         "points": "баллы",
         "changes": "Что изменилось с прошлого раза",
-        "shared": "Общее у двух студентов",
+        "alike": "Похоже на работу другого студента",
+        "here": "этот студент",
         "main": "Главная страница",
         "help": "j k: следующий и предыдущий студент · / поиск · d тёмная или светлая",
         "part": "часть",
@@ -71,7 +82,9 @@ WORDS = {
         "where": "где",
         "note": "примечание",
         "look": "На что посмотреть",
-        "absent": "Ничего не найдено.",
+        "found": "Что требуется: есть {} из {}",
+        "missing": "нет",
+        "marks": "Строки для marks.toml",
         "pictures": "Картинки",
         "up_to": "до",
         "not_read": "Что не прочитано",
@@ -97,7 +110,9 @@ def render(everything: Everything, language: str) -> str:
     script = (FOLDER / "page.js").read_text(encoding="utf-8")
     environment.filters["line"] = lambda text: said.line(text, language)
     environment.filters["word"] = lambda text: said.word(text, language)
+    environment.filters["change"] = lambda text: said.change(text, language)
     environment.filters["points"] = lambda value: said.points(value, language)
+    students = [_student(everything, student, language) for student in everything.assessed]
     return environment.get_template("page.html").render(
         language=language,
         words=WORDS[language],
@@ -105,9 +120,11 @@ def render(everything: Everything, language: str) -> str:
         style=Markup(style),  # ours, and no student's
         script=Markup(script),
         policy=_policy(style, script),
-        students=[_student(everything, student, language) for student in everything.assessed],
+        students=students,
+        counts={flag: sum(flag in each["flags"] for each in students) for flag in FLAGS}
+        | {"all": len(students)},
+        names={each["id"]: each["name"] for each in students},
         changes=everything.changed,
-        pairs=everything.alike,
     )
 
 
@@ -127,26 +144,49 @@ def _student(everything: Everything, student: str, language: str) -> dict:
     """One student as the template takes it."""
     each, result = everything.assessed[student], everything.results[student]
     works = [_work(everything, student, name, work, language) for name, work in result.works.items()]
+    pairs = [_pair(pair, student) for pair in everything.alike if student in (pair["first"], pair["second"])]
     flags = {
         "to_mark": any(work.value is not None and not work.marked for work in result.works.values()),
         "late": any(work.status in NOT_ON_TIME for work in result.works.values()),
         "unread": bool(each.get("trouble")) or any(work["unread"] for work in works),
         "remarks": any(work["remarks"] for work in works),
+        "shared": bool(pairs),
         "changed": any(line.startswith(f"{student}: ") for line in everything.changed),
     }
-    who = f"{each['student']['last_name']} {each['student']['first_name']}".strip()
+    source = each["student"]["source"]
+    absent: dict[str, list[str]] = {}
+    for work in works:
+        if not work["shown"]:
+            absent.setdefault(work["points"].status, []).append(f"{work['id']}. {work['title']}")
     return {
         "id": student,
-        "name": who or student,
-        "source": each["student"]["source"],
+        "name": _name(everything, student),
+        "source": source,
+        "link": source if ADDRESS.fullmatch(source) else "",
+        "absent": absent,
+        "state": "marked" if result.final else "suggested",
         "trouble": each.get("trouble", ""),
         "notes": each.get("notes", []),
         "flags": [name for name, holds in flags.items() if holds],
         "main": _items(each["main"], everything, language),
         "works": works,
         "result": result,
-        "pairs": [pair for pair in everything.alike if student in (pair["first"], pair["second"])],
+        "pairs": pairs,
     }
+
+
+def _name(everything: Everything, student: str) -> str:
+    who = everything.assessed[student]["student"]
+    return f"{who['last_name']} {who['first_name']}".strip() or student
+
+
+def _pair(pair: dict, student: str) -> dict:
+    """What a student shares with another, the student's own on the left."""
+    own, theirs = ("first", "second") if pair["first"] == student else ("second", "first")
+    sides = [
+        {name: pair.get(f"{side}_{name}", "") for name in ("place", "text", "jpeg")} for side in (own, theirs)
+    ]
+    return {**pair, "other": pair[theirs], "sides": sides}
 
 
 def _work(everything: Everything, student: str, name: str, work: WorkPoints, language: str) -> dict:
@@ -158,12 +198,21 @@ def _work(everything: Everything, student: str, name: str, work: WorkPoints, lan
         "title": getattr(everything.work(name).title, language),
         "points": work,
         "parts": [(titles[part.id], part) for part in work.parts],
+        "shown": found is not None or work.value is not None,
         "found": found,
         "rows": items,
+        "missing": everything.missing(found["items"], language) if found else [],
+        "marks": _marks(student, name, work),
         "gallery": [picture for picture in found["gallery"] if picture["jpeg"]] if found else [],
         "remarks": [*(found["dates"]["notes"] if found["dates"] else []), *found["remarks"]] if found else [],
         "unread": [item for item in items if item["status"] == "unreadable"],
     }
+
+
+def _marks(student: str, name: str, work: WorkPoints) -> str:
+    """What to write into marks.toml to give what is suggested; the marks that are there stay as they are."""
+    who = student if re.fullmatch(r"[\w-]+", student, re.ASCII) else json.dumps(student, ensure_ascii=False)
+    return "\n".join([f"[{who}.{name}]", *(f"{part.id} = {part.value:g}" for part in work.parts)])
 
 
 def _items(items: dict[str, dict], everything: Everything, language: str) -> list[dict]:

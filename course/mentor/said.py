@@ -15,6 +15,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+QUOTE = re.compile("“([^”]*)”")
 MESSAGES = Path(__file__).resolve().parent / "messages.toml"
 
 
@@ -43,11 +44,25 @@ def line(text: str, language: str) -> str:
     """A note or remark; what has no Russian stays as it is."""
     if language == "en" or not text:
         return text
+    if QUOTE.fullmatch(text):
+        return _one(text)
     return "; ".join(_one(part) for part in text.split("; "))
 
 
+def change(text: str, language: str) -> str:
+    """A line of changes.py: who, which work, from what to what."""
+    if language == "en":
+        return text
+    return "".join(part if part in (": ", " → ") else _one(part) for part in re.split(r"(: | → )", text))
+
+
 def _one(text: str) -> str:
-    for pattern, russian in _russian()[1]:
+    if quoted := QUOTE.fullmatch(text):  # a student's words stay as they are
+        return f"«{quoted[1]}»"
+    words, lines = _russian()
+    if text in words:
+        return words[text]
+    for pattern, russian in lines:
         if match := pattern.match(text):
             pieces = russian.split("{}")
             return pieces[0] + "".join(

@@ -256,7 +256,7 @@ def _code_pair(
         "shared": shared,
         "first_place": f"{first[1]}: {one['place']}:{start}-{end}",
         "second_place": f"{second[1]}: {other['place']}:{start_there}-{end_there}",
-        "note": note + (f"; {owners} students have the longest of them" if owners > 2 else ""),
+        "note": note + (f"; {owners} students have this place" if owners > 2 else ""),
         "first_text": cut(one["text"], start, end),
         "second_text": cut(other["text"], start_there, end_there),
     }

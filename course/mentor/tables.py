@@ -13,6 +13,7 @@ from pathlib import Path
 from common import atomic
 
 from course.mentor import history
+from course.mentor.evidence import MISSING
 from course.mentor.objects import shown
 from course.mentor.points import NOT_READ, Result, WorkPoints
 from course.mentor.rubric import Course, Rubric, Work
@@ -36,6 +37,15 @@ class Everything:
 
     def work(self, name: str) -> Work:
         return next(work for work in self.course.works if work.id == name)
+
+    def missing(self, items: dict[str, dict], language: str) -> list[str]:
+        """Titles of what was asked for and is not there; points hang on each of them."""
+        asked = {name: self.rubric.items[name] for name in items}
+        return [
+            getattr(each.title, language)
+            for name, each in asked.items()
+            if items[name]["status"] == MISSING and not each.optional
+        ]
 
 
 def write(everything: Everything, out: Path) -> None:

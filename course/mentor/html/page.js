@@ -11,6 +11,13 @@ function show(index) {
   rows.forEach((row, i) => row.classList.toggle("here", i === index));
   rows[index].scrollIntoView({ block: "nearest" });
   window.scrollTo(0, 0);
+  history.replaceState(null, "", "#" + encodeURIComponent(articles[index].dataset.student));
+}
+
+function numberOf(student) { return articles.findIndex((article) => article.dataset.student === student); }
+
+function asked() {
+  try { return Math.max(0, numberOf(decodeURIComponent(location.hash.slice(1)))); } catch { return 0; }
 }
 
 function visible(index) { return !rows[index].hidden; }
@@ -34,6 +41,14 @@ function narrow() {
 }
 
 rows.forEach((row, i) => row.querySelector("a").addEventListener("click", (event) => { event.preventDefault(); show(i); }));
+document.querySelectorAll("a[data-student]").forEach((link) => link.addEventListener("click", (event) => {
+  event.preventDefault();
+  show(numberOf(link.dataset.student));
+}));
+document.querySelectorAll("a[href^='#alike']").forEach((link) => link.addEventListener("click", (event) => {
+  event.preventDefault();
+  document.querySelector(link.getAttribute("href")).scrollIntoView();
+}));
 filter.addEventListener("input", narrow);
 document.querySelectorAll("#flags button").forEach((button) => button.addEventListener("click", () => {
   flag = button.dataset.flag;
@@ -55,4 +70,4 @@ document.addEventListener("keydown", (event) => {
     root.dataset.theme = dark ? "light" : "dark";
   }
 });
-if (rows.length) show(0);
+if (rows.length) show(asked());
