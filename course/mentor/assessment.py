@@ -17,6 +17,9 @@ from course.mentor.rubric import Course, Rubric
 from course.mentor.students import Student
 
 MOST_IN_GALLERY, MOST_THUMBNAILS = 120, 24
+WORKER_MEMORY = 3 << 30
+"""Address space of a process that reads students' files, libraries included: a bomb ends it, not this
+computer."""
 READ, UNAVAILABLE = "read", "could not be read"
 
 
@@ -38,6 +41,18 @@ def code_digest() -> str:
         if path.is_file():
             digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+def bound_memory() -> None:
+    """Of a process that decodes what students wrote.
+
+    It stands here and not in grade.py, whose libraries take seconds to import: workers need none of them."""
+    try:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (WORKER_MEMORY, WORKER_MEMORY))
+    except (ImportError, ValueError, OSError):
+        pass
 
 
 def assess(

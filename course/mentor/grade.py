@@ -55,9 +55,6 @@ from course.mentor.rubric import Course, Rubric
 from course.mentor.sandbox import Limits
 from course.mentor.students import Student
 
-WORKER_MEMORY = 3 << 30
-"""Address space of a process that reads students' files, libraries included: a bomb ends it, not this
-computer."""
 WAIT = 4
 """Times the seconds of computing that a student's code may take: where other programs compute as well."""
 
@@ -172,7 +169,9 @@ def read_all(
     found, fresh = {}, 0
     # spawned: a fork of a process with threads and large libraries has no room left under its own limit
     fresh_processes = multiprocessing.get_context("spawn")
-    with ProcessPool(max(1, jobs), max_tasks=20, initializer=_in_worker, context=fresh_processes) as pool:
+    with ProcessPool(
+        max(1, jobs), max_tasks=20, initializer=assessment.bound_memory, context=fresh_processes
+    ) as pool:
         waiting = {}
         for student in group:
             known = _known(out / "students" / f"{student.id}.json")
@@ -204,16 +203,6 @@ def read_all(
             pool.stop()
             raise
     return found, fresh
-
-
-def _in_worker() -> None:
-    """Bound the memory of a process that decodes what students wrote."""
-    try:
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_AS, (WORKER_MEMORY, WORKER_MEMORY))
-    except (ImportError, ValueError, OSError):
-        pass
 
 
 def _outcome(future: object, student: Student, seconds: float) -> dict | None:
