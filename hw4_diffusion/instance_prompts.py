@@ -58,3 +58,24 @@ def caption_in(path: Path) -> str:
         return " ".join(path.read_text(encoding="utf-8-sig").split())
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not a text in UTF-8; save it as one") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+class SamePrompts:
+    """A part of a checkpoint that lets a run go on with the prompts it began with, and no others."""
+
+    def __init__(self, said: list[str]):
+        self.said = said
+
+    def state_dict(self) -> dict:
+        return {"said": self.said}
+
+    def load_state_dict(self, state: dict) -> None:
+        """InputError where the state is of other prompts."""
+        for was, now in zip(state["said"], self.said):
+            if was != now:
+                raise InputError(
+                    f"a caption is now {now!r} and was {was!r} when the run began; put it back, or start a "
+                    "new run"
+                )

@@ -30,6 +30,7 @@ from hw4_diffusion import fine_tuning, lora, pipelines, subject_tuning
 from hw4_diffusion.diffusion import noised, squared_error, target
 from hw4_diffusion.dreambooth import both_halves, dreambooth_loss, logged
 from hw4_diffusion.fine_tuning import length_taken
+from hw4_diffusion.instance_prompts import SamePrompts
 from hw4_diffusion.latents import NoiseLevels, latents_of
 from hw4_diffusion.numbered_checkpoints import TrainedWeights
 from hw4_diffusion.subject_tuning import OfSubject
@@ -81,7 +82,7 @@ def train(config: Config) -> Path:
     with fine_tuning.start(
         name, config, device, subject, *([prior] if prior else []), lora=TrainedWeights(unet),
         optimizer=optimizer, scheduler=scheduler, scaler=scaler, batches=batches,
-        prior_batches=prior_batches, noise=noise, averages=report.averages,
+        prior_batches=prior_batches, said=SamePrompts(said), noise=noise, averages=report.averages,
     ) as (run, saver, done):  # fmt: skip
         pictures, pictures_of_class = batches.forever(), prior_batches.forever() if prior else None
         for step in run.progress(done + 1, config.max_train_steps):

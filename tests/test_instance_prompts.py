@@ -1,5 +1,6 @@
 """The prompt of each picture of a subject: captions of drawn persons, text files beside pictures."""
 
+import dataclasses
 from pathlib import Path
 
 from common import figures
@@ -87,3 +88,15 @@ def test_a_folder_called_like_a_drawn_person_is_a_folder(pipe, photographs):
     place = photographs.rename(photographs.with_name("drawn1"))
     subject = subjects.load(str(place), 32)
     assert "a sad sks person" in instance_prompts.of(pipe, subject, "sks", otherwise=OTHERWISE)
+
+
+def test_a_run_does_not_go_on_with_another_caption(photographs, tmp_path):
+    model = folder(tmp_path / "model")
+    one = train_lora.Config(**tuning(model, tmp_path, instance_data_dir=str(photographs), rank=(2,)))
+    (run_dir,) = train_lora.main(one)
+    again = dataclasses.replace(one, max_train_steps=8, resume=run_dir)
+    (photographs / "07.txt").write_text("an angry sks person", encoding="utf-8")
+    with pytest.raises(InputError, match="a caption is now 'an angry sks person' and was 'a happy"):
+        train_lora.main(again)
+    (photographs / "07.txt").write_text("a happy sks person, red hoodie", encoding="utf-8")
+    assert train_lora.main(again) == [run_dir] and (run_dir / "checkpoints" / "checkpoint-8.pt").is_file()

@@ -297,3 +297,15 @@ def test_every_file_of_the_page_is_written(tmp_path):
     names = re.findall(r"^\| `([^`]+)`", MENTOR_PAGES["en"].read_text(encoding="utf-8"), re.MULTILINE)
     assert len(names) == 9
     assert all((tmp_path / "out" / name).exists() for name in names)
+
+
+def test_a_process_that_reads_students_files_has_so_much_memory_and_no_more(tmp_path, monkeypatch):
+    given, pool = {}, grade.ProcessPool
+    monkeypatch.setattr(grade, "ProcessPool", lambda *jobs, **more: given.update(more) or pool(*jobs, **more))
+    group = group_of(tmp_path, [Commit("main", {"README.md": "# Ivanov"})])
+    run(group, "--out", tmp_path / "grades")
+    assert given["initializer"] is assessment.bound_memory
+    code = "import resource; from course.mentor import assessment; assessment.bound_memory()"
+    shown = f"{code}; print(resource.getrlimit(resource.RLIMIT_AS)[0])"
+    done = subprocess.run([sys.executable, "-c", shown], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert int(done.stdout) == assessment.WORKER_MEMORY

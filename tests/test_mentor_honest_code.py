@@ -1,7 +1,8 @@
 """Students who work alone share what everybody writes: it is left out, and copies are still found."""
 
 import pytest
-from honest_notebooks import CURVES, IMPORTS, LOADERS, LOOKS, LOOPS, SAMPLES, SET_UP, notebook, script
+from everybodys_lines import CURVES, IMPORTS, LOADERS, LOOKS, LOOPS, SAMPLES, SET_UP
+from honest_notebooks import notebook, script
 from plagiarism import partial, program, renamed, reordered
 from test_mentor_similarity import pairs, student
 

@@ -50,29 +50,22 @@ def test_code_that_waits_for_ever_is_ended_too():
         answer("import time\ndef f(x): time.sleep(3196)", seconds=3)
 
 
-@needs_sandbox
-def test_what_several_processes_compute_is_counted_together():
-    code = """
-import subprocess, sys, time
-def f(x):
+TOGETHER = """
     for _ in range(4):
         subprocess.Popen([sys.executable, '-c', 'while True: pass'])
     time.sleep(3195)
 """
-    with pytest.raises(Failed, match="did not end within 4 s"):
-        answer(code, cpu_seconds=4)
-
-
-@needs_sandbox
-def test_what_ended_processes_computed_is_counted():
-    code = """
-import subprocess, sys, time
-def f(x):
+ONE_AFTER_ANOTHER = """
     while True:
         subprocess.run([sys.executable, '-c', 'for _ in range(10**7): pass'])
 """
+
+
+@needs_sandbox
+@pytest.mark.parametrize("body", [TOGETHER, ONE_AFTER_ANOTHER], ids=["together", "one after another"])
+def test_what_several_processes_compute_is_counted_together(body):
     with pytest.raises(Failed, match="did not end within 4 s"):
-        answer(code, cpu_seconds=4)
+        answer(f"import subprocess, sys, time\ndef f(x):{body}", cpu_seconds=4)
 
 
 @needs_sandbox

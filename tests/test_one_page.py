@@ -113,6 +113,7 @@ def test_both_players_of_the_gan_learn(tmp_path):
     untrained = names["generator"]()
     assert all(not torch.equal(*each) for each in zip(G.parameters(), untrained.parameters()))
     assert losses[0][0] == pytest.approx(1.39, abs=0.1) and losses[-1][0] < 0.8
+    assert G.n_averaged == 40, "what draws is the mean of every step's weights"
 
 
 def test_the_diffusion_model_learns_and_draws_what_it_has_seen(tmp_path):

@@ -113,6 +113,7 @@ def study_rows(root: Path) -> list[dict]:
         for key, value in row.items():
             if isinstance(value, (int, float)):
                 numbers[key] = 100 * value if key.removesuffix("_sd") in SHARES else value
+        numbers.pop("megabytes_sd", None)  # files of one kind are equally large
         name, plus, control = row["model"].partition(" + ")
         known = MODELS.get(name) or {"en": name, "ru": name.replace("rank", "ранг")}
         numbers["model"] = {language: title + plus + control for language, title in known.items()}
