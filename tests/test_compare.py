@@ -126,6 +126,7 @@ def test_subjects_and_seeds_become_one_table(model, net, tmp_path):
     names = ["base", "U-Net", "LoRA, rank 1", *(model for model, _ in fine_tuning_study.VARIANTS.values())]
     assert [row["model"] for row in summary["rows"]] == names
     assert [row["seeds"] for row in summary["rows"]] == [2, 2, 2, 1, 1]
+    assert ["trained_parameters" in row for row in summary["rows"]] == [False, True, True, True, True]
     assert {row["seed"] for row in summary["rows_of_runs"]} == {"drawn1-0", "drawn1-1"}
     sheets = ["drawn1-seed0-prompts.png", "drawn1-seed1-prompts.png"]
     assert summary["figures"] == sheets and all((run / name).is_file() for name in sheets)
