@@ -184,10 +184,20 @@ def test_full_starts_what_the_short_run_leaves_out(tmp_path):
 
 @pytest.fixture
 def slow_run(tmp_path):
-    """A run, in a process group of its own, whose second script is at work; the folder and the process."""
+    """A run, in a process group of its own, whose second script is at work; the folder and the process.
+
+    It takes signals as from a terminal, also where the tests were started by nohup or in the background."""
     folder = make_weeks(tmp_path / "w", TRAIN, toy("slow", "slow"), toy("never", "good"))
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
-    process = subprocess.Popen(START, cwd=folder, **pipes)
+    as_usual = lambda: [
+        signal.signal(number, default)
+        for number, default in (
+            (signal.SIGINT, signal.default_int_handler),
+            (signal.SIGTERM, signal.SIG_DFL),
+            (signal.SIGHUP, signal.SIG_DFL),
+        )
+    ]
+    process = subprocess.Popen(START, cwd=folder, preexec_fn=as_usual, **pipes)  # noqa: PLW1509
     wait_for((folder / "runs/course-0001/hw9/0002-slow/started").exists)
     yield folder, process
     process.kill()
