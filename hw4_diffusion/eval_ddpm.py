@@ -4,10 +4,11 @@ python hw4_diffusion/eval_ddpm.py runs/hw4/0001-ddpm-mnist
 python hw4_diffusion/eval_ddpm.py runs/hw4/*-ddpm-mnist --evaluations 5 10 20 50 100 250   # mean of seeds
 python hw4_diffusion/eval_ddpm.py mnist --samples 2000 --curve-samples 500 --bound-images 20
 
-Makes a run directory of its own.  Of samples: Fréchet distance, KID, precision, recall, classes drawn as
-asked, nearest training images; the Fréchet distance against evaluations of the network and against time, for
-every sampler; what guidance does; the variational bound in bits per dimension; of runs, what each hour of
-training gave.  Everything is in summary.json, table.md and figures.
+Makes a run directory of its own.  On validation images: the Fréchet distance against evaluations of the
+network and against time, for every sampler; what guidance does.  The guidance of the smallest distance then
+draws the samples that are compared with test images: Fréchet distance, KID, precision, recall, classes drawn
+as asked, nearest training images.  Further the variational bound in bits per dimension, and of runs, what
+each hour of training gave.  Everything is in summary.json, table.md and figures.
 """
 
 from __future__ import annotations
@@ -43,18 +44,22 @@ class Config(Flags):
     """Run directories of train_ddpm.py, .safetensors files or shipped models, alike but for the seed."""
     sampler: Sampler = "dpm-solver++"
     """How the samples are drawn of which most is measured."""
-    steps: Count = 50
+    steps: Count = 20
     """Its steps."""
+    guidance: NonNegative | None = None
+    """Its guidance; if left out, the one of `guidances` with the smallest distance to validation images."""
     spacing: Spacing = "time"
     """Where steps lie: at equal distances of time, or of log-SNR."""
     samples: Annotated[int, Interval(ge=20, le=10**6)] = 10_000
     """Images generated, against as many test images (or all there are)."""
     evaluations: tuple[Count, ...] = (5, 10, 20, 50, 100, 250)
-    """Evaluations of the network at which every sampler is measured."""
-    curve_samples: CountOrZero = 2000
-    """Images generated for each point of this curve, and for each guidance; 0 leaves both out."""
-    guidances: tuple[NonNegative, ...] = (1.0, 1.5, 2.0, 3.0, 5.0)
+    """Evaluations of the network at which every sampler is measured, without guidance."""
+    guidances: tuple[NonNegative, ...] = (1.0, 1.1, 1.2, 1.5, 2.0, 3.0)
     """Guidances at which a model with classes is measured."""
+    curve_samples: CountOrZero = 2000
+    """Images generated for each of these points, against as many validation images; 0 leaves them out."""
+    curve_models: Count = 1
+    """So many of the models, the first ones, have these points measured."""
     bound_images: CountOrZero = 100
     """Test images whose bound is computed over all times; 0 leaves it out."""
     seed: Seed = 0
@@ -72,37 +77,55 @@ def main(config: Config) -> Path:
     device = devices.start(config.device, seed=config.seed)
     trained = load_models(config)
     known = trained[0].known
-    train, test = load_split(config, trained[0], "train"), load_split(config, trained[0], "test")
-    test = test.take(slice(0, config.samples))
-    labels, _ = models.classes_of(test, known.told if known.class_names else "nothing")
+    train, validation, test = (load_split(config, trained[0], split) for split in ("train", "val", "test"))
+    validation, test = validation.take(slice(0, config.curve_samples)), test.take(slice(0, config.samples))
     with runs.start("hw4", f"eval-ddpm-{Path(known.data).name}", config, device) as run:
-        reference = lambda images: samples.reference_of(images, device.torch, any_side=True)
-        real, few = reference(test), slice(0, config.curve_samples)
-        near = reference(test.take(few)) if config.curve_samples else None
-        rows = {"model": [], "curve": [], "guidance": []}
-        for number, model in enumerate(trained):
+        for model in trained:
             device.prepare(model.network, channels_last=True)
-            row, drawn = measure(config, model, test, labels, real, train, device)
+        rows = {"model": [], "curve": [], "guidance": []}
+        if config.curve_samples:
+            near = samples.reference_of(validation, device.torch, any_side=True)
+            for number, model in enumerate(trained[: config.curve_models]):
+                for kind, way in small_ways(config, model):
+                    measured = point(config, model, way, labels_of(model, validation), near, device)
+                    rows[kind].append({"seed": number, **measured})
+        way = Way(config.sampler, config.steps, config.spacing, chosen(config, rows["guidance"]))
+        real = samples.reference_of(test, device.torch, any_side=True)
+        for number, model in enumerate(trained):
+            row, drawn = measure(config, model, way, test, real, train, device)
             rows["model"].append({"seed": number, **row})
             if number == 0:
-                save_pictures(run, config, model, drawn, train, real)
-            for kind, way in small_ways(config, model):
-                measured = point(config, model, way, None if labels is None else labels[few], near, device)
-                rows[kind].append({"seed": number, **measured})
+                save_pictures(run, way, drawn, train, real)
         save_training(run, config)
-        report(run, config, rows, real, known, parameters(trained[0].network))
+        report(run, config, rows, way, real, known, parameters(trained[0].network))
     return run.folder
 
 
 # ---- numbers
 
 
+def labels_of(model: Model, images: ImageSet) -> Tensor | None:
+    """The classes to ask for, those of the images."""
+    return models.classes_of(images, model.known.told if model.classes else "nothing")[0]
+
+
+def chosen(config: Config, by_guidance: list[dict]) -> float:
+    """The guidance of the smallest distance to validation images, in the mean of the models."""
+    if config.guidance is not None:
+        return config.guidance
+    if not by_guidance:
+        return 1.0
+    means = seeds.over_seeds(by_guidance, by=("guidance",))
+    distance = next((name for name in means[0] if name.startswith("fd_")), None)
+    return min(means, key=lambda row: row[distance])["guidance"] if distance else 1.0
+
+
 def measure(
-    config: Config, model: Model, test: ImageSet, labels: Tensor | None, real: samples.Reference,
-    train: ImageSet, device: devices.Device,
+    config: Config, model: Model, way: Way, test: ImageSet, real: samples.Reference, train: ImageSet,
+    device: devices.Device,
 ) -> tuple[dict, Tensor]:  # fmt: skip
     """Everything about one model, and the images that were drawn, uint8 (N, C, S, S)."""
-    way = Way(config.sampler, config.steps, config.spacing)
+    labels = labels_of(model, test)
     drawn = ddpm_measures.draw(model, way, len(test), labels, config.seed, device.torch)
     row = ddpm_measures.quality(model, drawn.images, labels, real)
     if real.extractor is not None:
@@ -149,8 +172,9 @@ def point(
 
 
 def report(
-    run: runs.Run, config: Config, rows: dict[str, list[dict]], real: samples.Reference, known, count: int
-) -> None:
+    run: runs.Run, config: Config, rows: dict[str, list[dict]], way: Way, real: samples.Reference, known,
+    count: int,
+) -> None:  # fmt: skip
     """Table, figures of curves, summary.json."""
     model = seeds.over_seeds([{"model": known.data, **row} for row in rows["model"]], by=("model",))[0]
     curve = seeds.over_seeds(rows["curve"], by=("sampler", "evaluations"))
@@ -168,7 +192,7 @@ def report(
             f"{best[distance]:.3g}",
         )  # fmt: skip
         if guidance:
-            title = f"{known.data}: what guidance does ({config.sampler}, {config.steps} steps)"
+            title = f"{known.data}: what guidance does ({way.sampler}, {way.steps} steps)"
             ddpm_figures.save_guidance(run.folder / "guidance.png", guidance, distance, title)
         text += "\n" + text_table.markdown(columns(distance), curve)
         text += "\n" + text_table.markdown(
@@ -181,6 +205,7 @@ def report(
         rows=rows,
         curve=curve,
         guidance=guidance,
+        chosen_guidance=way.guidance,
         n_test=real.count,
         n_curve=config.curve_samples,
         parameters=count,
@@ -202,13 +227,9 @@ def columns(distance: str) -> list[Column]:
     ]
 
 
-def save_pictures(
-    run: runs.Run, config: Config, model: Model, drawn: Tensor, train: ImageSet, real: samples.Reference
-) -> None:
+def save_pictures(run: runs.Run, way: Way, drawn: Tensor, train: ImageSet, real: samples.Reference) -> None:
     """samples.png and neighbours.png."""
-    title = (
-        f"{config.sampler}, {samplers.evaluations(config.sampler, config.steps)} evaluations of the network"
-    )
+    title = f"{way.sampler}, {way.steps} steps, guidance {way.guidance:g}"
     figures.save_grid(run.folder / "samples.png", drawn[:80], 10, title=title)
     ddpm_figures.save_neighbours(run.folder / "neighbours.png", drawn[:8], train, real)
 
@@ -228,7 +249,8 @@ def save_training(run: runs.Run, config: Config) -> None:
 def check(config: Config) -> None:
     """A word where a flag does nothing."""
     met = config.curve_samples > 0
-    command_line.warn_of_idle(config, "evaluations", "guidances", needs="--curve-samples", met=met)
+    flags = ("evaluations", "guidances", "curve_models")
+    command_line.warn_of_idle(config, *flags, needs="--curve-samples", met=met)
 
 
 def load_models(config: Config) -> list[Model]:
@@ -239,6 +261,7 @@ def load_models(config: Config) -> list[Model]:
     for name, model in zip(config.models, trained):
         if replace(model.known, data="") != replace(trained[0].known, data=""):
             raise InputError(f"{name}: not alike {config.models[0]} but for the seed; evaluate it by itself")
+    trained[0].check((), 1.0 if config.guidance is None else config.guidance)
     samplers.check(config.sampler, trained[0].schedule)
     sampling_times(trained[0].schedule, config.steps, config.spacing)  # refuses too many
     return trained

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class OfSubject(FineTuning):
     """The flags of fine-tunings that teach a subject."""
 
-    max_train_steps: Count = 1000
+    max_train_steps: Count = 2000
     """Updates of the weights."""
     lr_scheduler: Schedule = "cosine"
     """How the learning rate changes over the steps."""

@@ -111,6 +111,8 @@ class Config(TrainingFlags):
     """Steps between measurements."""
     measure_images: SeveralImages = 1000
     """Validation images, and samples that are compared with them."""
+    compile: bool = False
+    """Let torch.compile write kernels for this network: a minute at the start, and faster steps on a GPU."""
 
 
 def update(
@@ -140,6 +142,8 @@ def main(config: Config) -> Path:
     labels, class_names = models.classes_of(train, config.told)
     network = device.prepare(UNet(architecture(config, train, class_names)), channels_last=True)
     network_ddp, ema = device.parallel(network), averaged(network, config.ema_decay, growing=True)
+    if config.compile:
+        network_ddp = torch.compile(network_ddp)
     optimizer = device.adam(network.parameters(), config.learning_rate)
     path = schedule.build(config.schedule, config.timesteps, zero_terminal_snr=config.zero_terminal_snr)
     batches = Batches(train, config.batch_size, device, drop_last=True, seed=config.seed)

@@ -185,9 +185,13 @@ def flags_of(trained: Any) -> list[str]:
     for field in fields(trained):
         value = getattr(trained, field.name)
         if value != field.default and (field.name == "data" or field.name not in NOT_ABOUT_THE_WEIGHTS):
+            name = field.name.replace("_", "-")
+            if isinstance(value, bool):
+                words.append(f"--{name}" if value else f"--no-{name}")
+                continue
             values = value if isinstance(value, tuple) else (value,)
             plain = (one.name if isinstance(one, Path) else str(one) for one in values)
-            words += [f"--{field.name.replace('_', '-')}", *plain]
+            words += [f"--{name}", *plain]
     if trained.data in data.REAL:
         words += ["--data-dir", "DIR"]
     return words

@@ -72,16 +72,21 @@ def test_a_resumed_run_goes_where_the_whole_one_went(train):  # noqa: F811
             assert torch.allclose(last(half)["parts"][part][key], value, rtol=1e-2, atol=1e-3), (part, key)
 
 
-@pytest.mark.parametrize("name", ["hw3 stylegan", "hw4 ddpm"])
-def test_steps_as_graphs_end_where_plain_ones_do(name, train, monkeypatch):  # noqa: F811
-    more = {"r1_every": 4, "path_every": 2} if "gan" in name else {}
+OF_GAN = {"r1_every": 4, "path_every": 2}
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "with_graphs"),
+    [("hw3 stylegan", OF_GAN, {}), ("hw4 ddpm", {}, {}), ("hw4 ddpm", {}, {"compile": True})],
+)
+def test_steps_as_graphs_end_where_plain_ones_do(name, more, with_graphs, train, monkeypatch):  # noqa: F811
     replays, replay = [], torch.cuda.CUDAGraph.replay
     monkeypatch.setattr(torch.cuda.CUDAGraph, "replay", lambda graph: (replays.append(1), replay(graph)))
-    with_graphs = last(train(name, device=GPU, steps=24, **more))
+    as_graphs = last(train(name, device=GPU, steps=24, **more, **with_graphs))
     assert len(replays) >= 24 - 3 * cuda_graphs.WARM_UP
     monkeypatch.setattr(cuda_graphs, "WARM_UP", 99)
     plain = last(train(name, device=GPU, steps=24, **more))
-    pairs = zip(numbers(with_graphs["parts"]), numbers(plain["parts"]), strict=True)
+    pairs = zip(numbers(as_graphs["parts"]), numbers(plain["parts"]), strict=True)
     assert all(torch.allclose(one.double(), other.double(), rtol=2e-2, atol=5e-3) for one, other in pairs)
 
 

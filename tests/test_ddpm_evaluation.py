@@ -22,7 +22,7 @@ def data_dir(tmp_path_factory) -> Path:
 
 
 SMALL_EVALUATION = {"samples": 40, "curve_samples": 24, "evaluations": (3, 5), "guidances": (1.0, 2.0),
-                    "steps": 3, "bound_images": 4, "device": "cpu", "seed": 7}  # fmt: skip
+                    "curve_models": 2, "steps": 3, "bound_images": 4, "device": "cpu", "seed": 7}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -61,28 +61,39 @@ def test_the_numbers_are_those_of_the_images(evaluated, data_dir):
     summary = json.loads((evaluated / "summary.json").read_text())
     (row,) = [row for row in summary["rows"]["curve"]
               if (row["seed"], row["sampler"], row["evaluations"]) == (1, "ddim", 5)]  # fmt: skip
-    test = data.load("digits", "test", size=16, data_dir=data_dir).take(slice(0, 24))
+    chosen_on = data.load("digits", "val", size=16, data_dir=data_dir).take(slice(0, 24))
     model = models.load(json.loads((evaluated / "config.json").read_text())["models"][1])
     noise = torch.randn(24, 1, 16, 16, generator=torch.Generator().manual_seed(7))
     times = sampling_times(model.schedule, 5)
     drawn = samplers.last(
-        samplers.ddim(model.denoiser(test.labels), model.schedule, times, noise, 0.0, torch.randn_like)
+        samplers.ddim(model.denoiser(chosen_on.labels), model.schedule, times, noise, 0.0, torch.randn_like)
     )
-    real = samples.reference_of(test, any_side=True)
+    real = samples.reference_of(chosen_on, any_side=True)
     features = real.features_of(data.to_uint8(drawn))
     assert row["fd_digits_24"] == pytest.approx(real.distance(features), rel=1e-3)
     answers = real.extractor.answers(features)["label"]
-    assert row["class_accuracy"] == pytest.approx((answers == test.labels).double().mean().item())
+    assert row["class_accuracy"] == pytest.approx((answers == chosen_on.labels).double().mean().item())
 
 
-def test_each_seeds_own_model_is_measured(evaluated, data_dir):
+def test_each_seeds_own_model_is_measured_at_the_guidance_chosen_on_validation_images(evaluated, data_dir):
     summary = json.loads((evaluated / "summary.json").read_text())
+    best = min(summary["guidance"], key=lambda row: row["fd_digits_24"])
+    assert summary["chosen_guidance"] == best["guidance"]
     test = data.load("digits", "test", size=16, data_dir=data_dir).take(slice(0, 40))
     real = samples.reference_of(test, any_side=True)
     for row, path in zip(summary["rows"]["model"], summary["models"]):
-        model, way = models.load(path), Way("dpm-solver++", 3)
+        model, way = models.load(path), Way("dpm-solver++", 3, guidance=best["guidance"])
         drawn = ddpm_measures.draw(model, way, 40, test.labels, 7, torch.device("cpu")).images
         assert row["fd_digits_40"] == pytest.approx(real.distance(real.features_of(drawn)), rel=1e-3)
+
+
+def test_the_guidance_with_the_smallest_mean_distance_is_chosen():
+    rows = [{"seed": seed, "guidance": guidance, "fd_digits_9": distance, "precision": 1 - distance / 10}
+            for seed, guidance, distance in ((0, 1.0, 3.0), (0, 1.5, 2.0), (0, 3.0, 1.0),
+                                             (1, 1.0, 3.0), (1, 1.5, 2.0), (1, 3.0, 5.0))]  # fmt: skip
+    assert eval_ddpm.chosen(eval_ddpm.Config(("a",)), rows) == 1.5
+    assert eval_ddpm.chosen(eval_ddpm.Config(("a",), guidance=4.0), rows) == 4
+    assert eval_ddpm.chosen(eval_ddpm.Config(("a",), curve_samples=0), []) == 1
 
 
 def test_bits_per_dimension_of_a_model_that_knows_nothing(data_dir):
@@ -118,8 +129,11 @@ def test_models_that_are_not_alike(tmp_path, data_dir):
     names = (str(tmp_path / "a.safetensors"), str(tmp_path / "b.safetensors"))
     with pytest.raises(InputError, match=r"b.safetensors: not alike .*a.safetensors but for the seed"):
         eval_ddpm.main(eval_ddpm.Config(names, outdir=tmp_path, data_dir=data_dir))
+    models.save(tmp_path / "c.safetensors", untrained(classes=0), "a test")
+    with pytest.raises(InputError, match="--guidance 2: this model was trained without classes"):
+        eval_ddpm.main(eval_ddpm.Config((str(tmp_path / "c.safetensors"),), guidance=2.0, outdir=tmp_path))
     with pytest.raises(InputError, match="no model given"):
         eval_ddpm.main(eval_ddpm.Config((), outdir=tmp_path))
     with pytest.raises(InputError, match=r"--steps 50: .* 40 times"):
-        eval_ddpm.main(eval_ddpm.Config(names[:1], outdir=tmp_path, data_dir=data_dir))
+        eval_ddpm.main(eval_ddpm.Config(names[:1], steps=50, outdir=tmp_path, data_dir=data_dir))
     assert not (tmp_path / "hw4").exists()

@@ -256,6 +256,28 @@ def test_bf16_follows_fp32(data_dir, trained, tmp_path):
 # ---- other sets
 
 
+def test_a_compiled_network_takes_every_step_and_the_plain_one_draws(
+    data_dir, trained, tmp_path, monkeypatch
+):
+    """torch.compile itself takes minutes on a CPU; tests/test_cuda.py lets it work."""
+    calls = []
+
+    class Compiled(torch.nn.Module):
+        def __init__(self, network):
+            super().__init__()
+            self.network = network
+
+        def forward(self, *inputs):
+            calls.append(self.training)
+            return self.network(*inputs)
+
+    monkeypatch.setattr(torch, "compile", Compiled)
+    run_dir = train_ddpm.main(config(data_dir, tmp_path, compile=True))
+    assert len(calls) == 6
+    one, other = (models.from_run(folder).network.state_dict() for folder in (run_dir, trained))
+    assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
 def test_an_attribute_can_be_the_class(data_dir, tmp_path):
     one = config(data_dir, tmp_path, data="avatars", told="hair", size=32, steps=1, measure_every=1,
                  channels=(8, 8, 8), train_images=16, batch_size=4)  # fmt: skip

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import re
 
+from common import command_line
 from common.errors import InputError
 
 import pytest
@@ -88,6 +89,9 @@ def test_the_command_of_a_published_set_names_it_and_its_folder():
     for flag in ("--data mnist", "--data-dir DIR", "--precision bf16"):
         assert flag in words
     assert len(publish.flags_of(config)) == 6
+    config = dataclasses.replace(config, compile=True)
+    assert "--compile" in publish.flags_of(config) and "True" not in publish.flags_of(config)
+    command_line.parse(train_ddpm.Config, publish.flags_of(config))
     assert publish.source(config).startswith("mnist, from its published files")
 
 
