@@ -88,7 +88,7 @@ class Config(Flags):
     """Images without the token, of each model; 0 leaves out what is measured of them."""
     resolution: Pixels | None = None
     """Side of the images in pixels; the model's own if left out."""
-    guidance_scale: Annotated[float, Interval(ge=1, le=30)] = 2.0
+    guidance_scale: Annotated[float, Interval(ge=1, le=30)] = 1.5
     """How strongly images follow their prompt."""
     num_inference_steps: Annotated[int, Interval(ge=1, le=1000)] = 20
     """Steps of the sampler."""
@@ -237,13 +237,15 @@ class Judge:
             numbers, rows=self.rows, prompts=self.texts, n_images=len(self.each),
             n_class_images=self.config.class_images, seed=self.config.seed,
         )  # fmt: skip
-        free = {name: images for name, images in self.drawn.items() if "ControlNet" not in name}
+        pictures = torch.arange(len(self.texts)).repeat_interleave(self.config.seeds)  # one for each prompt
+        shown = {"the subject": self.subject.images[pictures % len(self.subject)]}
+        free = shown | {name: images for name, images in self.drawn.items() if "ControlNet" not in name}
         led = {name: images for name, images in self.drawn.items() if "ControlNet" in name}
         for i in range(self.config.seeds):
             self.sheet(run.samples_dir / f"prompts-seed{self.config.seed + i}.png", free, i)
             if led:
                 self.sheet(run.samples_dir / f"edges-seed{self.config.seed + i}.png",
-                           {"edges": self.along, **led}, i)  # fmt: skip
+                           {**shown, "edges": self.along, **led}, i)  # fmt: skip
 
     def sheet(self, path: Path, columns: dict[str, Tensor], seed: int) -> None:
         """One seed: a row for each prompt, a column for each model."""

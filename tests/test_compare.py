@@ -106,6 +106,21 @@ def test_all_models_are_compared_on_the_same_prompts_and_seeds(model, tunings, n
     assert table.count("\n") == 5 and "| LoRA, rank 2 |" in table and table in capsys.readouterr().out
 
 
+def test_a_sheet_shows_the_subjects_own_pictures_beside_those_drawn_of_it(model, net, tmp_path, monkeypatch):
+    sheets = []
+    monkeypatch.setattr(compare.figures, "save_grid", lambda path, cells, columns, **titles: sheets.append(
+        (path.name, cells.unflatten(0, (-1, columns)), titles["column_titles"])
+    ))  # fmt: skip
+    compare.main(compare.Config(
+        pretrained_model_name_or_path=model, identity=str(net), seeds=2, class_images=0,
+        num_inference_steps=1, device="cpu", outdir=tmp_path,
+    ))  # fmt: skip
+    own = subjects.load("drawn1", 32).images
+    for name, cells, titles in sheets:
+        assert name.startswith("prompts") and titles[0] == "the subject"
+        assert torch.equal(cells[:, 0], own[:5])
+
+
 def test_a_lora_leaves_the_model_as_it_was(model, tunings):
     pipe = pipelines.load(model)
     before = {name: value.clone() for name, value in pipe.unet.state_dict().items()}
