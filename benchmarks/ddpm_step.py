@@ -168,13 +168,12 @@ def our_sampling(count: int, precision: str) -> Callable[[], None]:
         models.Description(network.shape, "linear", TIMES, False, "epsilon", "", ()), network
     )
     times = schedule.sampling_times(model.schedule, DDIM_STEPS)
-    device = devices.Device(torch.device("cpu"), precision)
+    model.on(devices.Device(torch.device("cpu"), precision))
 
     @torch.inference_mode()
     def draw() -> None:
-        with device.autocast():
-            x = torch.randn(count, 1, SIZE, SIZE)
-            samplers.last(samplers.ddim(model.denoiser(), model.schedule, times, x, 0.0, torch.randn_like))
+        x = torch.randn(count, 1, SIZE, SIZE)
+        samplers.last(samplers.ddim(model.denoiser(), model.schedule, times, x, 0.0, torch.randn_like))
 
     return draw
 

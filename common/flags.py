@@ -41,6 +41,8 @@ Positive = Annotated[float, Interval(gt=0, le=1e9)]
 LearningRate = Annotated[float, Interval(gt=0, le=1)]
 """Of Adam, which moves every weight by about as much a step."""
 NonNegative = Annotated[float, Interval(ge=0, le=1e9)]
+Precision = Literal["fp32", "bf16"]
+"""Number format of forward passes."""
 Share = Annotated[float, Interval(ge=0, le=1)]
 Decay = Annotated[float, Interval(ge=0, lt=1)]
 """What an average keeps of its past at every step."""
@@ -86,7 +88,7 @@ class TrainingFlags(Flags):
     """Seed of weights, order and noise."""
     device: str = "auto"
     """Device to train on: auto, cpu, mps, cuda or cuda:N."""
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Precision = "fp32"
     """Number format of the forward pass while training; losses, weights and evaluation stay float32."""
     checkpoint_seconds: NonNegative = 60
     """Seconds between checkpoints."""

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from common import command_line, devices, flags, resumable, runs
 from common.errors import InputError
@@ -55,7 +55,7 @@ class Config(flags.Flags):
     """Side of the images in pixels."""
     width: flags.WidthFactor = 0.25
     """Factor of the channels of all networks."""
-    precision: Literal["fp32", "bf16"] = "bf16"
+    precision: flags.Precision = "bf16"
     """Number format of the trainings' forward passes."""
     measure_images: flags.SeveralImages = 2000
     """Generated and validation images compared after every epoch of a training."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from common import checkpoints, command_line, runs, tensor_files
 from common.averaged_weights import averaged
 from common.data import ImageSet, to_uint8
+from common.devices import Device
 from common.environment import ROOT
 from common.errors import InputError
 from common.flags import Count
@@ -65,10 +67,16 @@ class Model:
     """A network with everything needed to draw from it."""
 
     def __init__(self, known: Description, network: UNet):
-        self.known, self.network = known, network
+        self.known, self.network, self.autocast = known, network, nullcontext
         self.schedule = schedule.build(
             known.schedule, known.timesteps, zero_terminal_snr=known.zero_terminal_snr
         )
+
+    def on(self, device: Device) -> Model:
+        """Its network there, computing in the device's number format."""
+        device.prepare(self.network, channels_last=True)
+        self.autocast = device.autocast
+        return self
 
     @property
     def classes(self) -> int:
@@ -82,8 +90,9 @@ class Model:
         return shape.image_channels, shape.size, shape.size
 
     def output(self, x: Tensor, t: Tensor, labels: Tensor | None) -> Tensor:
-        """What the network says of x_t (B, C, S, S) at times int64 (B,)."""
-        return self.network(x, t / self.known.timesteps, labels)
+        """What the network says of x_t (B, C, S, S) at times int64 (B,), in float32."""
+        with self.autocast():
+            return self.network(x, t / self.known.timesteps, labels).float()
 
     def denoiser(self, labels: Tensor | None = None, guidance: float = 1.0, *, clip: bool = True) -> Denoise:
         """The mean image and noise in x_t, of images of these classes int64 (B,), of any where None.

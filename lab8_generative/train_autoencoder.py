@@ -57,7 +57,7 @@ class Config(flags.TrainingFlags):
     """Images a step."""
     lr: flags.LearningRate = 1e-3
     """Adam's learning rate."""
-    precision: Literal["fp32", "bf16"] = "bf16"
+    precision: flags.Precision = "bf16"
     """Number format of the forward pass while training; losses, weights and evaluation stay float32."""
 
     @property

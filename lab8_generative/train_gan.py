@@ -83,7 +83,7 @@ class Config(flags.TrainingFlags):
     """Updates of each network."""
     measure_every: flags.Count = 250
     """Steps between measurements against held-out images."""
-    precision: Literal["fp32", "bf16"] = "bf16"
+    precision: flags.Precision = "bf16"
     """Number format of the forward pass while training; losses, weights and evaluation stay float32."""
 
 

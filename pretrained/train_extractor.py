@@ -61,7 +61,7 @@ class Config(flags.TrainingFlags):
     """Training images are moved by up to so many pixels."""
     publish: bool = False
     """Copy the weights and the card to `pretrained/`."""
-    precision: Literal["fp32", "bf16"] = "bf16"
+    precision: flags.Precision = "bf16"
     """Number format of the forward pass while training; features are always computed in fp32."""
 
     @property

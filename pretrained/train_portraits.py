@@ -12,7 +12,6 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal
 
 from common import command_line, data, devices, flags, resumable, runs
 from common.data import Batches, ImageSet, avatars
@@ -66,7 +65,7 @@ class Config(flags.TrainingFlags):
     """Weight of the squared errors of turn and traits beside the cross-entropies."""
     publish: bool = False
     """Copy the weights and the card to `pretrained/`."""
-    precision: Literal["fp32", "bf16"] = "bf16"
+    precision: flags.Precision = "bf16"
     """Number format of the forward pass while training; evaluation is always in fp32."""
 
 

@@ -114,9 +114,9 @@ def test_an_evaluation_takes_the_bound_of_its_first_images_with_their_classes(mo
     taken = []
     monkeypatch.setattr(ddpm_measures, "bits", lambda model, images, labels, device: taken.append(
         (images.labels, labels)) or {})  # fmt: skip
-    config = eval_ddpm.Config(("a",), steps=2, bound_images=6, outdir=Path())
+    config, way = eval_ddpm.Config(("a",), bound_images=6, outdir=Path()), Way("dpm-solver++", 2)
     test, place = digits.take(slice(0, 40)), eval_ddpm.devices.Device(CPU)
     train = digits.take(slice(40, 60))
-    eval_ddpm.measure(config, untrained(), test, test.labels, real, train, place)
+    eval_ddpm.measure(config, untrained(), way, test, real, train, place)
     ((of_images, told),) = taken
     assert torch.equal(told, of_images) and torch.equal(told, digits.labels[:6])

@@ -4,7 +4,7 @@ import dataclasses
 import re
 from pathlib import Path
 
-from common import checkpoints, command_line, data, runs
+from common import checkpoints, command_line, data, devices, runs
 from common.averaged_weights import averaged
 from common.errors import InputError
 
@@ -147,6 +147,15 @@ def test_samples_of_classes(file, tmp_path, sampler, capsys):
     run(file, tmp_path, "--sampler", sampler, "--classes", "3", "7", "--count", "2", "--guidance", "2")
     assert "samples.png" in capsys.readouterr().out
     assert imageio.imread(tmp_path / "out" / "samples.png").ndim == 3
+
+
+def test_bfloat16_draws_nearly_the_same(file, tmp_path, monkeypatch):
+    monkeypatch.setattr(devices, "cpu_has_bfloat16", lambda: True)
+    grids, drawn = kept_grids(monkeypatch), {}
+    for precision in ("fp32", "bf16"):
+        run(file, tmp_path, "--precision", precision)
+        drawn[precision] = grids["samples"].float()
+    assert 0 < (drawn["fp32"] - drawn["bf16"]).abs().mean() < 3
 
 
 def test_the_same_seed_draws_the_same(file, tmp_path):

@@ -53,7 +53,7 @@ class Config(flags.Flags):
     """Decoding threads; by default one per core, at most 8."""
     save_stats: bool = False
     """Write the statistics of A to the .npz file B instead of comparing."""
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: flags.Precision = "fp32"
     """bf16 is faster and moves the third digit: not for published numbers."""
     folds: flags.Count = 1
     """Parts for the standard error; 10 is usual, 1 leaves it out."""
