@@ -97,6 +97,14 @@ def test_a_run_is_drawn_from_while_it_trains(tmp_path):
         assert model.known == untrained().known
 
 
+def test_a_run_without_its_checkpoints_has_the_model_it_kept(tmp_path):
+    runs.write_json(tmp_path / "model.json", dataclasses.asdict(untrained().known))
+    models.save(tmp_path / "model.safetensors", untrained(4), "a test")
+    found = models.load(tmp_path).network.state_dict()
+    for key, value in untrained(4).network.state_dict().items():
+        assert torch.equal(found[key], value.half().float())
+
+
 def test_what_is_no_model(tmp_path, file):
     with pytest.raises(InputError, match=r"--model nothing: neither .* shipped"):
         models.load("nothing")
