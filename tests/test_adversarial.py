@@ -99,6 +99,16 @@ def test_the_script_uses_labels_in_cross_entropies_alone(name):
     assert torch.equal(train_gan.discriminator_loss(smooth, real, fake), hard) != entropy
 
 
+def test_smoothed_labels_of_real_and_of_generated_images_are_those_of_their_flags():
+    real, fake = logits()
+    config = train_gan.Config(real_label=(0.9, 0.9), fake_label=(0.2, 0.2))
+    entropy = lambda given, label: (
+        -(label * given.sigmoid().log() + (1 - label) * (1 - given.sigmoid()).log())
+    )
+    expected = entropy(real, 0.9) + entropy(fake, 0.2)
+    assert largest(train_gan.discriminator_loss(config, real, fake), expected) < 1e-9
+
+
 def test_random_labels_lie_between_both_ends():
     drawn = train_gan.targets(torch.zeros(10_000), (0.8, 1.0))
     assert 0.8 <= drawn.min() < 0.801 and 0.999 < drawn.max() <= 1

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from matplotlib.axes import Axes
 
 from hw2_gan import dirac_gan, transposed_convolution
 
@@ -41,6 +42,30 @@ def test_only_the_regularised_minimax_games_end_at_the_equilibrium():
         for alternating in (False, True):
             distance = np.linalg.norm(dirac_gan.train(game, CONFIG, alternating)[-1])
             assert (distance < 1e-6) == (name in ("minimax + R1", "minimax + instance noise")), name
+
+
+def test_penalties_of_the_figure_have_their_weights_and_noise_damps_as_r1_does():
+    pair = torch.tensor([0.0], dtype=torch.float64), torch.tensor([0.5], dtype=torch.float64)
+    by_name = dirac_gan.games(replace(CONFIG, gamma=0.8, gp_weight=0.7))
+    pull = lambda name: dirac_gan.vector_field(by_name[name], *pair)[1].item()  # on psi, at theta = 0
+    assert pull("Wasserstein + gradient penalty") == pytest.approx(0.7 * 2 * (1 - 0.5))  # of (|psi| - 1)^2
+    assert pull("minimax + R1") - pull("minimax") == pytest.approx(-0.8 * 0.5)  # of gamma / 2 psi^2
+    noisy = dirac_gan.games(replace(CONFIG, noise=0.9, gamma=0.9**2 / 2))
+    same = (dirac_gan.eigenvalues(noisy[f"minimax + {name}"]) for name in ("instance noise", "R1"))
+    np.testing.assert_allclose(*map(np.sort_complex, same), atol=1e-12)
+
+
+def test_portraits_have_theta_to_the_right_and_psi_up(tmp_path, monkeypatch):
+    """In the Wasserstein game theta moves by psi, and psi by -theta."""
+    drawn, stream = [], Axes.streamplot
+    note = lambda self, *arguments, **options: drawn.append(arguments) or stream(self, *arguments, **options)
+    monkeypatch.setattr(Axes, "streamplot", note)
+    games = {"Wasserstein": dirac_gan.games(CONFIG)["Wasserstein"]}
+    path = dirac_gan.train(games["Wasserstein"], replace(CONFIG, steps=2), alternating=True)
+    dirac_gan.save_portraits(tmp_path / "p.png", games, {"Wasserstein": {"alternating": path}})
+    ((theta, psi, right, up),) = drawn
+    np.testing.assert_allclose(right, np.broadcast_to(psi[:, None], right.shape), atol=1e-12)
+    np.testing.assert_allclose(up, np.broadcast_to(-theta[None], up.shape), atol=1e-12)
 
 
 def test_alternating_updates_use_the_new_discriminator():
@@ -98,6 +123,15 @@ def test_the_matrix_of_a_dilated_padded_strided_convolution():
     expected = F.conv1d(signal[None, None], taps[None, None], stride=2, padding=1, dilation=2)[0, 0]
     torch.testing.assert_close(matrix @ signal, expected)
     assert matrix.shape == (transposed_convolution.convolution_size(11, 3, 2, 1, 2), 11)
+
+
+@pytest.mark.parametrize("sizes", [(4, 2, 1, 0, 1), (3, 2, 1, 1, 2), (3, 3, 2, 2, 3)])
+def test_output_sizes_are_those_of_torch(sizes):
+    kernel, stride, padding, output_padding, dilation = sizes
+    one, taps = torch.zeros(1, 1, 7), torch.zeros(1, 1, kernel)
+    large = F.conv_transpose1d(one, taps, None, stride, padding, output_padding, dilation=dilation)
+    assert transposed_convolution.transposed_size(7, *sizes) == large.shape[-1]
+    assert transposed_convolution.convolution_size(large.shape[-1], kernel, stride, padding, dilation) == 7
 
 
 @pytest.mark.parametrize(("kernel", "stride"), transposed_convolution.COMPARED)

@@ -36,6 +36,10 @@ def run(config: train_gan.Config, images: ImageSet, steps: int) -> tuple[players
     return both, [values for _, values in measured]
 
 
+def gradient_norm(network: torch.nn.Module) -> torch.Tensor:
+    return torch.cat([p.grad.flatten() for p in network.parameters()]).norm()
+
+
 LOSSES = {  # the two losses of each game, written with probabilities and outputs themselves
     "minimax": (
         lambda real, fake: -(real.sigmoid().log() + (1 - fake.sigmoid()).log()),
@@ -72,19 +76,26 @@ def test_two_steps_are_those_of_the_algorithm(images, loss, discriminator_steps)
     for step in (1, 2):
         for _ in range(discriminator_steps):
             real, fake = next(stream).images, G(noise.normal(100))
-            loss_of_d = of_d(D(real), D(fake.detach())).mean()
+            real_logits, fake_logits = D(real), D(fake.detach())
+            loss_of_d = of_d(real_logits, fake_logits).mean()
             if step == 2:  # lazy: every second step, twice as heavy
                 loss_of_d = loss_of_d + 2 * 3.0 / 2 * adversarial.r1_penalty(D, real).mean()
             D.zero_grad()
             loss_of_d.backward()
+            norms = {"discriminator_gradient_norm": gradient_norm(D)}
             expected.for_discriminator.step()
         loss_of_g = of_g(D(fake)).mean()
         G.zero_grad()
         loss_of_g.backward()
+        norms["generator_gradient_norm"] = gradient_norm(G)
         expected.for_generator.step()
         now = [p.detach().clone() for p in G.parameters()]
         mean = now if mean is None else [2 / 11 * old + 9 / 11 * new for old, new in zip(mean, now)]
         assert measured[step - 1]["generator_loss"].mean().item() == pytest.approx(loss_of_g.item(), rel=1e-4)
+        said = torch.sigmoid if loss in ("minimax", "non-saturating") else torch.clone
+        logged = {"d_real": said(real_logits), "d_fake": said(fake_logits), **norms}
+        for name, value in logged.items():
+            torch.testing.assert_close(measured[step - 1][name], value.expand(4), rtol=1e-3, atol=1e-4)
     for network, other in ((found.generator, G), (found.discriminator, D)):
         for one, its in zip(network.parameters(), other.parameters()):
             torch.testing.assert_close(one, its, rtol=1e-3, atol=1e-5)
