@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 from common import command_line, figures
 from common.data import digits
@@ -9,7 +10,7 @@ from common.metrics import samples
 
 import pytest
 import torch
-from linear_worlds import COLOURS, OPTIONS, image_set, pictures
+from linear_worlds import COLOURS, OPTIONS, image_set, pictures, two_classes
 from PIL import Image
 
 from hw4_diffusion import (
@@ -172,6 +173,81 @@ def test_the_exact_error_is_that_of_many_samples(few_digits, tmp_path):
         drawn = linear_costs.frechet.Moments(own.mean(0), torch.cov(own.T))
         squared.append(linear_costs.frechet.distance(drawn, gaussian))
     assert (sum(squared) / 10) ** 0.5 == pytest.approx(few, rel=0.1)
+
+
+def test_gaussians_drawn_at_once_have_the_moments_of_the_class_of_their_caption(monkeypatch):
+    latents, _, of = two_classes()
+    moments = []
+    for label in (0, 1):
+        own = latents[of == label]
+        moments.append(linear_costs.frechet.Moments(own.mean(0), torch.cov(own.T)))
+    monkeypatch.setattr(linear_costs, "class_moments", lambda world, model: moments)
+    labels = torch.arange(100_000) % 2
+    captions = Captions(len(labels), {"label": labels}, {"label": ("a", "b")})
+    world = SimpleNamespace(captions={"test": captions})
+    model = SimpleNamespace(encoder=SimpleNamespace(dimension=3))
+    drawn = linear_costs.drawn_at_once(world, model, seed=0)
+    for label, gaussian in enumerate(moments):
+        own, scale = drawn[labels == label], gaussian.sigma.diagonal().max()
+        assert ((own.mean(0) - gaussian.mu).abs() < 0.03 * scale.sqrt()).all()
+        assert ((torch.cov(own.T) - gaussian.sigma).abs() < 0.03 * scale).all()
+
+
+@pytest.fixture
+def costs(few_digits, tmp_path):
+    """What is compared by linear_costs.py, and its model of 4 dimensions and 3 steps."""
+    flags = {"components": 4, "component_sweep": (4,), "steps": 3, "samples": 60}
+    world = linear_costs.prepare(linear_costs.Config(**flags, data_dir=tmp_path / "data"))
+    return world, world.train()
+
+
+def test_errors_are_of_validation_latents_and_real_images_are_those_trained_on(costs):
+    world, model = costs
+    rows = {row["model"]: row for row in linear_costs.compare_denoisers(world, model, (0,))}
+    val, real = world.sets["val"], world.sets["train"].images[:60]
+    levels = [model.schedule.pair(t) for t in (1000, 667, 333)]
+    error = linear_measures.denoising_error(
+        model.denoiser, model.encoder.encode(val.images), captions_of(val).embedded, levels
+    )
+    assert rows["products"]["error"] == pytest.approx(error, rel=1e-6)
+    expected = world.reference.distance(world.reference.features_of(real))
+    assert rows["training images"]["fd"] == pytest.approx(expected, rel=1e-6)
+    latents = model.encoder.encode(world.sets["test"].images)
+    once, twice = (world.drawn(model, scale * latents)["variance"] for scale in (1, 2))
+    assert twice == pytest.approx(4 * once, rel=1e-5)
+
+
+def test_what_is_compared_is_what_the_numbers_are_called(costs, monkeypatch):
+    world, model = costs
+    monkeypatch.setattr(
+        linear_costs.World,
+        "sampled",
+        lambda self, model, sampler, steps, seed: {
+            "fd": (sampler, steps, model.denoiser.products, model.encoder.dimension)
+        },
+    )
+    monkeypatch.setattr(linear_costs, "exact_error", lambda world, model, sampler, steps: sampler)
+    row = linear_costs.by_steps(world, model, 2)
+    for sampler in linear_costs.SAMPLERS:
+        assert row[f"fd_{sampler}"] == (sampler, 2, True, 4)
+        assert row.get(f"exact_{sampler}", "ancestral") == sampler
+    row = linear_costs.by_components(world, 3)
+    assert row["fd_products"] == (world.base.sampler, 3, True, 3)
+    assert row["fd_no_products"] == (world.base.sampler, 3, False, 3)
+
+
+def test_the_way_down_is_told_in_shares_of_the_objective():
+    latents, captions, _ = two_classes()
+    denoiser = linear_denoiser.LinearDenoiser(latents, captions)
+    model = SimpleNamespace(denoiser=denoiser, schedule=SimpleNamespace(pair=lambda t: (0.6, 0.8)))
+    way = linear_costs.way_down(model, 500, penalty=0.5, iterations=6)
+    left, right = denoiser.moments.normal_equations(0.6, 0.8)
+    objective = lambda W: ((W * (left @ W)).sum() - 2 * (W * right).sum() + 0.5 * W.square().sum()).item()
+    least = objective(linear_denoiser.ridge(left, right, 0.5))
+    started = objective(torch.zeros_like(right)) - least
+    reached = [linear_denoiser.descend(left, right, 0.5, count) for count in range(1, 7)]
+    assert way["gaps"] == pytest.approx([(objective(W) - least) / started for W in reached], rel=1e-6)
+    assert way["gap"] == way["gaps"][-1]
 
 
 @pytest.mark.parametrize(
