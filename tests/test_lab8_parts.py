@@ -184,6 +184,25 @@ def test_a_loop_shows_no_end_twice():
     assert interpolate.there_and_back(torch.arange(4)).tolist() == [0, 1, 2, 3, 2, 1]
 
 
+def test_the_strip_and_the_film_show_the_whole_way_beside_the_cross_fade(tmp_path, monkeypatch):
+    films, sheets = [], []
+    monkeypatch.setattr(interpolate.figures, "save_gif", lambda path, frames, ms: films.append(frames))
+    monkeypatch.setattr(
+        interpolate.figures, "save_grid", lambda path, images, *_, **__: sheets.append(images)
+    )
+    grey = lambda levels: torch.tensor(levels, dtype=torch.uint8)[:, None, None, None].expand(-1, 3, 128, 128)
+    way, fade, pair = grey(range(0, 170, 10)), grey(range(1, 171, 10)), grey([250, 251])  # 17 each
+    config = interpolate.Config(tmp_path, "0", "1", frames=32)
+    interpolate.save_figures(tmp_path, pair, way, fade, config)
+    (film,), (sheet,) = films, sheets
+    there = list(range(0, 170, 10))
+    loop = there + there[-2:0:-1]
+    assert film[:, 0, 0, 0].tolist() == loop
+    assert film[:, 0, 0, -1].tolist() == [level + 1 for level in loop]
+    rows = [[250, *there[::2], 251], [250, *(level + 1 for level in there[::2]), 251]]
+    assert sheet[:, 0, 0, 0].view(2, -1).tolist() == rows
+
+
 def test_inversion_finds_the_image_of_a_known_latent():
     torch.manual_seed(0)
     decoder = nn.Sequential(nn.Linear(2, 3 * 48 * 48), nn.Unflatten(1, (3, 48, 48)), nn.Tanh())

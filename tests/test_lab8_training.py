@@ -1,5 +1,6 @@
 """What the lab's trainings do with their parts: which images, which weights, which side, which sign."""
 
+import copy
 import json
 import math
 from pathlib import Path
@@ -102,6 +103,19 @@ def test_as_many_training_as_held_out_images_are_compared_from_the_whole_set():
     compared = watching.train[:, 0, 0, 0].tolist()
     assert len(set(compared)) == len(compared) == 20
     assert max(compared) >= 40  # all below it by chance: 1 in 50,000
+
+
+def test_a_step_logs_what_d_said_of_real_and_of_generated_images_before_it(tmp_path):
+    torch.manual_seed(0)
+    config = gan_config(tmp_path, augment=())
+    both = train_gan.build(config)
+    adams = (torch.optim.Adam(network.parameters(), lr=0.1) for network in both)
+    real, z = torch.rand(8, 3, 48, 48) * 2 - 1, torch.randn(8, 6)
+    generator, discriminator = map(copy.deepcopy, both)
+    logged = train_gan.update(config, CPU, train_gan.Players(*both, *adams), real, z, penalised=False)
+    torch.testing.assert_close(logged["d_real"], discriminator(real).sigmoid())
+    torch.testing.assert_close(logged["d_fake"], discriminator(generator(z)).sigmoid())
+    assert (logged["d_real"] - logged["d_fake"]).abs().max() > 1e-3
 
 
 # ---- which weights
