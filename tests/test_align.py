@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 from common import command_line
 
@@ -31,6 +34,15 @@ def test_the_square_of_an_upright_face():
 def test_a_mouth_that_nobody_told_is_below_the_eyes():
     told = align.corners(Landmarks(point(80, 100), point(120, 100), point(100, 144)))
     assert np.allclose(align.corners(Landmarks(point(80, 100), point(120, 100))), told)
+
+
+def test_eyes_and_mouth_both_say_where_up_is():
+    """FFHQ's formulas by hand, of a mouth to the right of the middle."""
+    quad = align.corners(Landmarks(point(80, 100), point(120, 100), point(110, 150)))
+    x = point(40, 0) + point(50, -10)  # what the eyes say, and what the mouth says, a quarter back
+    x *= 1.8 * math.hypot(10, 50) / math.hypot(*x)
+    y, centre = point(-x[1], x[0]), point(100, 100) + 0.1 * point(10, 50)
+    assert np.allclose(quad, [centre - x - y, centre - x + y, centre + x + y, centre + x - y])
 
 
 def test_a_turned_face_is_turned_back():
@@ -73,6 +85,9 @@ def test_large_photographs_are_shrunk_without_stripes():
     quad = np.array([[0.0, 0], [0, 800], [800, 800], [800, 0]])
     image = np.asarray(align.cut(Image.fromarray(lines), quad, 40)).astype(int)
     assert abs(image - 127).max() <= 3
+    lines[:] = (np.arange(800) // 4)[None, :, None]  # from black on the left to grey 199 on the right
+    image = np.asarray(align.cut(Image.fromarray(lines), quad, 40)).astype(int)
+    assert abs(image[20, 2:-2, 0] - (2 + 5 * np.arange(2, 38))).max() <= 1
 
 
 def test_dlibs_68_points_are_read():
@@ -93,6 +108,29 @@ def test_eyes_lie_on_both_sides_at_about_one_height():
     assert align.pair_of(np.array([[20, 30, 20, 20]]), 100) is None
     nostril = [45, 50, 8, 8]
     assert align.pair_of(np.array([nostril, [20, 30, 20, 20], [60, 32, 18, 18]]), 100)[0].tolist() == [30, 40]
+    brow = [62, 26, 8, 8]  # a pair with the left eye too, but smaller than the right one
+    assert align.pair_of(np.array([brow, [20, 30, 20, 20], [60, 32, 18, 18]]), 100)[1].tolist() == [69, 41]
+
+
+def test_eyes_behind_glasses_are_found_within_the_upper_part_of_the_face(monkeypatch):
+    """OpenCV stood in for: a face at (40, 30), whose eyes only the second cascade sees."""
+    searched = []
+
+    class Cascade:
+        def __init__(self, path):
+            self.path = path
+
+        def detectMultiScale(self, grey, *_, **__):
+            searched.append(grey.shape)
+            if "frontalface" in self.path:
+                return np.array([[40, 30, 100, 100]])
+            return np.array([[20, 30, 20, 20], [60, 32, 18, 18]] if "eyeglasses" in self.path else [])
+
+    fake = SimpleNamespace(CascadeClassifier=Cascade, data=SimpleNamespace(haarcascades=""))
+    monkeypatch.setitem(sys.modules, "cv2", fake)
+    (face,) = align.eyes_found(Image.new("RGB", (200, 160)), Path("anna.png"))
+    assert face.left_eye.tolist() == [70, 70] and face.right_eye.tolist() == [109, 71] and face.mouth is None
+    assert searched == [(160, 200), (60, 100), (60, 100)]
 
 
 # ---- the script
@@ -140,6 +178,15 @@ def test_one_face_keeps_the_photographs_name_and_grey_ones_are_mentioned(photo, 
     assert run("--images", tmp_path / "bob.png", *flags, "--size", 64, "--outdir", tmp_path / "out") == ""
     assert (tmp_path / "out" / "bob.png").is_file()
     assert "bob.png: a grey photograph" in capsys.readouterr().err
+
+
+def test_a_photograph_is_turned_as_its_camera_was_held(photo, tmp_path):
+    with Image.open(photo) as image:
+        lying = image.transpose(Image.Transpose.ROTATE_90)
+        exif = image.getexif()
+        exif[0x0112] = 6  # shown turned by a quarter, clockwise
+        lying.save(tmp_path / "held.png", exif=exif)
+        assert np.array_equal(align.opened(tmp_path / "held.png"), image.convert("RGB"))
 
 
 def test_what_cannot_be_aligned_is_named_and_the_rest_is_made(photo, tmp_path, capsys):
@@ -205,7 +252,5 @@ def test_a_cat_has_no_face_and_two_persons_have_two(astronaut, tmp_path):
 
 
 def test_without_opencv_it_says_what_to_install(photo, monkeypatch):
-    import sys
-
     monkeypatch.setitem(sys.modules, "cv2", None)
     assert "pip install -e" in run("--images", photo)

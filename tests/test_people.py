@@ -44,13 +44,21 @@ def test_the_hundred_begins_with_the_six_and_repeats_nobody():
         people.others(401)
 
 
+def test_another_seed_draws_others_who_look_otherwise():
+    first, second = people.drawn(6, 16), people.drawn(6, 16, seed=1)
+    assert torch.equal(second.attributes["person"][::2], people.others(6, seed=1))
+    for name in ("hair", "clothes", "background", "yaw"):
+        assert not torch.equal(first.attributes[name], second.attributes[name]), name
+
+
 def test_a_folder_names_its_persons(tmp_path):
-    for name in ("anna", "anna-turned", "bob-smiling", "carl"):
+    for name in ("anna", "anna-turned", "bob-sad", "bob-smiling", "bob-smiling-turned", "carl"):
         figures.save_png(tmp_path / f"{name}.png", torch.randint(256, (3, 20, 16), dtype=torch.uint8))
     found = people.load(str(tmp_path), 16, at_least=3)
-    assert found.names == ["anna-turned", "anna", "bob-smiling", "carl"]  # - comes before .
-    assert found.persons.tolist() == [0, 0, 1, 2] and found.attributes == {}
-    assert found.rows().tolist() == [1, 2, 3] and found.rows(turned=True).tolist() == [0]
+    names = ["anna-turned", "anna", "bob-sad", "bob-smiling-turned", "bob-smiling", "carl"]
+    assert found.names == names  # - comes before .
+    assert found.persons.tolist() == [0, 0, 1, 1, 1, 2] and found.attributes == {}
+    assert found.rows().tolist() == [1, 2, 5] and found.rows(turned=True).tolist() == [0, 3]
     with pytest.raises(InputError, match=r"pictures of 3 person\(s\), 4 are needed"):
         people.load(str(tmp_path), 16, at_least=4)
 
