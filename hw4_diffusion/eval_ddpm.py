@@ -193,13 +193,13 @@ def report(
             f"{known.data}: {distance} is lowest at {best['evaluations']} evaluations of {best['sampler']}, "
             f"{best[distance]:.3g}",
         )  # fmt: skip
+        text += "\n" + text_table.markdown(columns(distance), curve)
         if guidance:
             title = f"{known.data}: what guidance does ({way.sampler}, {way.steps} steps)"
             ddpm_figures.save_guidance(run.folder / "guidance.png", guidance, distance, title)
-        text += "\n" + text_table.markdown(columns(distance), curve)
-        text += "\n" + text_table.markdown(
-            [Column("guidance", "guidance", "g"), *columns(distance)[2:]], guidance
-        )
+            text += "\n" + text_table.markdown(
+                [Column("guidance", "guidance", "g"), *columns(distance)[2:]], guidance
+            )
     runs.write_text_atomic(run.folder / "table.md", text)
     run.summary(
         {f"eval/{name}": value for name, value in model.items() if isinstance(value, float)},

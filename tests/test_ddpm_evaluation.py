@@ -11,7 +11,7 @@ import pytest
 import torch
 from small_diffusion import untrained
 
-from hw4_diffusion import ddpm_measures, eval_ddpm, models, samplers
+from hw4_diffusion import ddpm_figures, ddpm_measures, eval_ddpm, models, samplers
 from hw4_diffusion.ddpm_measures import Way
 from hw4_diffusion.schedule import sampling_times
 
@@ -85,6 +85,43 @@ def test_each_seeds_own_model_is_measured_at_the_guidance_chosen_on_validation_i
         model, way = models.load(path), Way("dpm-solver++", 3, guidance=best["guidance"])
         drawn = ddpm_measures.draw(model, way, 40, test.labels, 7, torch.device("cpu")).images
         assert row["fd_digits_40"] == pytest.approx(real.distance(real.features_of(drawn)), rel=1e-3)
+
+
+def test_curves_and_pictures_are_of_the_first_model_and_of_the_images_it_learned_from(
+    evaluated, data_dir, tmp_path, monkeypatch
+):
+    calls, shown = [], {}
+
+    def draw(model, way, count, labels, seed, device):
+        calls.append((model, way, labels, torch.randint(256, (count, 1, 16, 16), dtype=torch.uint8)))
+        return ddpm_measures.Drawn(calls[-1][-1], 1.0)
+
+    keep = lambda name: lambda path, *given, **_: shown.update({name: given})
+    monkeypatch.setattr(ddpm_measures, "draw", draw)
+    for owner, name in ((ddpm_figures, "save_curves"), (ddpm_figures, "save_neighbours"),
+                        (eval_ddpm.figures, "save_grid")):  # fmt: skip
+        monkeypatch.setattr(owner, name, keep(name))
+    names = tuple(json.loads((evaluated / "config.json").read_text())["models"])
+    folder = eval_ddpm.main(eval_ddpm.Config(
+        names, data_dir=data_dir, outdir=tmp_path, samples=20, curve_samples=20, evaluations=(3,),
+        guidances=(), spacing="log-snr", bound_images=0, device="cpu",
+    ))  # fmt: skip
+    train, val, test = (data.load("digits", split, size=16, count=count, data_dir=data_dir)
+                        for split, count in (("train", 30), ("val", None), ("test", None)))  # fmt: skip
+    assert len(calls) == 4 + 2 and all(way.spacing == "log-snr" for _, way, *_ in calls)
+    for k, (model, _, labels, _) in enumerate(calls):
+        assert (model is calls[0][0]) == (k < 5)  # curves are of one model unless told otherwise
+        assert torch.equal(labels, val.labels[:20] if k < 4 else test.labels[:20])
+    first, real = calls[4][-1], samples.reference_of(test.take(slice(0, 20)), any_side=True)
+    assert torch.equal(shown["save_grid"][0], first)
+    neighbours, learned, _ = shown["save_neighbours"]
+    assert torch.equal(neighbours, first[:8]) and torch.equal(learned.images, train.images)
+    rows, distance, floor, title = shown["save_curves"]
+    assert floor == pytest.approx(real.distance(real.features_of(train.images[:20])), rel=1e-3)
+    best = min(rows, key=lambda row: row[distance])
+    assert f"lowest at 3 evaluations of {best['sampler']}, {best[distance]:.3g}" in title
+    table = (folder / "table.md").read_text()
+    assert "| heun | 3 |" in table and "|  |" not in table  # no table of guidance, of which nothing is known
 
 
 def test_the_guidance_with_the_smallest_mean_distance_is_chosen():
