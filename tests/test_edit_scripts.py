@@ -7,7 +7,7 @@ from pathlib import Path
 
 from common import command_line, figures
 from common.data import to_uint8
-from common.metrics import identity
+from common.metrics import identity, portraits
 
 import imageio.v3 as imageio
 import numpy as np
@@ -25,6 +25,7 @@ from hw3_stylegan_sampling import (
     people,
     project,
     projected,
+    projection,
     projections,
     restoring,
     style_transfer,
@@ -209,6 +210,31 @@ def test_directions_are_drawn_and_read(scene):
     assert all(row["by"] == max(row["changes"].values()) >= row["then_by"] >= 0 for row in rows)
     assert (folder / "ganspace.png").is_file() and (folder / "sefa.png").is_file()
     assert run(find_directions, scene, *words, "--no-read", "--ways", "sefa", "--layers", "2-3") == ""
+
+
+def test_directions_move_as_far_and_in_the_layers_that_are_named(scene, monkeypatch):
+    sheets = {}
+    monkeypatch.setattr(figures, "save_grid", lambda path, images, columns, row_titles, **_: sheets.update(
+        {path.stem: (images.unflatten(0, (-1, columns)), row_titles)}
+    ))  # fmt: skip
+    words = ["--count", "2", "--images", "3", "--distance", "0.5", "--layers", "2-3", "--seed", "3"]
+    assert run(find_directions, scene, *words) == ""
+    rows = json.loads((newest(scene, "directions") / "summary.json").read_text())["rows"]
+    generator, reader = weights.read(scene / "small.safetensors"), portraits.load_reader()
+    z = torch.randn(3, SHAPE.z_dim, generator=torch.Generator().manual_seed(3))
+    ws, far = generator.styles(z).detach(), 0.5 * projection.statistics_of_w(generator)[1]
+    axes = {
+        "ganspace": directions.principal_axes(generator, 2).directions,
+        "sefa": directions.closed_form(generator, 2, [2, 3]).directions,
+    }
+    for row in rows:
+        move, (sheet, titles) = far * axes[row["way"]][row["number"]], sheets[row["way"]]
+        read = find_directions.most_moved(generator, reader, ws, move, [2, 3])
+        assert row["changes"] == pytest.approx(read["changes"], abs=1e-4)
+        shown = [edits.moved(ws[:1], move, shift, [2, 3]) for shift in (-1, -0.5, 0, 0.5, 1)]
+        expected = edits.images_of(generator, torch.cat(shown))
+        assert (sheet[row["number"]].int() - expected.int()).abs().max() <= 1
+        assert titles[row["number"]] == f"{row['number']} {row['moves']}"
 
 
 def test_edits_are_compared(scene):
