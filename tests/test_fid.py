@@ -109,6 +109,23 @@ def test_each_image_has_its_own_features_however_many_come_together(weights):
     assert (extractor(batch) - alone).abs().max() < 1e-5 * alone.abs().max()
 
 
+def test_images_of_other_sizes_keep_their_order(weights):
+    extractor = inception.Inception(weights, 64)
+    large, small = torch.randint(256, (3, 40, 30), dtype=torch.uint8), torch.zeros(3, 20, 20).byte()
+    together = extractor([large, small])
+    for row, image in zip(together, (large, small)):
+        assert torch.allclose(row, extractor(image[None])[0], rtol=1e-4, atol=1e-5)
+
+
+def test_where_onednn_is_not_features_are_the_same(weights, monkeypatch):
+    """As on GPUs and on other processors: folded convolutions, each ReLU by itself."""
+    images = torch.randint(256, (2, 3, 40, 30), dtype=torch.uint8)
+    found = inception.Inception(weights, 768)(images)
+    monkeypatch.setattr(inception, "HAS_ONEDNN", False)
+    plain = inception.Inception(weights, 768)(images)
+    assert (plain - found).abs().max() < 1e-5 * found.abs().max()  # other orders of float32 sums
+
+
 def test_network_has_the_published_layout():
     state = inception.InceptionV3().state_dict()
     assert len(state) == 566  # keys of the published file

@@ -65,6 +65,15 @@ def test_orders_are_those_that_the_captions_tell(data_dir):
         assert torch.equal(option[told], images.attributes[name][told]) and (option[~told] == -1).all()
 
 
+def test_portraits_are_compared_by_their_styles_too():
+    images = avatars.draw_set("val", 64, 40, 0)
+    real = text_to_image_measures.reference_of(images, torch.device("cpu"))
+    itself = real.measure(images.images)
+    assert itself["fd_avatars_40"] == pytest.approx(0, abs=1e-2) and itself["valid"] > 0.8
+    assert itself["coverage"] == itself["evenness"] == 1
+    assert real.measure(images.images[:10].repeat(4, 1, 1, 1))["coverage"] < 0.5
+
+
 def test_psnr_by_hand():
     images = torch.full((2, 3, 8, 8), 100, dtype=torch.uint8)
     others = images.clone()
