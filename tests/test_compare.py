@@ -189,6 +189,13 @@ def test_drawn_portraits_show_what_was_asked():
     assert prompt_measures.obeyed(prompt_measures.seen(avatars.draw(attributes, 96)), texts) > 0.9
 
 
+def test_the_background_is_read_from_both_upper_corners_alone():
+    tops = torch.tensor(avatars.GRADIENTS, dtype=torch.uint8)[:, 0]  # (K, 3)
+    images = tops.roll(1, 0)[:, :, None, None].repeat(1, 1, 32, 32)  # everything else of another background
+    images[:, :, :4, :4] = images[:, :, :4, -4:] = tops[:, :, None, None]
+    assert prompt_measures.background(images).tolist() == list(range(len(tops)))
+
+
 def test_obeyed_is_a_mean_over_all_that_is_asked():
     found = {"expression": torch.tensor([1, 2]), "background": torch.tensor([0, 0])}
     texts = ["a smiling person, mint background", "a surprised person"]
@@ -205,6 +212,8 @@ def test_drift_is_the_share_of_images_that_show_something_else():
     assert prompt_measures.drift(half, moved) == pytest.approx(0.1)  # 0.2 of one attribute of two
     shuffled = {name: values.flip(0) for name, values in half.items()}
     assert prompt_measures.drift(half, shuffled) == 0  # a distribution has no order
+    fewer = {name: values[25:75] for name, values in half.items()}
+    assert prompt_measures.drift(half, fewer) == 0  # nor a number of images
 
 
 class ByBackground:
@@ -239,7 +248,9 @@ def test_photographs_have_a_similarity_and_no_rank(net, tmp_path):
     photographs = dataclasses.replace(pictures, attributes={})
     recognition = prompt_measures.Recognition(identity.load(net), photographs)
     assert recognition.first(pictures.images) is None
-    assert recognition.similarity(pictures.images) <= 1
+    own = identity.embed(recognition.net, pictures.images)
+    direction = own.mean(0) / own.mean(0).norm()  # photographs have one subject, whom all of them show
+    assert recognition.similarity(pictures.images[:5]) == pytest.approx((own[:5] @ direction).mean().item())
 
 
 # ---- mistakes

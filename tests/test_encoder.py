@@ -266,7 +266,8 @@ def test_it_learns_to_draw_images_again_without_knowing_their_styles(folder, tmp
 
 
 def test_persons_of_avatars_are_recognised_among_a_hundred(folder, tmp_path, monkeypatch):
-    """Every picture is taken for the first of the hundred: right for those that show it."""
+    """Every picture is taken for the first of the hundred: right for those that show it, among pictures of
+    the hundred."""
     monkeypatch.setattr(
         identity, "nearest", lambda found, gallery: torch.zeros(len(found), dtype=torch.int64)
     )
@@ -286,6 +287,11 @@ def test_persons_of_avatars_are_recognised_among_a_hundred(folder, tmp_path, mon
     numbers, images = train_encoder.measure(train_encoder.build(generator), losses, val)
     assert numbers["set_first_among_100"] == 0.5 and len(seen[0]) == 3
     assert images.shape == (8, 3, 16, 16) and -1 <= numbers["set_identity"] <= 1
+    persons = avatars.PEOPLE["val"].start + torch.arange(120)
+    pictures = torch.zeros(120, 3, 16, 16, dtype=torch.uint8)
+    more = data.ImageSet(pictures, "avatars", "val", "a test", attributes={"person": persons})
+    numbers, _ = train_encoder.measure(train_encoder.build(generator), losses, more)
+    assert numbers["set_first_among_100"] == pytest.approx(0.01) and len(seen[1]) == 100
 
 
 @pytest.mark.parametrize(
