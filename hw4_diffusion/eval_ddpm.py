@@ -84,9 +84,11 @@ def main(config: Config) -> Path:
     with runs.start("hw4", f"eval-ddpm-{Path(known.data).name}", config, device) as run:
         for model in trained:
             model.on(device)
-        rows = {"model": [], "curve": [], "guidance": []}
+        rows, floor = {"model": [], "curve": [], "guidance": []}, None
         if config.curve_samples:
             near = samples.reference_of(validation, device.torch, any_side=True)
+            if near.extractor is not None:
+                floor = near.distance(near.features_of(train.images[: near.count]))
             for number, model in enumerate(trained[: config.curve_models]):
                 for kind, way in small_ways(config, model):
                     measured = point(config, model, way, labels_of(model, validation), near, device)
@@ -99,7 +101,7 @@ def main(config: Config) -> Path:
             if number == 0:
                 save_pictures(run, way, drawn, train, real)
         save_training(run, config)
-        report(run, config, rows, way, real, known, parameters(trained[0].network))
+        report(run, config, rows, floor, way, real, known, parameters(trained[0].network))
     return run.folder
 
 
@@ -174,19 +176,16 @@ def point(
 
 
 def report(
-    run: runs.Run, config: Config, rows: dict[str, list[dict]], way: Way, real: samples.Reference, known,
-    count: int,
+    run: runs.Run, config: Config, rows: dict[str, list[dict]], floor: float | None, way: Way,
+    real: samples.Reference, known, count: int,
 ) -> None:  # fmt: skip
-    """Table, figures of curves, summary.json."""
+    """Table, figures of curves, summary.json.  `floor`: the distance of training images on the curves."""
     model = seeds.over_seeds([{"model": known.data, **row} for row in rows["model"]], by=("model",))[0]
     curve = seeds.over_seeds(rows["curve"], by=("sampler", "evaluations"))
     guidance = seeds.over_seeds(rows["guidance"], by=("guidance",))
     text = "".join(f"{name:40} {value:.4g}\n" for name, value in model.items() if isinstance(value, float))
     if curve and real.extractor is not None:
         distance = next(name for name in curve[0] if name.startswith("fd_"))
-        floor = None
-        if f"{distance}_of_training_images" in model:
-            floor = model[f"{distance}_of_training_images"]
         best = min(curve, key=lambda row: row[distance])
         ddpm_figures.save_curves(
             run.folder / "evaluations.png", curve, distance, floor,
@@ -208,6 +207,7 @@ def report(
         curve=curve,
         guidance=guidance,
         chosen_guidance=way.guidance,
+        curve_of_training_images=floor,
         n_test=real.count,
         n_curve=config.curve_samples,
         parameters=count,

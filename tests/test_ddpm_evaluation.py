@@ -112,12 +112,12 @@ def test_curves_and_pictures_are_of_the_first_model_and_of_the_images_it_learned
     for k, (model, _, labels, _) in enumerate(calls):
         assert (model is calls[0][0]) == (k < 5)  # curves are of one model unless told otherwise
         assert torch.equal(labels, val.labels[:20] if k < 4 else test.labels[:20])
-    first, real = calls[4][-1], samples.reference_of(test.take(slice(0, 20)), any_side=True)
+    first, near = calls[4][-1], samples.reference_of(val.take(slice(0, 20)), any_side=True)
     assert torch.equal(shown["save_grid"][0], first)
     neighbours, learned, _ = shown["save_neighbours"]
     assert torch.equal(neighbours, first[:8]) and torch.equal(learned.images, train.images)
     rows, distance, floor, title = shown["save_curves"]
-    assert floor == pytest.approx(real.distance(real.features_of(train.images[:20])), rel=1e-3)
+    assert floor == pytest.approx(near.distance(near.features_of(train.images[:20])), rel=1e-3)
     best = min(rows, key=lambda row: row[distance])
     assert f"lowest at 3 evaluations of {best['sampler']}, {best[distance]:.3g}" in title
     table = (folder / "table.md").read_text()
