@@ -26,7 +26,7 @@ Config = TypeVar("Config")
 
 CHANGEABLE_ON_RESUME = {
     *("epochs", "steps", "autoencoder_steps", "device", "wandb", "resume", "outdir", "data", "data_dir"),
-    *("jobs", "checkpoint_seconds"),
+    *("compile", "jobs", "checkpoint_seconds"),
 }
 """Flags that a resumed run may be given anew; every other one would make it another run.  Whether `data` are
 the same images in another place, the checkpoint knows."""

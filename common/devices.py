@@ -47,6 +47,16 @@ class Device:
         model = model.to(self.torch)
         return model.to(memory_format=torch.channels_last) if channels_last else model
 
+    def compiled(self, model: nn.Module) -> nn.Module:
+        """`model` with kernels that torch.compile writes at its first step; InputError where nothing can be
+        compiled, said before the step."""
+        try:
+            torch.compile(lambda x: 2 * x.sin())(torch.zeros(8, device=self.torch))
+        except RuntimeError as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(f"--compile: {reason}; install a compiler, or leave the flag out") from error
+        return torch.compile(model)
+
     def parallel(self, model: nn.Module) -> nn.Module:
         """`model` with gradients averaged over processes, or the model itself in a single process.
 

@@ -79,7 +79,7 @@ class Config(Flags):
     class_prompt: str = "a portrait of a person"
     """Prompt without the token, to see what became of the class."""
     subject: subjects.Subject = "drawn1"
-    """The subject that was taught: drawn1, drawn2, drawn3, or a folder of pictures."""
+    """The subject that was taught: drawn1, ..., drawn6, or a folder of pictures."""
     identity: str = "avatars"
     """Net that recognises people: a shipped one's name, a .safetensors file, a .py file with load(device)."""
     seeds: Count = 4

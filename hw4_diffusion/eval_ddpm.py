@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from common import command_line, data, devices, figures, runs, seeds, text_table
 from common.data import ImageSet
@@ -84,11 +84,10 @@ def main(config: Config) -> Path:
     with runs.start("hw4", f"eval-ddpm-{Path(known.data).name}", config, device) as run:
         for model in trained:
             model.on(device)
-        rows, floor = {"model": [], "curve": [], "guidance": []}, None
+        rows, points = {"model": [], "curve": [], "guidance": []}, Points()
         if config.curve_samples:
             near = samples.reference_of(validation, device.torch, any_side=True)
-            if near.extractor is not None:
-                floor = near.distance(near.features_of(train.images[: near.count]))
+            points = points_of(near, train)
             for number, model in enumerate(trained[: config.curve_models]):
                 for kind, way in small_ways(config, model):
                     measured = point(config, model, way, labels_of(model, validation), near, device)
@@ -101,11 +100,27 @@ def main(config: Config) -> Path:
             if number == 0:
                 save_pictures(run, way, drawn, train, real)
         save_training(run, config)
-        report(run, config, rows, floor, way, real, known, parameters(trained[0].network))
+        report(run, rows, points, way, real, config, known, parameters(trained[0].network))
     return run.folder
 
 
 # ---- numbers
+
+
+class Points(NamedTuple):
+    """What the points of the curves are measured against."""
+
+    count: int = 0
+    """Validation images, and samples of a point."""
+    floor: float | None = None
+    """Distance of as many training images."""
+
+
+def points_of(near: samples.Reference, train: ImageSet) -> Points:
+    floor = None
+    if near.extractor is not None:
+        floor = near.distance(near.features_of(train.images[: near.count]))
+    return Points(near.count, floor)
 
 
 def labels_of(model: Model, images: ImageSet) -> Tensor | None:
@@ -176,10 +191,10 @@ def point(
 
 
 def report(
-    run: runs.Run, config: Config, rows: dict[str, list[dict]], floor: float | None, way: Way,
-    real: samples.Reference, known, count: int,
+    run: runs.Run, rows: dict[str, list[dict]], points: Points, way: Way, real: samples.Reference,
+    config: Config, known, count: int,
 ) -> None:  # fmt: skip
-    """Table, figures of curves, summary.json.  `floor`: the distance of training images on the curves."""
+    """Table, figures of curves, summary.json."""
     model = seeds.over_seeds([{"model": known.data, **row} for row in rows["model"]], by=("model",))[0]
     curve = seeds.over_seeds(rows["curve"], by=("sampler", "evaluations"))
     guidance = seeds.over_seeds(rows["guidance"], by=("guidance",))
@@ -188,7 +203,7 @@ def report(
         distance = next(name for name in curve[0] if name.startswith("fd_"))
         best = min(curve, key=lambda row: row[distance])
         ddpm_figures.save_curves(
-            run.folder / "evaluations.png", curve, distance, floor,
+            run.folder / "evaluations.png", curve, distance, points.floor,
             f"{known.data}: {distance} is lowest at {best['evaluations']} evaluations of {best['sampler']}, "
             f"{best[distance]:.3g}",
         )  # fmt: skip
@@ -207,9 +222,9 @@ def report(
         curve=curve,
         guidance=guidance,
         chosen_guidance=way.guidance,
-        curve_of_training_images=floor,
+        curve_of_training_images=points.floor,
         n_test=real.count,
-        n_curve=config.curve_samples,
+        n_curve=points.count,
         parameters=count,
         trained_on=known.data,
         figures=sorted(path.name for path in run.folder.glob("*.png")),

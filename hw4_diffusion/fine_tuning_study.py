@@ -23,7 +23,7 @@ from common.flags import Count, CountOrZero, Flags, Folder, Seed
 from common.text_table import Column
 
 from hw4_diffusion import compare, dreambooth, pipelines, train_lora
-from hw4_diffusion.subjects import DRAWN, Subject
+from hw4_diffusion.subjects import Subject
 
 COLUMNS = (Column("model", "model"), Column("runs", "seeds"), *compare.COLUMNS[1:])
 
@@ -42,7 +42,7 @@ class Config(Flags):
 
     pretrained_model_name_or_path: pipelines.Model = "avatars"
     """Model to start from."""
-    subjects: tuple[Subject, ...] = DRAWN
+    subjects: tuple[Subject, ...] = ("drawn1", "drawn2", "drawn3")
     """Subjects to teach."""
     seeds: tuple[Seed, ...] = (0, 1, 2)
     """Seeds of the trainings and of the images."""

@@ -32,8 +32,10 @@ class OfSubject(FineTuning):
     """Updates of the weights."""
     lr_scheduler: Schedule = "cosine"
     """How the learning rate changes over the steps."""
+    guidance_scale: Annotated[float, Interval(ge=1, le=30)] = 1.5
+    """How strongly validation images follow their prompt."""
     instance_data_dir: subjects.Subject = "drawn1"
-    """The subject: drawn1, drawn2, drawn3, or a folder of at least 15 pictures."""
+    """The subject: drawn1, ..., drawn6, or a folder of at least 15 pictures."""
     instance_prompt: str = "a portrait of a sks person"
     """Prompt of pictures without a caption, with the token that stands for the subject."""
     instance_token: str = "sks"

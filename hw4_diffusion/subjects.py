@@ -22,9 +22,16 @@ import torch
 from PIL import Image
 from pydantic import AfterValidator
 
-DRAWN = ("drawn1", "drawn2", "drawn3")
-"""Persons that the course draws, of its test people."""
-FIRST_PERSON = avatars.PEOPLE["test"].stop - len(DRAWN)
+LAST_PERSON = avatars.PEOPLE["test"].stop - 1
+DRAWN = {
+    "drawn1": LAST_PERSON - 2,
+    "drawn2": LAST_PERSON - 1,
+    "drawn3": LAST_PERSON,
+    "drawn4": LAST_PERSON - 3,
+    "drawn5": LAST_PERSON - 4,
+    "drawn6": LAST_PERSON - 5,
+}
+"""Ids of the persons that the course draws, of its test people."""
 PICTURES = 20
 """Of a drawn person."""
 FEWEST = 15
@@ -47,11 +54,6 @@ Subject = Annotated[str, AfterValidator(_folder_or_drawn)]
 """A drawn person, or a folder of pictures."""
 
 
-def person_of(name: str) -> int:
-    """The id of a drawn person."""
-    return FIRST_PERSON + DRAWN.index(name)
-
-
 def attributes_of(person: int, count: int) -> dict[str, torch.Tensor]:
     """What `count` pictures of a person show: KEPT is always the same, all else is drawn."""
     generator = torch.Generator().manual_seed(person)
@@ -62,8 +64,8 @@ def attributes_of(person: int, count: int) -> dict[str, torch.Tensor]:
 def load(name: str, side: int, *, flag: str = "--instance_data_dir") -> ImageSet:
     """The subject's pictures, uint8 (N, 3, side, side); InputError where there are fewer than FEWEST."""
     if name in DRAWN:
-        attributes = attributes_of(person_of(name), PICTURES)
-        source = f"drawn by common/data/avatars.py, person {person_of(name)}"
+        attributes = attributes_of(DRAWN[name], PICTURES)
+        source = f"drawn by common/data/avatars.py, person {DRAWN[name]}"
         return ImageSet(avatars.draw(attributes, side), name, "train", source, attributes=attributes)
     folder = Path(name)
     if not folder.is_dir():

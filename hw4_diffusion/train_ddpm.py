@@ -142,8 +142,7 @@ def main(config: Config) -> Path:
     labels, class_names = models.classes_of(train, config.told)
     network = device.prepare(UNet(architecture(config, train, class_names)), channels_last=True)
     network_ddp, ema = device.parallel(network), averaged(network, config.ema_decay, growing=True)
-    if config.compile:
-        network_ddp = torch.compile(network_ddp)
+    network_ddp = device.compiled(network_ddp) if config.compile else network_ddp
     optimizer = device.adam(network.parameters(), config.learning_rate)
     path = schedule.build(config.schedule, config.timesteps, zero_terminal_snr=config.zero_terminal_snr)
     batches = Batches(train, config.batch_size, device, drop_last=True, seed=config.seed)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import fields
 from pathlib import Path
 
 from common import data, shapes
 from common.data import ImageSet
 from common.metrics import extractors
 from common.metrics.extractors import Extractor
+
+from pretrained.card_command import command_of
 
 CARD = """# {name}.safetensors
 
@@ -42,32 +43,6 @@ compare models by this network at the same N, and cannot be compared with publis
 """
 
 
-NOT_ABOUT_THE_WEIGHTS = (
-    "data",
-    "data_dir",
-    "outdir",
-    "resume",
-    "device",
-    "publish",
-    "checkpoint_seconds",
-    "wandb",
-)
-"""Flags that the command of a card leaves out."""
-
-
-def command_line(config) -> str:
-    """The command of a run (Config of train_extractor.py), without this machine's folders."""
-    flags = {"data": config.data}
-    for field in fields(config):
-        value = getattr(config, field.name)
-        if field.name not in NOT_ABOUT_THE_WEIGHTS and value != field.default:
-            flags[field.name.replace("_", "-")] = value
-    if config.data in data.REAL:
-        flags["data-dir"] = "DIR"
-    words = [f"--{name} {value}" for name, value in flags.items()]
-    return " ".join(["python pretrained/train_extractor.py", *words])
-
-
 def write(config, extractor: Extractor, weights: Path, sets: tuple[ImageSet, ...], summary: dict) -> str:
     """What a user of the weights must know, with the numbers as measured."""
     train, val, test = sets
@@ -81,7 +56,7 @@ def write(config, extractor: Extractor, weights: Path, sets: tuple[ImageSet, ...
         metric=extractors.metric_name(name, len(test)),
         shape=" × ".join(map(str, extractor.shape)),
         data=f"{name}, {source}: {counts}",
-        command=command_line(config),
+        command=command_of("pretrained/train_extractor.py", config),
         training=f"seed {config.seed}, {summary['minutes']:.1f} min on a shared machine, {summary['device']}",
         epoch=f"{summary['epoch']} of {config.epochs}",
         size=f"{parameters:,} parameters in float16, {weights.stat().st_size:,} bytes",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from pathlib import Path
 
 from common import shapes
@@ -10,7 +9,8 @@ from common.data import ImageSet
 from common.metrics import extractors
 from common.metrics.identity import Identity
 
-from pretrained.extractor_card import NOT_ABOUT_THE_WEIGHTS, wilson_interval
+from pretrained.card_command import command_of
+from pretrained.extractor_card import wilson_interval
 
 CARD = """# {name}.safetensors
 
@@ -41,16 +41,6 @@ It never saw a photograph and says nothing about real faces.
 """
 
 
-def command_line(config) -> str:
-    """The command of a run (Config of train_identity.py), without this machine's folders."""
-    words = ["python pretrained/train_identity.py"]
-    for field in fields(config):
-        value = getattr(config, field.name)
-        if field.name not in NOT_ABOUT_THE_WEIGHTS and value != field.default:
-            words.append(f"--{field.name.replace('_', '-')} {value}")
-    return " ".join(words)
-
-
 def write(config, net: Identity, weights: Path, train: ImageSet, summary: dict) -> str:
     """What a user of the weights must know, with the numbers as measured."""
     numbers, architecture = summary["metrics"], net.function.architecture
@@ -66,7 +56,7 @@ def write(config, net: Identity, weights: Path, train: ImageSet, summary: dict) 
         persons=len(train.attributes["person"].unique()),
         scale=config.scale,
         margin=config.margin,
-        command=command_line(config),
+        command=command_of("pretrained/train_identity.py", config),
         seed=config.seed,
         minutes=summary["minutes"],
         device=summary["device"],

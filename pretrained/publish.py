@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import importlib
 import shutil
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -25,7 +25,7 @@ from common.metrics import extractors
 import tyro
 from safetensors import safe_open
 
-from pretrained.extractor_card import NOT_ABOUT_THE_WEIGHTS
+from pretrained.card_command import command_of
 
 CARD = """# {name}.safetensors
 
@@ -150,7 +150,7 @@ def card(config: Config, kind: Kind, weights: Path, summary: dict, evaluation: d
         name=config.name,
         what=kind.what.format(called=config.name.removeprefix(kind.prefix)),
         data=source(trained),
-        command=" ".join(["python", f"{kind.module.replace('.', '/')}.py", *flags_of(trained)]),
+        command=command_of(f"{kind.module.replace('.', '/')}.py", trained),
         seed=trained.seed,
         steps=summary["steps"],
         batch_size=trained.batch_size,
@@ -177,24 +177,6 @@ def source(trained: Any) -> str:
     if trained.data in data.DRAWN:
         return f"{trained.data}, drawn by common/data/{trained.data}.py: {trained.train_images:,} images"
     return f"{trained.data}, from its published files, the training split"
-
-
-def flags_of(trained: Any) -> list[str]:
-    """The words of the command that differ from the defaults, without folders of the machine it ran on."""
-    words = []
-    for field in fields(trained):
-        value = getattr(trained, field.name)
-        if value != field.default and (field.name == "data" or field.name not in NOT_ABOUT_THE_WEIGHTS):
-            name = field.name.replace("_", "-")
-            if isinstance(value, bool):
-                words.append(f"--{name}" if value else f"--no-{name}")
-                continue
-            values = value if isinstance(value, tuple) else (value,)
-            plain = (one.name if isinstance(one, Path) else str(one) for one in values)
-            words += [f"--{name}", *plain]
-    if trained.data in data.REAL:
-        words += ["--data-dir", "DIR"]
-    return words
 
 
 if __name__ == "__main__":

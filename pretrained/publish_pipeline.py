@@ -9,7 +9,7 @@ measured of them; all of it comes from the run directories of both stages and of
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -23,7 +23,7 @@ import tyro
 
 from hw4_diffusion import train_text_to_image as training
 from hw4_diffusion.small_pipeline import PIPELINE
-from pretrained.extractor_card import NOT_ABOUT_THE_WEIGHTS
+from pretrained.card_command import command_of
 
 CARD = """# {name}
 
@@ -131,20 +131,8 @@ def stage(name: str, run_dir: Path, trained: training.Config, batch_size: int) -
     """A row of the table of stages."""
     summary = runs.read_json(run_dir / "summary.json")
     size, where = f"{summary['steps']:,} × {batch_size}", summary["device"]
-    return f"| {name} | `{command_of(trained)}` | {size} | {summary['minutes']:.1f} | {where} |"
-
-
-def command_of(trained: training.Config) -> str:
-    """The flags that differ from the defaults, without folders of the machine it ran on."""
-    words = ["python hw4_diffusion/train_text_to_image.py"]
-    for field in fields(trained):
-        value = (
-            "RUN_DIR" if field.name == "autoencoder" and trained.autoencoder else getattr(trained, field.name)
-        )
-        if value != field.default and field.name not in NOT_ABOUT_THE_WEIGHTS:
-            values = value if isinstance(value, tuple) else (value,)
-            words += [command_line.flag(field.name), *map(str, values)]
-    return " ".join(words)
+    command = command_of("hw4_diffusion/train_text_to_image.py", trained, autoencoder="RUN_DIR")
+    return f"| {name} | `{command}` | {size} | {summary['minutes']:.1f} | {where} |"
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ is looked at once, at the end, through the written file.
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 from common import command_line, data, devices, flags, resumable, runs
@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pretrained.extractor_card import NOT_ABOUT_THE_WEIGHTS
+from pretrained.card_command import command_of
 from pretrained.train_extractor import augmented
 
 CARD = """# portraits.safetensors
@@ -186,16 +186,6 @@ def measured(reader: Reader, images: ImageSet) -> dict[str, float]:
     return numbers
 
 
-def command_of(config: Config) -> str:
-    """The command of this run, without this machine's folders."""
-    words = ["python pretrained/train_portraits.py"]
-    for field in fields(config):
-        value = getattr(config, field.name)
-        if field.name not in NOT_ABOUT_THE_WEIGHTS and value != field.default:
-            words.append(f"--{field.name.replace('_', '-')} {value}")
-    return " ".join(words)
-
-
 def finish(config: Config, run: runs.Run, network: Network, val: ImageSet) -> None:
     """Weights, card and summary.json."""
     weights, card = run.folder / "portraits.safetensors", run.folder / "portraits.md"
@@ -214,7 +204,7 @@ def finish(config: Config, run: runs.Run, network: Network, val: ImageSet) -> No
     text = CARD.format(
         count=config.train_images,
         seed=config.seed,
-        command=command_of(config),
+        command=command_of("pretrained/train_portraits.py", config),
         minutes=summary["minutes"],
         device=summary["device"],
         parameters=sum(tensor.numel() for tensor in reader.extractor.network.parameters()),

@@ -236,7 +236,7 @@ def test_the_subject_is_recognised_among_others(monkeypatch):
     monkeypatch.setattr(identity, "gallery", gallery)
     recognition = prompt_measures.Recognition(net, subject)
     persons = asked["persons"].tolist()
-    assert len(set(persons)) == 100 and persons[0] == subjects.person_of("drawn2")
+    assert len(set(persons)) == 100 and persons[0] == subjects.DRAWN["drawn2"]
     assert set(persons) <= set(avatars.PEOPLE["test"])
     images = avatars.draw({"background": torch.tensor([0, 0, 3, 5])}, 64)
     assert recognition.first(images) == 0.5

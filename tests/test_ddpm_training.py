@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from common import checkpoints, command_line, figures
+from common import checkpoints, command_line, devices, figures
 from common.averaged_weights import averaged
 from common.data import ImageSet
 from common.errors import InputError
@@ -259,7 +259,7 @@ def test_bf16_follows_fp32(data_dir, trained, tmp_path):
 def test_a_compiled_network_takes_every_step_and_the_plain_one_draws(
     data_dir, trained, tmp_path, monkeypatch
 ):
-    """torch.compile itself takes minutes on a CPU; tests/test_cuda.py lets it work."""
+    """torch.compile itself takes a minute on a CPU; tests/test_cuda.py lets it work."""
     calls = []
 
     class Compiled(torch.nn.Module):
@@ -271,11 +271,27 @@ def test_a_compiled_network_takes_every_step_and_the_plain_one_draws(
             calls.append(self.training)
             return self.network(*inputs)
 
-    monkeypatch.setattr(torch, "compile", Compiled)
+    monkeypatch.setattr(devices.Device, "compiled", lambda device, network: Compiled(network))
     run_dir = train_ddpm.main(config(data_dir, tmp_path, compile=True))
     assert len(calls) == 6
     one, other = (models.from_run(folder).network.state_dict() for folder in (run_dir, trained))
     assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+    longer = ["--resume", str(run_dir), "--no-compile", "--steps", "8"]
+    command_line.run(train_ddpm.main, train_ddpm.Config, longer)
+    assert len(calls) == 6 and checkpoints.read(run_dir / "checkpoints" / "last.pt")["step"] == 8
+
+
+def test_a_machine_that_cannot_compile_says_so_before_a_run_begins(data_dir, tmp_path, monkeypatch):
+    def no_compiler(function):
+        def call(x):
+            raise RuntimeError("No working C++ compiler found\nmore of it")
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", no_compiler)
+    with pytest.raises(InputError, match=r"^--compile: No working C\+\+ compiler found; install .*out$"):
+        train_ddpm.main(config(data_dir, tmp_path, compile=True))
+    assert not (tmp_path / "hw4").exists()
 
 
 def test_an_attribute_can_be_the_class(data_dir, tmp_path):

@@ -10,9 +10,9 @@ from common.errors import InputError
 import pytest
 import torch
 
-from hw3_stylegan_sampling import networks, project, train_encoder, weights
-from hw4_diffusion import models, train_ddpm
-from pretrained import publish
+from hw3_stylegan_sampling import networks, project, train_encoder, train_stylegan, weights
+from hw4_diffusion import models, train_ddpm, train_text_to_image
+from pretrained import card_command, publish
 
 
 @pytest.fixture(scope="module")
@@ -83,15 +83,21 @@ def test_shipped_weights_are_the_averaged_ones(run_dir, evaluation, tmp_path):
         assert torch.equal(one.half(), other.half())
 
 
-def test_the_command_of_a_published_set_names_it_and_its_folder():
-    config = dataclasses.replace(train_ddpm.Config(), data="mnist", data_dir="somewhere", precision="bf16")
-    words = " ".join(publish.flags_of(config))
-    for flag in ("--data mnist", "--data-dir DIR", "--precision bf16"):
-        assert flag in words
-    assert len(publish.flags_of(config)) == 6
-    config = dataclasses.replace(config, compile=True)
-    assert "--compile" in publish.flags_of(config) and "True" not in publish.flags_of(config)
-    command_line.parse(train_ddpm.Config, publish.flags_of(config))
+def test_the_command_of_a_card_can_be_given_and_names_no_folder_of_the_machine():
+    config = dataclasses.replace(
+        train_ddpm.Config(), data="mnist", data_dir="somewhere", precision="bf16", channels=(8, 16),
+        zero_terminal_snr=True, compile=True, device="cuda",
+    )  # fmt: skip
+    command = card_command.command_of("hw4_diffusion/train_ddpm.py", config)
+    script, *flags = command.removeprefix("python ").split()
+    given = command_line.parse(train_ddpm.Config, flags)
+    same = {"data_dir": None, "compile": False, "device": "auto"}
+    assert script == "hw4_diffusion/train_ddpm.py" and flags[-2:] == ["--data-dir", "DIR"]
+    assert dataclasses.replace(given, data_dir=None) == dataclasses.replace(config, **same)
+    unconditional = dataclasses.replace(train_stylegan.Config(), conditional=False)
+    assert card_command.command_of("x.py", unconditional).endswith(" --no-conditional")
+    stage = dataclasses.replace(train_text_to_image.Config(), autoencoder="/home/anna/runs/1")
+    assert "--autoencoder RUN_DIR" in card_command.command_of("x.py", stage, autoencoder="RUN_DIR")
     assert publish.source(config).startswith("mnist, from its published files")
 
 
