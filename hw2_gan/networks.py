@@ -24,6 +24,7 @@ from hw2_gan.stylegan_parts import (
     Downsampling,
     FilteredUpsampling,
     Halving,
+    ModulatedBatchNorm,
     ModulatedConvolution,
     Noise,
 )
@@ -80,24 +81,6 @@ def activated(
     if normalisation == "batch":
         return [nn.BatchNorm2d(channels), *layers]
     return [ModulatedBatchNorm(channels, latent), *layers] if normalisation == "modulated" else layers
-
-
-class ModulatedBatchNorm(nn.Module):
-    """(B, C, H, W), z (B, D) -> (B, C, H, W): scale and shift of every channel are linear functions of z.
-
-    So an image can be decided on in every layer, not in the first alone (Chen et al. 2019, self-modulation;
-    theory/en/layers.md#telling-both-networks-the-attributes).  Begins as plain batch normalisation."""
-
-    def __init__(self, channels: int, latent: int):
-        super().__init__()
-        self.norm = nn.BatchNorm2d(channels, affine=False)
-        self.modulation = nn.Linear(latent, 2 * channels)
-        nn.init.zeros_(self.modulation.weight)
-        nn.init.zeros_(self.modulation.bias)
-
-    def forward(self, x: Tensor, z: Tensor) -> Tensor:
-        scale, shift = self.modulation(z)[:, :, None, None].chunk(2, 1)  # (B, 2 C) -> (B, C, 1, 1) each
-        return torch.addcmul(shift.to(x.dtype), self.norm(x), (1 + scale).to(x.dtype))
 
 
 class Layers(nn.Sequential):

@@ -1,4 +1,5 @@
-"""Parts of StyleGAN2 (Karras et al. 2020) that the GAN of this week can take over one at a time.
+"""Parts that the GAN of this week can take over one at a time: of StyleGAN2 (Karras et al. 2020), and its
+forerunner, batch normalisation that z modulates.
 
 Theory: theory/en/stylegan.md, eqs. (stylegan.3)-(stylegan.5) for the modulated convolution, (stylegan.10) for
 the filter.  Sizes: B images, I and O channels in and out, D numbers in z.
@@ -27,6 +28,24 @@ class FilteredUpsampling(nn.ConvTranspose2d):
 
     def forward(self, x: Tensor) -> Tensor:
         return blur(super().forward(x), padding=1, gain=4)  # (B, C, 2 H + 1, 2 W + 1) -> (B, C, 2 H, 2 W)
+
+
+class ModulatedBatchNorm(nn.Module):
+    """(B, C, H, W), z (B, D) -> (B, C, H, W): scale and shift of every channel are linear functions of z.
+
+    So an image can be decided on in every layer, not in the first alone (Chen et al. 2019, self-modulation;
+    theory/en/layers.md#telling-both-networks-the-attributes).  Begins as plain batch normalisation."""
+
+    def __init__(self, channels: int, latent: int):
+        super().__init__()
+        self.norm = nn.BatchNorm2d(channels, affine=False)
+        self.modulation = nn.Linear(latent, 2 * channels)
+        nn.init.zeros_(self.modulation.weight)
+        nn.init.zeros_(self.modulation.bias)
+
+    def forward(self, x: Tensor, z: Tensor) -> Tensor:
+        scale, shift = self.modulation(z)[:, :, None, None].chunk(2, 1)  # (B, 2 C) -> (B, C, 1, 1) each
+        return torch.addcmul(shift.to(x.dtype), self.norm(x), (1 + scale).to(x.dtype))
 
 
 class ModulatedConvolution(nn.Conv2d):

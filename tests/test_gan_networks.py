@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from hw2_gan import networks, players, train_gan
+from hw2_gan import networks, players, stylegan_parts, train_gan
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +51,7 @@ def test_the_defaults_are_the_homeworks_generator():
 def test_modulated_normalisation_reaches_every_layer():
     """Latents differ in what a layer is told: after a first step of training, in the last layer too."""
     generator = networks.CSPupGenerator(32, 0.125, normalisation="modulated", output="tanh", refined=True)
-    told = [module for module in generator.modules() if isinstance(module, networks.ModulatedBatchNorm)]
+    told = [module for module in generator.modules() if isinstance(module, stylegan_parts.ModulatedBatchNorm)]
     assert len(told) == 1 + 2 * 2 + 1  # start, two blocks with two each, end
     generator(torch.randn(4, generator.latent)).square().mean().backward()
     for layer in told:

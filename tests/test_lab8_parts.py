@@ -4,7 +4,7 @@ import math
 
 from common.data import ImageSet, creatures, to_model_range
 from common.errors import InputError
-from common.latent_space import truncated
+from common.latent_space import kl_to_standard_normal, truncated
 from common.metrics import samples
 from common.metrics.perceptual import Perceptual, pixel_error
 
@@ -25,6 +25,27 @@ def test_the_ways_up_and_down_fit_each_other(size):
         assert images.shape == x.shape and kl.shape == (3,) and model.encode(x).shape == (3, 5)
         assert images.abs().max() <= 1
     assert networks.Discriminator(size, 4)(x).shape == (3,)
+
+
+def test_the_vae_s_kl_is_that_of_its_posterior_summed_over_latents():
+    model = networks.VAE(48, 4, 6).eval()
+    x = to_model_range(creatures.draw_set("val", 48, 3).images)
+    mu, log_variance = model.posterior(x)
+    assert mu.shape == log_variance.shape == (3, 6)
+    assert torch.equal(model(x)[1], kl_to_standard_normal(mu, log_variance).sum(1))
+    assert torch.equal(model.encode(x), mu)
+    assert not torch.equal(model.draw_latents(x), model.draw_latents(x))
+    ae = networks.Autoencoder(48, 4, 6).eval()
+    assert ae(x)[1].tolist() == [0, 0, 0] and torch.equal(ae.draw_latents(x), ae.encode(x))
+
+
+def test_the_discriminator_begins_with_weights_that_keep_the_signal():
+    torch.manual_seed(0)
+    for layer in networks.Discriminator(48, 16).layers:
+        if isinstance(layer, nn.Conv2d):
+            fan_in = layer.weight[0].numel()
+            wanted = math.sqrt(2 / (1 + 0.2**2) / fan_in)  # He et al. (2015) for a leak of 0.2
+            assert layer.weight.std().item() == pytest.approx(wanted, rel=0.1)
 
 
 @torch.no_grad()

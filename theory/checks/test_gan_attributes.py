@@ -8,7 +8,7 @@ from common import adversarial, choices
 import pytest
 import torch
 
-from hw2_gan import networks
+from hw2_gan import networks, stylegan_parts
 from theory.checks.draws import normal
 from theory.checks.finite_games import assert_minimum, distribution, expected
 from theory.printed import printed
@@ -104,7 +104,7 @@ def test_latents_choose_every_option_equally_often():
 @verifies("gan.22")
 def test_every_layer_is_told_by_scales_and_shifts():
     torch.manual_seed(0)
-    layer = networks.ModulatedBatchNorm(3, latent=4).double()
+    layer = stylegan_parts.ModulatedBatchNorm(3, latent=4).double()
     x, z = normal(6, 3, 5, 2), normal(6, 4, seed=1)
     normalised = (x - x.mean((0, 2, 3), keepdim=True)) / (
         x.var((0, 2, 3), keepdim=True, correction=0) + 1e-5
