@@ -6,6 +6,7 @@ import dataclasses
 import os
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 from common import command_line, data, devices, runs
@@ -127,7 +128,36 @@ def test_generators_with_classes_draw_all_of_them():
     generator = Generator(shape).requires_grad_(False)
     *drawn, labels = train_encoder.latents(generator, BatchNoise(60, HERE, seed=0))
     assert labels.shape == (60, 3) and (labels.sum(1) == 1).all() and (labels.sum(0) > 5).all()
-    assert train_encoder.known_styles(generator, *drawn, labels).shape == (60, generator.layers, 8)
+    ws, (z, other, cut) = train_encoder.known_styles(generator, *drawn, labels), drawn
+    of_z, of_other = generator.styles(z, labels), generator.styles(other, labels)  # both of the image's class
+    assert torch.allclose(ws[:, 0], of_z[:, 0]) and (cut < generator.layers).any()
+    last = torch.where((cut < generator.layers)[:, None], of_other[:, -1], of_z[:, -1])
+    assert torch.allclose(ws[:, -1], last, atol=1e-6)
+
+
+def test_a_measurement_draws_every_class_and_shows_images_above_their_projections(folder, tmp_path):
+    shape = Architecture(size=16, channels=(6, 6, 6), z_dim=6, w_dim=8, classes=3, noise=False)
+    generator = Generator(shape).requires_grad_(False).eval()
+    told, styles = [], generator.styles
+    generator.styles = lambda z, labels=None: (told.append(labels), styles(z, labels))[1]
+    losses = train_encoder.Losses(config(folder, tmp_path), generator, HERE.torch)
+    encoder = train_encoder.build(generator)
+    for parameter in encoder.parameters():  # answers that differ from image to image
+        torch.nn.init.normal_(parameter, std=0.3)
+    val = data.ImageSet(torch.randint(256, (20, 3, 16, 16), dtype=torch.uint8), "pets", "val", "a test")
+    sheets = []
+    run = types.SimpleNamespace(
+        device=HERE, folder=tmp_path, log=lambda *_: None, say=lambda *_: None,
+        save_samples=lambda name, step, images, columns: sheets.append(images.unflatten(0, (-1, columns))),
+    )  # fmt: skip
+    train_encoder.report(run, 1, {}, encoder, losses, val)
+    assert told[-1].argmax(1).tolist() == [i % 3 for i in range(20)]
+    with torch.no_grad():
+        again = generator.synthesis(encoder.eval()(data.to_model_range(val.images)), "const")
+    ((originals, projections),) = sheets
+    assert torch.equal(originals, val.images[:16])
+    assert (projections.int() - data.to_uint8(again)[:16].int()).abs().max() <= 1
+    assert len(projections.unique(dim=0)) == 16
 
 
 def test_losses_are_zero_where_the_answer_is_right_and_weighted_where_not(folder, tmp_path):
@@ -273,13 +303,8 @@ def test_persons_of_avatars_are_recognised_among_a_hundred(folder, tmp_path, mon
     )
     monkeypatch.setattr(identity, "gallery", lambda net, persons, **_: seen.append(persons))
     seen, persons = [], avatars.PEOPLE["val"].start + torch.tensor([1, 0, 0, 2])
-    val = data.ImageSet(
-        torch.zeros(4, 3, 16, 16, dtype=torch.uint8),
-        "avatars",
-        "val",
-        "a test",
-        attributes={"person": persons},
-    )
+    pictures = torch.zeros(4, 3, 16, 16, dtype=torch.uint8)
+    val = data.ImageSet(pictures, "avatars", "val", "a test", attributes={"person": persons})
     (tmp_path / "mean.py").write_text("def load(device):\n    return lambda images: images.mean((2, 3))\n")
     one = config(folder, tmp_path, identity=str(tmp_path / "mean.py"))
     generator = make()
