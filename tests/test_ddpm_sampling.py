@@ -91,6 +91,7 @@ def test_a_run_is_drawn_from_while_it_trains(tmp_path):
         parts = {"ema": ema.state_dict(), "network": untrained(3).network.state_dict()}
         (tmp_path / "checkpoints").mkdir(exist_ok=True)
         checkpoints.write(tmp_path / "checkpoints" / f"{name}.pt", {"step": 1, "parts": parts})
+    models.save(tmp_path / "model.safetensors", untrained(4), "the last measurement, which may be long ago")
     for name, state in found.items():
         model = models.load(tmp_path, name)
         assert all(torch.equal(model.network.state_dict()[key], value) for key, value in state.items())

@@ -281,6 +281,13 @@ def test_a_compiled_network_takes_every_step_and_the_plain_one_draws(
     assert len(calls) == 6 and checkpoints.read(run_dir / "checkpoints" / "last.pt")["step"] == 8
 
 
+def test_what_torch_compiled_is_used(monkeypatch):
+    monkeypatch.setattr(
+        torch, "compile", lambda one: one if not isinstance(one, torch.nn.Module) else "faster"
+    )
+    assert devices.Device(torch.device("cpu")).compiled(torch.nn.Linear(1, 1)) == "faster"
+
+
 def test_a_machine_that_cannot_compile_says_so_before_a_run_begins(data_dir, tmp_path, monkeypatch):
     def no_compiler(function):
         def call(x):
