@@ -7,6 +7,7 @@ from course.pages.tables import Column, Table, device, flags, number, summary
 
 EVALUATION = f"{RESULTS}/eval_text_to_image"
 STUDY = f"{RESULTS}/fine_tuning_study"
+CHECK = f"{RESULTS}/fine_tuning_check"
 MODELS = {
     "base": {"en": "the model as it was", "ru": "исходная модель"},
     "U-Net": {"en": "DreamBooth, prior preserved", "ru": "DreamBooth, класс сохраняется"},
@@ -105,10 +106,10 @@ def sweep_columns(*first: Column) -> tuple[Column, ...]:
     )
 
 
-def study_rows(root: Path) -> list[dict]:
+def study_rows(root: Path, path: str = STUDY) -> list[dict]:
     """A row for each way of fine-tuning; shares in per cent."""
     found = []
-    for row in summary(root, STUDY)["rows"]:
+    for row in summary(root, path)["rows"]:
         numbers = dict.fromkeys((column.key for column in STUDY_COLUMNS), MISSING)
         for key, value in row.items():
             if isinstance(value, (int, float)):
@@ -139,6 +140,20 @@ def study_note(root: Path, language: str) -> str:
     )
 
 
+def check_note(root: Path, language: str) -> str:
+    kept, options = summary(root, CHECK), flags(root, CHECK)
+    subjects, where = len(options["subjects"]), device(kept["device"], language)
+    if language == "ru":
+        return (
+            f"Среднее ± стандартное отклонение по {subjects} людям, у каждого один seed; остальное как выше; "
+            f"{where}; `fine_tuning_study.py`."
+        )
+    return (
+        f"Mean ± standard deviation over {subjects} persons, one seed each; all else as above; {where}; "
+        "`fine_tuning_study.py`."
+    )
+
+
 TABLES = {
     "text_to_image_test": Table(
         (
@@ -162,9 +177,6 @@ TABLES = {
         sweep_rows("steps"),
         sweep_note,
     ),
-    "fine_tuning": Table(
-        STUDY_COLUMNS,
-        study_rows,
-        study_note,
-    ),
+    "fine_tuning": Table(STUDY_COLUMNS, study_rows, study_note),
+    "fine_tuning_check": Table(STUDY_COLUMNS, lambda root: study_rows(root, CHECK), check_note),
 }

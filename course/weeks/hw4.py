@@ -162,6 +162,17 @@ FINE_TUNING = (
         shows=("U-Net: identity_first", "U-Net: drift", "LoRA, rank 8: identity_first"),
         keeps_figures=("drawn1-seed0-*.png",),
     ),
+    Script(
+        name="fine_tuning_check",
+        file=f"{FOLDER}/fine_tuning_study.py",
+        what="the best two ways on three persons by whom nothing was chosen",
+        data="drawn4-6",
+        short=None,
+        full="--subjects drawn4 drawn5 drawn6 --seeds 0 --rank 32 --seeds_of_variants 0 "
+        "--controlnet {train_controlnet} --num_inference_steps 10",
+        shows=("U-Net: identity_first", "U-Net: drift", "LoRA, rank 32: identity_first"),
+        keeps_figures=(),
+    ),
 )
 TEXT_TO_IMAGE = Script(
     name="train_text_to_image",
