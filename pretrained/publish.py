@@ -45,7 +45,8 @@ CARD = """# {name}.safetensors
 """
 OF_GENERATORS = """Means over several seeds of the latents,
 `_sd` their standard deviation; other extractors' distances cannot be compared with these."""
-OF_DIFFUSION = """`_of_training_images` is the distance of training images
+OF_DIFFUSION = """Drawn by {sampler} in {steps} steps with guidance {guidance:g}, in {precision}.
+`_of_training_images` is the distance of training images
 to test images, the floor of a generator's; other extractors' distances cannot be compared with these."""
 OF_ENCODERS = """`encoder_wplus` is the optimiser that begins where the
 encoder points. Trained and measured by one identity network, which therefore flatters it."""
@@ -141,6 +142,8 @@ def card(config: Config, kind: Kind, weights: Path, summary: dict, evaluation: d
     environment = runs.read_json(config.run_dir / "env.json")
     with safe_open(weights, framework="pt") as file:
         tensors = [file.get_slice(name) for name in file.keys()]  # noqa: SIM118  not a dict
+    flags = runs.read_json(config.evaluation / "config.json")
+    flags["guidance"] = evaluation.get("chosen_guidance", 1.0)
     numbers = [
         f"| {name} | {value:.4g} |"
         for name, value in evaluation["metrics"].items()
@@ -165,7 +168,7 @@ def card(config: Config, kind: Kind, weights: Path, summary: dict, evaluation: d
         sha256=extractors.file_sha256(weights),
         numbers="\n".join(numbers),
         n_test=evaluation.get("n_test") or evaluation["n"],
-        closing=kind.closing,
+        closing=kind.closing.format(**flags),
         evaluated=Path(runs.read_json(config.evaluation / "env.json")["command"].split()[1]).name,
     )
 

@@ -30,9 +30,13 @@ def evaluation(run_dir, tmp_path):
     folder = tmp_path / "0002-eval-ddpm-digits"
     folder.mkdir()
     contents = {
-        "config": {"models": [str(run_dir)]},
+        "config": {"models": [str(run_dir)], "sampler": "heun", "steps": 7, "precision": "bf16"},
         "env": {"command": "python hw4_diffusion/eval_ddpm.py runs/hw4/0001"},
-        "summary": {"metrics": {"eval/fd_digits_10k": 1.25, "eval/seconds_an_image": 0.5}, "n_test": 10_000},
+        "summary": {
+            "metrics": {"eval/fd_digits_10k": 1.25, "eval/seconds_an_image": 0.5},
+            "n_test": 10_000,
+            "chosen_guidance": 1.5,
+        },
     }
     for name, content in contents.items():
         (folder / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
@@ -52,6 +56,7 @@ def test_the_card_says_how_the_weights_were_made_and_what_was_measured(run_dir, 
     assert str(tmp_path) not in card and "outdir" not in command and "device" not in command
     parameters = sum(weight.numel() for weight in models.read(path).network.parameters())
     assert "seed 5, 2 steps of 8 images" in card and f"{parameters:,} parameters in float16" in card
+    assert "Drawn by heun in 7 steps with guidance 1.5, in bf16." in card
     assert "| eval/fd_digits_10k | 1.25 |" in card and "seconds" not in card and "10,000 test images" in card
 
 
