@@ -25,6 +25,7 @@ from common.metrics import samples
 from common.shapes import parameters
 from common.text_table import Column
 
+import torch
 import tyro
 from annotated_types import Interval
 from torch import Tensor
@@ -87,7 +88,7 @@ def main(config: Config) -> Path:
         rows, points = {"model": [], "curve": [], "guidance": []}, Points()
         if config.curve_samples:
             near = samples.reference_of(validation, device.torch, any_side=True)
-            points = points_of(near, train)
+            points = points_of(near, labels_of(trained[0], validation), train, labels_of(trained[0], train))
             for number, model in enumerate(trained[: config.curve_models]):
                 for kind, way in small_ways(config, model):
                     measured = point(config, model, way, labels_of(model, validation), near, device)
@@ -113,14 +114,21 @@ class Points(NamedTuple):
     count: int = 0
     """Validation images, and samples of a point."""
     floor: float | None = None
-    """Distance of as many training images."""
+    """Distance of as many training images, of the same classes; None where there are too few."""
 
 
-def points_of(near: samples.Reference, train: ImageSet) -> Points:
-    floor = None
-    if near.extractor is not None:
-        floor = near.distance(near.features_of(train.images[: near.count]))
-    return Points(near.count, floor)
+def points_of(
+    near: samples.Reference, classes: Tensor | None, train: ImageSet, of_train: Tensor | None
+) -> Points:
+    """`classes` int64 (N,) of the validation images, `of_train` of the training images.  Samples have the
+    classes of the validation images; other shares of them would make the distance larger."""
+    rows = torch.arange(min(near.count, len(train)))
+    if classes is not None:
+        by_class = [(of_train == k).nonzero()[: (classes == k).sum(), 0] for k in classes.unique()]
+        rows = torch.cat(by_class)
+    if near.extractor is None or len(rows) < near.count:
+        return Points(near.count)
+    return Points(near.count, near.distance(near.features_of(train.images[rows])))
 
 
 def labels_of(model: Model, images: ImageSet) -> Tensor | None:

@@ -1,6 +1,7 @@
 """eval_ddpm.py: numbers of two seeds, the bound, equal evaluations, models that are not alike."""
 
 import json
+import types
 from pathlib import Path
 
 from common import data
@@ -119,12 +120,28 @@ def test_curves_and_pictures_are_of_the_first_model_and_of_the_images_it_learned
     neighbours, learned, _ = shown["save_neighbours"]
     assert torch.equal(neighbours, first[:8]) and torch.equal(learned.images, train.images)
     rows, distance, floor, title = shown["save_curves"]
-    assert floor == pytest.approx(near.distance(near.features_of(train.images[:15])), rel=1e-3)
+    assert floor and floor == eval_ddpm.points_of(near, val.labels[:15], train, train.labels).floor
     best = min(rows, key=lambda row: row[distance])
     assert f"lowest at 3 evaluations of {best['sampler']}, {best[distance]:.3g}" in title
     assert json.loads((folder / "summary.json").read_text())["n_curve"] == 15
     table = (folder / "table.md").read_text()
     assert "| heun | 3 |" in table and "|  |" not in table  # no table of guidance, of which nothing is known
+
+
+def test_training_images_on_a_curve_have_the_classes_of_its_validation_images():
+    images = torch.arange(6, dtype=torch.uint8)[:, None, None, None].expand(6, 1, 2, 2)
+    labels = torch.tensor([0, 1, 0, 1, 2, 2])
+    train = data.ImageSet(images, "digits", "train", "a test", labels=labels)
+    near = types.SimpleNamespace(
+        extractor="",
+        count=4,
+        features_of=lambda images: images,
+        distance=lambda seen: seen[:, 0, 0, 0].tolist(),
+    )
+    asked = lambda *classes: eval_ddpm.points_of(near, torch.tensor(classes), train, labels)
+    assert sorted(asked(2, 0, 0, 1).floor) == [0, 1, 2, 4] and asked(2, 0, 0, 1).count == 4
+    assert asked(2, 2, 2, 0).floor is None  # there are two images of class 2
+    assert eval_ddpm.points_of(near, None, train, None).floor == [0, 1, 2, 3]
 
 
 def test_the_guidance_with_the_smallest_mean_distance_is_chosen():
