@@ -122,13 +122,17 @@ def points_of(
 ) -> Points:
     """`classes` int64 (N,) of the validation images, `of_train` of the training images.  Samples have the
     classes of the validation images; other shares of them would make the distance larger."""
-    rows = torch.arange(min(near.count, len(train)))
-    if classes is not None:
-        by_class = [(of_train == k).nonzero()[: (classes == k).sum(), 0] for k in classes.unique()]
-        rows = torch.cat(by_class)
-    if near.extractor is None or len(rows) < near.count:
+    if near.extractor is None:
         return Points(near.count)
-    return Points(near.count, near.distance(near.features_of(train.images[rows])))
+    classes = torch.zeros(near.count) if classes is None else classes
+    of_train = torch.zeros(len(train)) if of_train is None else of_train
+    rows = []
+    for k, wanted in zip(*classes.unique(return_counts=True)):
+        known = (of_train == k).nonzero()[:, 0]
+        if len(known) < wanted:
+            return Points(near.count)
+        rows.append(known[torch.arange(wanted) * len(known) // wanted])  # from all parts of the set
+    return Points(near.count, near.distance(near.features_of(train.images[torch.cat(rows)])))
 
 
 def labels_of(model: Model, images: ImageSet) -> Tensor | None:

@@ -140,8 +140,9 @@ def test_training_images_on_a_curve_have_the_classes_of_its_validation_images():
     )
     asked = lambda *classes: eval_ddpm.points_of(near, torch.tensor(classes), train, labels)
     assert sorted(asked(2, 0, 0, 1).floor) == [0, 1, 2, 4] and asked(2, 0, 0, 1).count == 4
+    assert sorted(asked(0, 0, 1, 1).floor) == [0, 1, 2, 3]
     assert asked(2, 2, 2, 0).floor is None  # there are two images of class 2
-    assert eval_ddpm.points_of(near, None, train, None).floor == [0, 1, 2, 3]
+    assert eval_ddpm.points_of(near, None, train, None).floor == [0, 1, 3, 4]  # from all parts of the set
 
 
 def test_the_guidance_with_the_smallest_mean_distance_is_chosen():
