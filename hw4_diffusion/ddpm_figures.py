@@ -69,14 +69,18 @@ def save_schedules(path: Path, own: Schedule, name: str) -> None:
 
 
 def save_training(path: Path, trainings: Sequence[Sequence[dict]], distance: str) -> None:
-    """Distance to validation images, and their loss, over the hours of training of each seed."""
+    """Distance to validation images, and their loss, over the time of training of each seed."""
     figure, axes = figures.new_figure(11, 4, ncols=2)
+    longest = max(line["seconds"] for lines in trainings for line in lines)
+    unit, seconds = ("hours", 3600) if longest > 3600 else ("minutes", 60)
     for number, lines in enumerate(trainings):
-        hours = [line["seconds"] / 3600 for line in lines]
+        time = [line["seconds"] / seconds for line in lines]
         for axis, name in zip(axes, (distance, "val/loss")):
-            axis.plot(hours, [line[name] for line in lines], marker=".", label=f"run {number + 1}")
+            axis.plot(time, [line[name] for line in lines], marker=".", label=f"run {number + 1}")
     for axis, name in zip(axes, (distance, "val/loss")):
-        axis.set(xlabel="hours of training", ylabel=name.removeprefix("val/"), yscale="log")
+        axis.set(xlabel=f"{unit} of training", ylabel=name.removeprefix("val/"), yscale="log")
+        axis.yaxis.set_major_formatter("{x:.3g}")
+        axis.yaxis.set_minor_formatter("{x:.3g}")
     axes[0].legend(frameon=False)
     first, last = trainings[0][0], trainings[0][-1]
     figure.suptitle(

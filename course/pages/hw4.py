@@ -1,5 +1,6 @@
 """Tables of week 4: what linearity costs a diffusion model over image sets; samplers of a DDPM."""
 
+import re
 import statistics
 from pathlib import Path
 
@@ -112,6 +113,8 @@ def table(names: dict[str, dict], key: str, digits: int, write_note=note) -> Tab
 
 
 DDPM = f"{RESULTS}/eval_ddpm_mnist"
+DDPM_SETS = ("mnist",)
+"""Sets whose evaluations are kept."""
 SAMPLERS = {
     "ancestral": {"en": "ancestral", "ru": "ancestral"},
     "ddim": {"en": "DDIM", "ru": "DDIM"},
@@ -145,17 +148,25 @@ def sampler_rows(root: Path) -> list[dict]:
     return rows
 
 
-def sampler_note(root: Path, language: str) -> str:
+def measured_on(root: Path, language: str) -> str:
+    """What the points of a curve are of, and how many trainings."""
     kept = summary(root, DDPM)
     n, computer = number(kept["n_curve"], language), device(kept["device"], language)
+    trainings = len({row["seed"] for row in kept["rows"]["curve"]})
+    if language == "ru":
+        return f"сэмплов и валидационных картинок по {n}; обучений: {trainings}; {computer}"
+    return f"{n} samples against as many validation images; trainings: {trainings}; {computer}"
+
+
+def sampler_note(root: Path, language: str) -> str:
     if language == "ru":
         return (
-            f"Сэмплов и тестовых картинок по {n}; в столбцах — сколько раз вычислена сеть (у Хойна на один "
-            f"раз меньше, где число чётное); обучений: {len(kept['models'])}; {computer}; `eval_ddpm.py`."
+            "В столбцах — сколько раз вычислена сеть (у Хойна на один раз меньше, где число чётное); "
+            f"{measured_on(root, language)}; `eval_ddpm.py`."
         )
     return (
-        f"{n} samples against as many test images; columns are evaluations of the network (Heun's are one "
-        f"fewer where even); trainings: {len(kept['models'])}; {computer}; `eval_ddpm.py`."
+        "Columns are evaluations of the network (Heun's are one fewer where even); "
+        f"{measured_on(root, language)}; `eval_ddpm.py`."
     )
 
 
@@ -168,17 +179,10 @@ def guidance_rows(root: Path) -> list[dict]:
 
 
 def guidance_note(root: Path, language: str) -> str:
-    kept, steps = summary(root, DDPM), flags(root, DDPM)["steps"]
-    n, computer = number(kept["n_curve"], language), device(kept["device"], language)
+    steps = flags(root, DDPM)["steps"]
     if language == "ru":
-        return (
-            f"Сэмплов и тестовых картинок по {n}; DPM-Solver++, шагов {steps}; "
-            f"обучений: {len(kept['models'])}; {computer}."
-        )
-    return (
-        f"{n} samples against as many test images; DPM-Solver++, {steps} steps; "
-        f"trainings: {len(kept['models'])}; {computer}."
-    )
+        return f"DPM-Solver++, шагов {steps}; {measured_on(root, language)}."
+    return f"DPM-Solver++, {steps} steps; {measured_on(root, language)}."
 
 
 def seeds_sentence(root: Path, language: str) -> str:
@@ -194,14 +198,48 @@ def seeds_sentence(root: Path, language: str) -> str:
         return (
             f"Три обучения по {steps} шагов, которые различаются только seed (0, 1, 2; {where}, все три "
             f"сразу), кончаются ошибкой {words['val/loss']} и расстоянием Фреше {words['val/fd_mnist_1k']} "
-            f"на {n} валидационных картинках (среднее ± стандартное отклонение). Дальше измерено одно из "
-            "них, seed 2: веса двух других не сохранены.\n"
+            f"на {n} валидационных картинках без guidance (среднее ± стандартное отклонение).\n"
         )
     return (
         f"Three trainings of {steps} steps that differ in the seed alone (0, 1, 2; {where}, all three at "
         f"once) end at an error of {words['val/loss']} and a Fréchet distance of {words['val/fd_mnist_1k']} "
-        f"on {n} validation images (mean ± standard deviation). What follows is measured of one of them, "
-        "seed 2: the weights of the other two were not kept.\n"
+        f"on {n} validation images without guidance (mean ± standard deviation).\n"
+    )
+
+
+def ddpm_rows(root: Path) -> list[dict]:
+    """Test samples of every set that a DDPM was trained on, and the floor of their distance."""
+    rows = []
+    for data in DDPM_SETS:
+        kept = summary(root, f"{RESULTS}/eval_ddpm_{data}")
+        measured = kept["metrics"]
+        distance = next(name for name in measured if re.fullmatch(r"eval/fd_[a-z_]+_\d+k?", name))
+        row = {"data": {"en": SETS[data], "ru": RUSSIAN[data]}, "guidance": kept["chosen_guidance"]}
+        for key, name, factor in (("fd", distance, 1), ("floor", f"{distance}_of_training_images", 1),
+                                  ("class", "eval/class_accuracy", 100), ("precision", "eval/precision", 1),
+                                  ("recall", "eval/recall", 1),
+                                  ("nearest", "eval/nearest_training_ratio", 1)):  # fmt: skip
+            row[key] = factor * measured[name]
+            if key != "floor" and f"{name}_sd" in measured:
+                row[f"{key}_sd"] = factor * measured[f"{name}_sd"]
+        rows.append(row)
+    return rows
+
+
+def ddpm_note(root: Path, language: str) -> str:
+    kept, options = summary(root, DDPM), flags(root, DDPM)
+    n, computer = number(kept["n_test"], language), device(kept["device"], language)
+    steps, chosen_on, trainings = options["steps"], number(kept["n_curve"], language), len(kept["models"])
+    if language == "ru":
+        return (
+            f"Сэмплов и тестовых картинок по {n}; DPM-Solver++, шагов {steps}; guidance выбран по "
+            f"{chosen_on} валидационным картинкам; среднее ± стандартное отклонение по "
+            f"{trainings} обучениям; {computer}, {options['precision']}; `eval_ddpm.py`."
+        )
+    return (
+        f"{n} samples against as many test images; DPM-Solver++, {steps} steps; guidance chosen on "
+        f"{chosen_on} validation images; mean ± standard deviation over {trainings} trainings; {computer}, "
+        f"{options['precision']}; `eval_ddpm.py`."
     )
 
 
@@ -211,6 +249,20 @@ TABLES = {
     "linear_obeyed": table(DENOISERS | GAUSSIANS | BOUNDS, "obeyed", 1),
     "linear_errors": table(DENOISERS, "error", 4, error_note),
     "linear_variances": table(DENOISERS | GAUSSIANS, "variance", 2),
+    "ddpm_test": Table(
+        (
+            Column("data", "data set", "набор"),
+            Column("guidance", "guidance", "guidance", 1),
+            Column("fd", "Fréchet distance", "расстояние Фреше", 2),
+            Column("floor", "of training images", "обучающих картинок", 2),
+            Column("class", "class as asked, %", "класс как просили, %", 1),
+            Column("precision", "precision", "точность"),
+            Column("recall", "recall", "полнота"),
+            Column("nearest", "to the nearest training image", "до ближайшей обучающей", 2),
+        ),
+        ddpm_rows,
+        ddpm_note,
+    ),
     "ddpm_samplers": Table(sampler_columns, sampler_rows, sampler_note),
     "ddpm_guidance": Table(
         (

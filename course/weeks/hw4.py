@@ -56,7 +56,7 @@ WITHOUT_PRODUCTS = Script(
 )
 DDPM = f"{FOLDER}/train_ddpm.py"
 SEEDS = (0, 1, 2)
-TRAINED_ON = {"mnist": "--data mnist --batch-size 256 --steps 5000 --measure-every 1000"}
+TRAINED_ON = {"mnist": "--data mnist --batch-size 128 --steps 12000 --measure-every 2400"}
 """Flags of the trainings whose numbers the page shows."""
 FIRST_DDPM = Script(
     name="train_ddpm",
