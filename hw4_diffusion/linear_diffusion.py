@@ -66,7 +66,7 @@ class Config(flags.Flags):
     """Steps of gradient descent at each noise level."""
     schedule: Literal["linear", "cosine", "flow"] = "cosine"
     """How signal and noise change over the 1,000 times."""
-    sampler: Literal["ddim", "ancestral", "dpm-solver++", "heun"] = "ddim"
+    sampler: Literal["ddim", "ancestral", "dpm-solver++", "sde-dpm-solver++", "heun"] = "ddim"
     """How noise is taken out: ddim is deterministic, ancestral adds new noise after each step."""
     steps: flags.Count = 50
     """Noise levels that are visited."""

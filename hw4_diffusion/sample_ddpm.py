@@ -30,7 +30,7 @@ from hw4_diffusion import ddpm_figures, models, samplers
 from hw4_diffusion.models import Model
 from hw4_diffusion.schedule import Spacing, sampling_times
 
-Sampler = Literal["ancestral", "ddim", "dpm-solver++", "heun", "euler"]
+Sampler = Literal["ancestral", "ddim", "dpm-solver++", "sde-dpm-solver++", "heun", "euler"]
 Show = Literal["samples", "process", "interpolation", "reconstruction", "inpainting", "schedule"]
 COLUMNS = 9
 """Pictures in a strip."""

@@ -27,7 +27,7 @@ from hw4_diffusion.schedule import Schedule
 Randn = Callable[[Tensor], Tensor]
 """Images -> N(0, 1) of their shape."""
 Steps = Iterator[tuple[int, Tensor]]
-NAMES = ("ancestral", "ddim", "dpm-solver++", "heun", "euler")
+NAMES = ("ancestral", "ddim", "dpm-solver++", "sde-dpm-solver++", "heun", "euler")
 
 
 def sample(
@@ -48,6 +48,8 @@ def sample(
             return ddim(denoise, schedule, times, x, eta, randn)
         case "dpm-solver++":
             return dpm_solver(denoise, schedule, times, x)
+        case "sde-dpm-solver++":
+            return sde_dpm_solver(denoise, schedule, times, x, randn)
         case "heun":
             return heun(denoise, schedule, times, x)
         case "euler":
@@ -118,21 +120,45 @@ def ddim_step(x0: Tensor, eps: Tensor, alpha_s: float, sigma_s: float, std: floa
 
 
 def dpm_solver(denoise: Denoise, schedule: Schedule, times: list[int], x: Tensor) -> Steps:
-    """DPM-Solver++(2M): a step with the image as it will be halfway, on the line through the last two guesses
-    over lambda = ln(alpha / sigma) (Lu et al. 2022, Alg. 2), eq. (diffusion.19).  First and last
-    step are those of DDIM."""
-    # task hw4.c: two guesses make a line
-    half_log_snr = (schedule.log_snr / 2).tolist()
-    before, h_before = None, math.inf
+    """DPM-Solver++(2M): steps with the image as it will be halfway (Lu et al. 2022, Alg. 2), eq.
+    (diffusion.19).  First and last step are those of DDIM."""
+    # task hw4.c: each step by the image halfway
+    half_log_snr, before = (schedule.log_snr / 2).tolist(), None
     for t, s in pairwise(times):
         x0, _ = denoise(x, t)
+        guess = halfway(half_log_snr, x0, t, s, before)
         h = half_log_snr[s] - half_log_snr[t]
-        guess = x0
-        if before is not None and s > 0:
-            guess = x0 + h / (2 * h_before) * (x0 - before)
         x = dpm_solver_step(x, guess, schedule.sigma[t].item(), *schedule.pair(s), h)
-        before, h_before = x0, h
+        before = t, x0
         yield s, x
+    # end task
+
+
+def sde_dpm_solver(denoise: Denoise, schedule: Schedule, times: list[int], x: Tensor, randn: Randn) -> Steps:
+    """SDE-DPM-Solver++(2M): ancestral sampling with the image as it will be halfway (Lu et al. 2022), eqs.
+    (diffusion.13), (diffusion.19).  First and last step are those of ancestral sampling."""
+    half_log_snr, before = (schedule.log_snr / 2).tolist(), None
+    for t, s in pairwise(times):
+        x0, _ = denoise(x, t)
+        guess = halfway(half_log_snr, x0, t, s, before)
+        x, variance = posterior(x, guess, *schedule.pair(t), *schedule.pair(s))
+        if s > 0:
+            x = x + math.sqrt(variance) * randn(x)
+        before = t, x0
+        yield s, x
+
+
+def halfway(
+    half_log_snr: list[float], x0: Tensor, t: int, s: int, before: tuple[int, Tensor] | None
+) -> Tensor:
+    """The image in the middle of a step from t to s, on the line over lambda = ln(alpha / sigma) through the
+    guess x0 at t and the one `before`, (r, its guess), eq. (diffusion.19); x0 where no line can be drawn."""
+    # task hw4.c: two guesses make a line
+    if before is None or s == 0:
+        return x0
+    r, x0_before = before
+    h, h_before = half_log_snr[s] - half_log_snr[t], half_log_snr[t] - half_log_snr[r]
+    return x0 + h / (2 * h_before) * (x0 - x0_before)
     # end task
 
 

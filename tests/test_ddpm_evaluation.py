@@ -48,7 +48,9 @@ def test_an_evaluation_keeps_every_number_of_two_seeds(evaluated):
     assert {f"eval/{name}_sd" for name in names} <= summary["metrics"].keys()
     curve = {(row["sampler"], row["evaluations"]): row for row in summary["curve"]}
     assert curve.keys() == {
-        (name, count) for name in ("ancestral", "ddim", "dpm-solver++", "heun") for count in (3, 5)
+        (name, count)
+        for name in ("ancestral", "ddim", "dpm-solver++", "sde-dpm-solver++", "heun")
+        for count in (3, 5)
     }
     assert curve["heun", 5]["steps"] == 3 and curve["ddim", 5]["steps"] == 5
     assert all(row["seeds"] == 2 and row["fd_digits_24"] > 0 for row in summary["curve"])
@@ -111,11 +113,11 @@ def test_curves_and_pictures_are_of_the_first_model_and_of_the_images_it_learned
     ))  # fmt: skip
     train, val, test = (data.load("digits", split, size=16, count=count, data_dir=data_dir)
                         for split, count in (("train", 30), ("val", None), ("test", None)))  # fmt: skip
-    assert len(calls) == 4 + 2 and all(way.spacing == "log-snr" for _, way, *_ in calls)
+    assert len(calls) == 5 + 2 and all(way.spacing == "log-snr" for _, way, *_ in calls)
     for k, (model, _, labels, _) in enumerate(calls):
-        assert (model is calls[0][0]) == (k < 5)  # curves are of one model unless told otherwise
-        assert torch.equal(labels, val.labels[:20] if k < 4 else test.labels[:20])
-    first, near = calls[4][-1], samples.reference_of(val.take(slice(0, 20)), any_side=True)
+        assert (model is calls[0][0]) == (k < 6)  # curves are of one model unless told otherwise
+        assert torch.equal(labels, val.labels[:20] if k < 5 else test.labels[:20])
+    first, near = calls[5][-1], samples.reference_of(val.take(slice(0, 20)), any_side=True)
     assert torch.equal(shown["save_grid"][0], first)
     neighbours, learned, _ = shown["save_neighbours"]
     assert torch.equal(neighbours, first[:8]) and torch.equal(learned.images, train.images)

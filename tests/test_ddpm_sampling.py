@@ -151,7 +151,7 @@ def kept_grids(monkeypatch) -> dict[str, torch.Tensor]:
     return grids
 
 
-@pytest.mark.parametrize("sampler", ["ancestral", "ddim", "dpm-solver++", "heun"])
+@pytest.mark.parametrize("sampler", ["ancestral", "ddim", "dpm-solver++", "sde-dpm-solver++", "heun"])
 def test_samples_of_classes(file, tmp_path, sampler, capsys):
     run(file, tmp_path, "--sampler", sampler, "--classes", "3", "7", "--count", "2", "--guidance", "2")
     assert "samples.png" in capsys.readouterr().out

@@ -178,7 +178,7 @@ def test_a_model_learns_the_images_there_are(tmp_path):
         train_ddpm.load = train_ddpm_load
     model, labels = models.load(run_dir), torch.arange(2).repeat(8)
     noise, times = torch.randn(16, 1, 8, 8), schedule.sampling_times(model.schedule, 10)
-    for name in ("ancestral", "ddim", "dpm-solver++", "heun"):
+    for name in ("ancestral", "ddim", "dpm-solver++", "sde-dpm-solver++", "heun"):
         drawn = samplers.last(samplers.sample(name, model.denoiser(labels), model.schedule, times, noise))
         assert (drawn - two[labels]).square().mean().sqrt() < 0.25, name
 

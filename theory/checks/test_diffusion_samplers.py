@@ -279,6 +279,23 @@ def test_a_step_of_dpm_solver_extrapolates_the_image_to_the_middle():
     torch.testing.assert_close(end, two_point_image(expected, *steps.pair(1)))
 
 
+@verifies("diffusion.13", "diffusion.19")
+def test_with_noise_a_step_of_dpm_solver_is_ancestral_from_the_image_halfway():
+    steps, draws = at_equal_steps(3), [normal(4, seed=1), normal(4, seed=2)]
+    noise, lengths = iter(draws), [math.log(a / b) for a, b in map(steps.pair, (4, 3, 2))]
+    walk = samplers.sde_dpm_solver(
+        denoiser(steps, two_point_image), steps, [4, 3, 2], normal(4), lambda _: next(noise)
+    )
+    (_, x_t), (_, got) = walk
+    image_r, image_t = (two_point_image(x, *steps.pair(t)) for x, t in ((normal(4), 4), (x_t, 3)))
+    first, variance = diffusion.posterior(normal(4), image_r, *steps.pair(4), *steps.pair(3))
+    torch.testing.assert_close(x_t, first + math.sqrt(variance) * draws[0])
+    slope = (image_t - image_r) / (lengths[1] - lengths[0])
+    halfway = image_t + slope * (lengths[2] - lengths[1]) / 2
+    mean, variance = diffusion.posterior(x_t, halfway, *steps.pair(3), *steps.pair(2))
+    torch.testing.assert_close(got, mean + math.sqrt(variance) * draws[1])
+
+
 @verifies("diffusion.13", "diffusion.16", "diffusion.17", "diffusion.19")
 @pytest.mark.parametrize(
     ("name", "percent"),
@@ -287,27 +304,27 @@ def test_a_step_of_dpm_solver_extrapolates_the_image_to_the_middle():
         ("ddim", [-32.4, -18.1, -9.5, -4.9, -2.5]),
         ("heun", [15.6, 4.2, 1.0, 0.26, 0.06]),
         ("dpm-solver++", [-1.9, 2.6, 0.92, 0.24, 0.06]),
+        ("sde-dpm-solver++", [-8.6, 3.8, 2.3, 0.64, 0.16]),
     ],
 )
 def test_the_table_of_errors_in_the_gaussian_world(name, percent):
     for count, expected in zip((5, 10, 20, 40, 80), percent):
         steps, times = at_equal_steps(count), list(range(count + 1, 0, -1))
-        start = torch.tensor([std_of(steps, count + 1)], dtype=torch.float64)
-        if name == "ancestral":
-            found = std_of_ancestral(steps, times)
-        else:
-            found = samplers.last(samplers.sample(name, denoiser(steps), steps, times, start)).item()
+        found = std_of_draws(name, steps, times)
         error = 100 * (found / std_of(steps, 1) - 1)
         assert error == pytest.approx(expected, abs=0.05 if abs(expected) > 0.95 else 0.005)
 
 
-def std_of_ancestral(steps: Schedule, times: list[int]) -> float:
-    """Standard deviation of what it draws in the Gaussian world, where each step is linear."""
-    spread, one = std_of(steps, times[0]) ** 2, torch.ones(1, dtype=torch.float64)
-    for pair in itertools.pairwise(times):
-        step = lambda noise, pair=pair: samplers.last(
-            samplers.ancestral(denoiser(steps), steps, [*pair], one, noise)
-        )
-        slope = step(no_noise)
-        spread = slope.item() ** 2 * spread + (step(torch.ones_like) - slope).item() ** 2
-    return math.sqrt(spread)
+def std_of_draws(name: str, steps: Schedule, times: list[int]) -> float:
+    """Standard deviation of what a sampler draws in the Gaussian world, where each step is linear: row 0
+    follows x_T, row k the k-th noise."""
+    x, rows = torch.zeros(len(times), dtype=torch.float64), iter(range(1, len(times)))
+    x[0] = std_of(steps, times[0])
+
+    def one_by_one(like: Tensor) -> Tensor:
+        noise = torch.zeros_like(like)
+        noise[next(rows)] = 1
+        return noise
+
+    walk = samplers.sample(name, denoiser(steps), steps, times, x, randn=one_by_one)
+    return samplers.last(walk).norm().item()
