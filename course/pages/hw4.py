@@ -4,7 +4,7 @@ import re
 import statistics
 from pathlib import Path
 
-from course.pages.tables import Column, Table, Text, device, flags, number, summary
+from course.pages.tables import Column, Table, device, flags, number, summary
 
 RESULTS = "hw4_diffusion/results"
 SETS = {"digits": "digits", "mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "avatars": "avatars"}
@@ -113,12 +113,15 @@ def table(names: dict[str, dict], key: str, digits: int, write_note=note) -> Tab
 
 
 DDPM = f"{RESULTS}/eval_ddpm_mnist"
-DDPM_SETS = ("mnist",)
-"""Sets whose evaluations are kept."""
+DDPM_SETS = ("mnist", "fashion_mnist")
+"""Sets whose trainings and evaluations are kept."""
+TRAININGS = (0, 1, 2)
+"""Their seeds."""
 SAMPLERS = {
     "ancestral": {"en": "ancestral", "ru": "ancestral"},
     "ddim": {"en": "DDIM", "ru": "DDIM"},
     "dpm-solver++": {"en": "DPM-Solver++(2M)", "ru": "DPM-Solver++(2M)"},
+    "sde-dpm-solver++": {"en": "SDE-DPM-Solver++(2M)", "ru": "SDE-DPM-Solver++(2M)"},
     "heun": {"en": "Heun", "ru": "Хойн"},
 }
 
@@ -185,25 +188,38 @@ def guidance_note(root: Path, language: str) -> str:
     return f"DPM-Solver++, {steps} steps; {measured_on(root, language)}."
 
 
-def seeds_sentence(root: Path, language: str) -> str:
-    """How much three trainings differ."""
-    kept = [summary(root, f"{RESULTS}/train_ddpm_mnist_{seed}") for seed in (0, 1, 2)]
-    n, steps = (number(kept[0][name], language) for name in ("n_val", "steps"))
-    where, words = kept[0]["device"], {}
-    for name, digits in (("val/loss", 4), ("val/fd_mnist_1k", 2)):
-        values = [one["metrics"][name] for one in kept]
-        mean, spread = statistics.mean(values), statistics.stdev(values)
-        words[name] = f"{number(mean, language, digits)} ± {number(spread, language, digits)}"
+def training_rows(root: Path) -> list[dict]:
+    """How long the trainings of a set took and where they ended, and how much they differ."""
+    rows = []
+    for data in DDPM_SETS:
+        paths = [f"{RESULTS}/train_ddpm_{data}_{seed}" for seed in TRAININGS]
+        kept, options = [summary(root, path) for path in paths], flags(root, paths[0])
+        distance = next(name for name in kept[0]["metrics"] if name.startswith("val/fd_"))
+        row = {
+            "data": {"en": SETS[data], "ru": RUSSIAN[data]},
+            "steps": options["steps"],
+            "batch": options["batch_size"],
+            "device": {language: device(kept[0]["device"], language) for language in ("en", "ru")},
+            "minutes": statistics.mean(one["minutes"] for one in kept),
+        }
+        for key, name in (("error", "val/loss"), ("fd", distance)):
+            values = [one["metrics"][name] for one in kept]
+            row |= {key: statistics.mean(values), f"{key}_sd": statistics.stdev(values)}
+        rows.append(row)
+    return rows
+
+
+def training_note(root: Path, language: str) -> str:
+    n = number(summary(root, f"{RESULTS}/train_ddpm_mnist_0")["n_val"], language)
     if language == "ru":
         return (
-            f"Три обучения по {steps} шагов, которые различаются только seed (0, 1, 2; {where}, все три "
-            f"сразу), кончаются ошибкой {words['val/loss']} и расстоянием Фреше {words['val/fd_mnist_1k']} "
-            f"на {n} валидационных картинках без guidance (среднее ± стандартное отклонение).\n"
+            f"Ошибка и расстояние — по {n} валидационным картинкам, без guidance; среднее ± стандартное "
+            f"отклонение по {len(TRAININGS)} обучениям с разными seed, которые делили устройство; "
+            "`train_ddpm.py`."
         )
     return (
-        f"Three trainings of {steps} steps that differ in the seed alone (0, 1, 2; {where}, all three at "
-        f"once) end at an error of {words['val/loss']} and a Fréchet distance of {words['val/fd_mnist_1k']} "
-        f"on {n} validation images without guidance (mean ± standard deviation).\n"
+        f"Error and distance are those of {n} validation images, without guidance; mean ± standard deviation "
+        f"over {len(TRAININGS)} trainings that differ in the seed and shared the device; `train_ddpm.py`."
     )
 
 
@@ -244,7 +260,19 @@ def ddpm_note(root: Path, language: str) -> str:
 
 
 TABLES = {
-    "ddpm_seeds": Text(seeds_sentence),
+    "ddpm_trainings": Table(
+        (
+            Column("data", "data set", "набор"),
+            Column("steps", "steps", "шагов", 0),
+            Column("batch", "images a step", "картинок на шаг", 0),
+            Column("device", "device", "устройство"),
+            Column("minutes", "minutes", "минут", 0),
+            Column("error", "error", "ошибка", 4),
+            Column("fd", "Fréchet distance", "расстояние Фреше", 2),
+        ),
+        training_rows,
+        training_note,
+    ),
     "linear_distances": table(DENOISERS | GAUSSIANS | BOUNDS, "fd", 1),
     "linear_obeyed": table(DENOISERS | GAUSSIANS | BOUNDS, "obeyed", 1),
     "linear_errors": table(DENOISERS, "error", 4, error_note),

@@ -56,7 +56,10 @@ WITHOUT_PRODUCTS = Script(
 )
 DDPM = f"{FOLDER}/train_ddpm.py"
 SEEDS = (0, 1, 2)
-TRAINED_ON = {"mnist": "--data mnist --batch-size 128 --steps 12000 --measure-every 2400"}
+TRAINED_ON = {
+    "mnist": "--data mnist --batch-size 128 --steps 12000 --measure-every 2400",
+    "fashion-mnist": "--data fashion-mnist --steps 8000 --measure-every 1600",
+}
 """Flags of the trainings whose numbers the page shows."""
 FIRST_DDPM = Script(
     name="train_ddpm",
