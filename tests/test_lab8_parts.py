@@ -258,6 +258,36 @@ def test_inversion_pulls_latents_that_change_nothing_to_0():
     assert (z.abs() < start.abs()).all()
 
 
+def test_inversion_weighs_the_error_against_the_length_of_z(monkeypatch):
+    """(x - z / 10)^2 + z^2 / 100 is least at z = 5 x."""
+    error = lambda target, image: (target - image).square().mean((1, 2, 3))
+    monkeypatch.setattr("lab8_generative.invert.Perceptual", lambda: error)
+
+    class Brightness(nn.Module):
+        def forward(self, z):
+            return (z / 10)[..., None, None].expand(-1, 3, 4, 4)
+
+    images = torch.full((1, 3, 4, 4), 153, dtype=torch.uint8)  # x = 0.2
+    flags = {"steps": 200, "restarts": 1, "lr": 0.05}
+    z, _ = invert(Brightness(), images, 1, **flags, generator=torch.Generator().manual_seed(0))
+    assert z.item() == pytest.approx(1, abs=0.02)
+
+
+def test_the_rate_of_an_inversion_falls_to_0_over_the_second_half(monkeypatch):
+    rates = []
+
+    class Noting(torch.optim.Adam):
+        def step(self):
+            rates.append(self.param_groups[0]["lr"])
+            super().step()
+
+    monkeypatch.setattr(torch.optim, "Adam", Noting)
+    decoder = nn.Sequential(nn.Linear(2, 3 * 48 * 48), nn.Unflatten(1, (3, 48, 48)))
+    images = torch.full((1, 3, 48, 48), 128, dtype=torch.uint8)
+    invert(decoder, images, 2, steps=4, restarts=1, lr=0.1, generator=torch.Generator().manual_seed(0))
+    assert rates == pytest.approx([0.1, 0.1, 0.1, 0.05])
+
+
 @pytest.mark.parametrize("size", networks.SIZES)
 def test_a_generator_of_nearest_neighbours_has_one_kernel_for_all_pixels(size):
     """A map that is the same everywhere stays so inside; a transposed convolution has four kernels."""
