@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from lab8_generative import generate, interpolate, lab_images, networks, reconstruction
+from lab8_generative import generate, interpolate, lab_images, networks, reconstruction, train_gan
 from lab8_generative.invert import invert
 
 
@@ -297,3 +297,11 @@ def test_a_generator_of_nearest_neighbours_has_one_kernel_for_all_pixels(size):
     inside = lambda layer: layer(torch.ones(1, 4, 8, 8))[:, :, 2:-2, 2:-2].std((2, 3)).max().item()
     assert inside(networks.doubling(4, 3, "nearest")) < 1e-6
     assert inside(networks.doubling(4, 3, "transposed")) > 1e-2
+
+
+@pytest.mark.parametrize("upsampling", ["transposed", "nearest"])
+def test_the_gan_is_built_with_the_upsampling_it_is_told(upsampling):
+    config = train_gan.Config(size=48, width=4, latent=6, upsampling=upsampling)
+    built, _ = train_gan.build(config)
+    wanted = networks.way_up(48, 4, 6, upsampling=upsampling)
+    assert [one.shape for one in built.parameters()] == [one.shape for one in wanted.parameters()]

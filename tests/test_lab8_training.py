@@ -267,6 +267,24 @@ def test_neighbours_are_looked_for_among_the_training_images(vae_run, tmp_path, 
     assert summary["metrics"][summary["floor"]] > 1  # other images, not the same ones
 
 
+def test_as_many_samples_as_held_out_images_are_compared_with_these(vae_run, tmp_path, monkeypatch):
+    compared, compare = {}, generate.compare
+
+    def note(run, numbers, source, images, train, real):
+        compared[source] = images
+        compare(run, numbers, source, images, train, real)
+
+    monkeypatch.setattr(generate, "compare", note)
+    folder = generate.main(generate.Config(vae_run, count=40, real_images=24, outdir=tmp_path))
+    metrics = json.loads((folder / "summary.json").read_text())["metrics"]
+    held_out = trained.load(vae_run).images("test").images[:24]
+    assert compared.keys() == {"prior", "mixture"}
+    for source, images in compared.items():
+        assert len(images) == 24
+        ratio = samples.diversity(images) / samples.diversity(held_out)
+        assert metrics[f"eval/diversity_{source}"] == pytest.approx(ratio)
+
+
 def test_truncation_0_draws_one_image_from_every_source(vae_run):
     model = trained.load(vae_run)
     for source in ("prior", "mixture"):
