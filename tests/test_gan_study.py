@@ -195,3 +195,27 @@ def test_none_named_are_all():
     assert compare_hypotheses.Config().names[:3] == ("base", "0", "1")
     assert "7-filter-g" not in compare_hypotheses.Config().names  # parts are compared when they are named
     assert compare_hypotheses.Config(hypotheses=("3",)).names == ("3",)
+
+
+def test_the_first_seed_of_every_hypothesis_comes_before_the_second(tmp_path):
+    config = compare_hypotheses.Config(hypotheses=("3", "base"), seeds=(4, 2))
+    order = [(one.hypothesis, one.seed) for one in compare_hypotheses.trainings(config, tmp_path)]
+    assert order == [("3", 4), ("base", 4), ("3", 2), ("base", 2)]
+
+
+def test_a_training_goes_on_from_its_checkpoint_and_begins_anew_without_one(tmp_path):
+    config, folder = compare_hypotheses.Config(hypotheses=("3",), seeds=(5,)), tmp_path / "hw2" / "0001-gan-3"
+    one = compare_hypotheses.Training("3", 5, folder)
+    (folder / "checkpoints").mkdir(parents=True)
+    new = compare_hypotheses.arguments(config, tmp_path, one)
+    assert "--resume" not in new and new[new.index("--seed") + 1] == "5"
+    (folder / "checkpoints" / "last.pt").touch()
+    assert compare_hypotheses.arguments(config, tmp_path, one) == ["--resume", str(folder)]
+
+
+def test_steps_of_a_study_are_updates_of_the_generator(monkeypatch):
+    """Each of them takes a batch for every step of the discriminator."""
+    planned = train_gan.Config(epochs=6, batch_size=10, discriminator_steps=3)
+    monkeypatch.setattr(compare_hypotheses.hypotheses, "configuration", lambda *_: planned)
+    config = compare_hypotheses.Config(budget=0.5)
+    assert compare_hypotheses.steps(config, "mine", 100) == 3 * (10 // 3)
