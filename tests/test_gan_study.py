@@ -1,5 +1,6 @@
 """The study of hypotheses: started, stopped, resumed; its table, its figures, and what it cannot be."""
 
+import dataclasses
 import json
 import signal
 import subprocess
@@ -219,3 +220,17 @@ def test_steps_of_a_study_are_updates_of_the_generator(monkeypatch):
     monkeypatch.setattr(compare_hypotheses.hypotheses, "configuration", lambda *_: planned)
     config = compare_hypotheses.Config(budget=0.5)
     assert compare_hypotheses.steps(config, "mine", 100) == 3 * (10 // 3)
+
+
+def test_a_training_is_given_every_flag_that_it_shares_with_the_study(tmp_path):
+    changed = {"data": "creatures", "size": 32, "width": 0.5, "precision": "fp32", "measure_images": 40}
+    config = compare_hypotheses.Config(hypotheses=("3",), seeds=(5,), budget=0.1, device="cpu", **changed)
+    one = compare_hypotheses.Training("3", 5, None)
+    fields = lambda kind: {field.name for field in dataclasses.fields(kind)}
+    shared = fields(compare_hypotheses.Config) & fields(train_gan.Config) - {"data_dir", "outdir", "resume"}
+    assert shared == {*changed, "device"}
+    given = compare_hypotheses.arguments(config, tmp_path, one)
+    values = {given[k].removeprefix("--").replace("-", "_"): given[k + 1] for k in range(0, len(given), 2)}
+    assert values == {name: str(value) for name, value in changed.items()} | {
+        "device": "cpu", "hypothesis": "3", "seed": "5", "epochs": "2", "outdir": str(tmp_path)
+    }  # fmt: skip
