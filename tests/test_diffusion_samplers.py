@@ -98,29 +98,19 @@ def test_ancestral_sampling_is_that_of_diffusers(name):
 
 @pytest.mark.parametrize("name", ["linear", "cosine"])
 @pytest.mark.parametrize("prediction", ["epsilon", "x0", "v"])
-def test_dpm_solver_is_that_of_diffusers(name, prediction):
-    path = schedule.build(name, 1000)
+@pytest.mark.parametrize("sampler", ["dpm-solver++", "sde-dpm-solver++"])
+def test_dpm_solver_is_that_of_diffusers(name, prediction, sampler):
+    path, guess = schedule.build(name, 1000), kind(prediction)
     theirs = DPMSolverMultistepScheduler(
         1000, beta_schedule=THEIRS[name], timestep_spacing="trailing", solver_order=2,
-        prediction_type=kind(prediction), final_sigmas_type="zero", lower_order_final=True,
+        algorithm_type=sampler.replace("dpm-solver", "dpmsolver"), prediction_type=guess,
+        final_sigmas_type="zero", lower_order_final=True,
     )  # fmt: skip
     theirs.set_timesteps(20)
-    run = lambda times, x, noise: samplers.dpm_solver(denoiser(path, prediction), path, times, x)
-    compare(theirs, path, run, tolerance=1e-5)
-
-
-@pytest.mark.parametrize("name", ["linear", "cosine"])
-@pytest.mark.parametrize("prediction", ["epsilon", "x0", "v"])
-def test_sde_dpm_solver_is_that_of_diffusers(name, prediction):
-    path = schedule.build(name, 1000)
-    theirs = DPMSolverMultistepScheduler(
-        1000, beta_schedule=THEIRS[name], timestep_spacing="trailing", solver_order=2,
-        algorithm_type="sde-dpmsolver++", prediction_type=kind(prediction), final_sigmas_type="zero",
-        lower_order_final=True,
-    )  # fmt: skip
-    theirs.set_timesteps(20)
-    run = lambda times, x, noise: samplers.sde_dpm_solver(denoiser(path, prediction), path, times, x, noise)
-    compare(theirs, path, run, tolerance=1e-5, takes_noise=True)
+    run = lambda times, x, noise: samplers.sample(
+        sampler, denoiser(path, prediction), path, times, x, randn=noise
+    )
+    compare(theirs, path, run, tolerance=1e-5, takes_noise=sampler.startswith("sde"))
 
 
 def test_euler_is_that_of_diffusers():

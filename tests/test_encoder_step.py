@@ -105,3 +105,12 @@ def test_the_measurement_is_of_validation_images_and_of_generated_ones(folder, t
     cosine = identity.similarity(identity.embed(net, again), identity.embed(net, pictures)).mean().item()
     assert numbers["set_identity"] == pytest.approx(cosine, abs=1e-5) and cosine < 0.9999
     assert torch.equal(images[:4], pictures) and len(images) == 8
+
+
+def test_the_spread_of_w_is_the_unit_of_an_answer():
+    generator = Generator(SMALL).eval()
+    generator.estimate_w_mean(100)
+    encoder, images = train_encoder.build(generator).eval(), torch.rand(3, 3, 16, 16) * 2 - 1
+    before = encoder(images) - encoder.w_mean
+    encoder.spread *= 3
+    torch.testing.assert_close(encoder(images) - encoder.w_mean, 3 * before)

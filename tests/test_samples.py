@@ -235,3 +235,14 @@ def test_statistics_are_averaged_only_where_asked():
             average.update_parameters(model)
         as_the_last = torch.equal(average.module[1].running_mean, model[1].running_mean)
         assert as_the_last != flags.get("buffers", False)
+
+
+def test_a_growing_average_forgets_the_first_weights_soon():
+    """It begins with the weights and not with chance."""
+    layer = torch.nn.Linear(1, 1)
+    torch.nn.init.constant_(layer.weight, 5.0)
+    ema = averaged(layer, 0.999, growing=True)
+    for _ in range(100):
+        torch.nn.init.constant_(layer.weight, 1.0)
+        ema.update_parameters(layer)
+    assert ema.module.weight.item() == pytest.approx(1, abs=0.05)

@@ -259,6 +259,10 @@ def ddpm_note(root: Path, language: str) -> str:
     )
 
 
+GUIDANCE = Column("guidance", "guidance", "guidance", 1)
+DISTANCE = Column("fd", "Fréchet distance", "расстояние Фреше", 2)
+CLASS = Column("class", "class as asked, %", "класс как просили, %", 1)
+PRECISION_AND_RECALL = Column("precision", "precision", "точность"), Column("recall", "recall", "полнота")
 TABLES = {
     "ddpm_trainings": Table(
         (
@@ -268,7 +272,7 @@ TABLES = {
             Column("device", "device", "устройство"),
             Column("minutes", "minutes", "минут", 0),
             Column("error", "error", "ошибка", 4),
-            Column("fd", "Fréchet distance", "расстояние Фреше", 2),
+            DISTANCE,
         ),
         training_rows,
         training_note,
@@ -280,12 +284,11 @@ TABLES = {
     "ddpm_test": Table(
         (
             Column("data", "data set", "набор"),
-            Column("guidance", "guidance", "guidance", 1),
-            Column("fd", "Fréchet distance", "расстояние Фреше", 2),
+            GUIDANCE,
+            DISTANCE,
             Column("floor", "of training images", "обучающих картинок", 2),
-            Column("class", "class as asked, %", "класс как просили, %", 1),
-            Column("precision", "precision", "точность"),
-            Column("recall", "recall", "полнота"),
+            CLASS,
+            *PRECISION_AND_RECALL,
             Column("nearest", "to the nearest training image", "до ближайшей обучающей", 2),
         ),
         ddpm_rows,
@@ -294,11 +297,10 @@ TABLES = {
     "ddpm_samplers": Table(sampler_columns, sampler_rows, sampler_note),
     "ddpm_guidance": Table(
         (
-            Column("guidance", "guidance", "guidance", 1),
-            Column("fd", "Fréchet distance", "расстояние Фреше", 2),
-            Column("precision", "precision", "точность"),
-            Column("recall", "recall", "полнота"),
-            Column("class", "class as asked, %", "класс как просили, %", 1),
+            GUIDANCE,
+            DISTANCE,
+            *PRECISION_AND_RECALL,
+            CLASS,
         ),
         guidance_rows,
         guidance_note,
