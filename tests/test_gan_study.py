@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
-from common import command_line, data
+from common import command_line, data, runs
 from common.errors import InputError
 from common.metrics import samples
 
@@ -202,6 +202,23 @@ def test_the_first_seed_of_every_hypothesis_comes_before_the_second(tmp_path):
     config = compare_hypotheses.Config(hypotheses=("3", "base"), seeds=(4, 2))
     order = [(one.hypothesis, one.seed) for one in compare_hypotheses.trainings(config, tmp_path)]
     assert order == [("3", 4), ("base", 4), ("3", 2), ("base", 2)]
+
+
+def test_samples_are_shown_of_the_first_seed_of_every_hypothesis(tmp_path, monkeypatch):
+    config, shown = compare_hypotheses.Config(hypotheses=("3", "base"), seeds=(4, 2)), []
+    for one in compare_hypotheses.trainings(config, tmp_path):
+        folder = tmp_path / "hw2" / f"{one.hypothesis}-{one.seed}"
+        runs.write_json(folder / "config.json", {"hypothesis": one.hypothesis, "seed": one.seed})
+        (folder / "metrics.jsonl").write_text('{"step": 1, "val/raw_diversity": 0.5}\n')
+    rows = lambda config, run, one, real: {
+        "hypothesis": one.hypothesis, "seed": one.seed, "ema_diversity": 0.5,
+        "collapsed_epochs": 0, "minutes": 1.0,
+    }  # fmt: skip
+    monkeypatch.setattr(compare_hypotheses, "measure", rows)
+    monkeypatch.setattr(compare_hypotheses, "save_samples", lambda config, path, done: shown.extend(done))
+    run = SimpleNamespace(folder=tmp_path, say=print, summary=lambda *numbers, **more: None)
+    compare_hypotheses.report(config, run, SimpleNamespace(name=None, count=20), 100)
+    assert [(one.hypothesis, one.seed) for one in shown] == [("3", 4), ("base", 4)]
 
 
 def test_a_training_goes_on_from_its_checkpoint_and_begins_anew_without_one(tmp_path):
