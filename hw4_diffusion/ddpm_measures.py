@@ -114,13 +114,13 @@ def bits(model: Model, images: ImageSet, labels: Tensor | None, device: torch.de
 
 
 def ways(model: Model, evaluations: Sequence[int], spacing: Spacing) -> list[Way]:
-    """Every sampler that fits the model, at these numbers of evaluations of the network."""
+    """Every sampler that fits the model, at those of these numbers of evaluations that its schedule has."""
     found = []
     for sampler in samplers.NAMES:
         if sampler == "euler" and not model.schedule.is_straight:
             continue
         for count in evaluations:
-            steps = (count + 1) // 2 if sampler == "heun" else count
-            if steps <= model.schedule.steps and Way(sampler, steps, spacing) not in found:
-                found.append(Way(sampler, steps, spacing))
+            way = Way(sampler, (count + 1) // 2 if sampler == "heun" else count, spacing)
+            if count <= model.schedule.steps and way not in found:
+                found.append(way)
     return found

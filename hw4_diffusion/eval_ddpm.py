@@ -19,7 +19,7 @@ from typing import Annotated, NamedTuple
 
 from common import command_line, data, devices, figures, runs, seeds, text_table
 from common.data import ImageSet
-from common.errors import InputError
+from common.errors import InputError, warn
 from common.flags import Count, CountOrZero, Flags, Folder, NonNegative, Precision, Seed
 from common.metrics import samples
 from common.shapes import parameters
@@ -293,6 +293,10 @@ def load_models(config: Config) -> list[Model]:
     trained[0].check((), 1.0 if config.guidance is None else config.guidance)
     samplers.check(config.sampler, trained[0].schedule)
     sampling_times(trained[0].schedule, config.steps, config.spacing)  # refuses too many
+    times = trained[0].schedule.steps
+    for count in config.evaluations if config.curve_samples else ():
+        if count > times:
+            warn(f"--evaluations {count}: the schedule has {times} times; this number is left out")
     return trained
 
 

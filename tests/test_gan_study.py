@@ -105,6 +105,19 @@ def test_the_longest_trainings_begin_first(pets, tmp_path, monkeypatch):
     assert started == [("0", "0"), ("0", "1"), ("base", "0"), ("base", "1")]
 
 
+def test_trainings_at_a_time_share_out_the_cores(tmp_path, monkeypatch):
+    given = []
+    process = SimpleNamespace(wait=lambda: 0)
+    popen = lambda command, env, **more: given.append(env["OMP_NUM_THREADS"]) or process
+    monkeypatch.setattr(compare_hypotheses, "subprocess", SimpleNamespace(Popen=popen))
+    monkeypatch.setattr(compare_hypotheses.os, "cpu_count", lambda: 7)
+    for jobs in (1, 3, 9):
+        config = compare_hypotheses.Config(jobs=jobs)
+        one, run = compare_hypotheses.Training("base", 0, None), SimpleNamespace(folder=tmp_path, say=print)
+        compare_hypotheses.train_one(config, run, one, [])
+    assert given == ["7", "2", "1"]
+
+
 def test_a_training_that_fails_names_its_log(pets, tmp_path):
     with pytest.raises(InputError, match=r"logs/2-0\.log: a training failed, see there; .* --resume"):
         compare_hypotheses.main(study(pets, tmp_path, hypotheses=("2",)))
