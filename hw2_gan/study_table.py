@@ -22,12 +22,13 @@ def over_seeds(rows: Sequence[dict]) -> list[dict]:
 def after(end: int, curves: gan_figures.Curves) -> dict[str, float]:
     """Hypothesis -> Fréchet distance of the last weights, mean over seeds, at the last epoch that had ended
     after `end` steps (or a hundredth more): everyone after equally many updates.  Without those that had no
-    epoch yet."""
+    epoch yet, and those that were over a hundredth before or earlier."""
     reached = {}
     for hypothesis, metrics in curves.items():
-        epochs_done = sum(step <= 1.01 * end for step in metrics["step"][0])
+        steps = metrics["step"][0]
+        epochs_done = sum(step <= 1.01 * end for step in steps)
         distance = next(values for name, values in metrics.items() if name.startswith("val/raw_fd"))
-        if epochs_done:
+        if epochs_done and steps[-1] >= 0.99 * end:
             reached[hypothesis] = statistics.fmean(one[epochs_done - 1] for one in distance)
     return reached
 

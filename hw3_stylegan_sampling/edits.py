@@ -92,7 +92,7 @@ class SwapRecipe:
     perceptual: float = 1.0
     """Distance to the target outside the face."""
     colour: float = 1.0
-    """Mean |difference| of colours averaged over 8 x 8 pixels, outside the face."""
+    """Mean |difference| of colours averaged in 8 x 8 cells, outside the face."""
     kept: float = 0.2
     """Squared difference to the target in the properties that are kept: pose, expression, clothes."""
     near: float = 0.02

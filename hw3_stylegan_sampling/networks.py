@@ -36,7 +36,7 @@ from torch import Tensor, nn
 
 NoiseMode = Literal["const", "random", "none"]
 GAIN = math.sqrt(2)
-"""Keeps the variance of a normal number that goes through `leaky_relu`, eq. (stylegan.7)."""
+"""Brings the mean square of a normal number that went through `leaky_relu` to 1.04, eq. (stylegan.7)."""
 SLOPE = 0.2
 """Of the leaky ReLU."""
 

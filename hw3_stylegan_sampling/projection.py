@@ -23,7 +23,7 @@ Distance = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to optimise; the numbers are those of the paper but for the learning rate, and fewer steps."""
+    """How to optimise; the numbers are those of the paper but for fewer steps and a weight of the pixels."""
 
     space: Space = "w+"
     steps: int = 300

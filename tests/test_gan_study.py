@@ -154,7 +154,8 @@ def test_everyone_after_equally_many_steps():
     curves = {"base": metrics([10, 20], [9.0, 8.0]), "3": three}
     assert study_table.after(20, curves) == {"base": 8.0, "3": 5.0}
     assert study_table.after(19, curves) == {"base": 9.0, "3": 7.0}
-    assert study_table.after(30, curves) == {"base": 8.0, "3": 1.0}  # the base run had ended before
+    assert study_table.after(30, curves) == {"3": 1.0}  # the base run had ended before
+    assert study_table.after(20.1, curves) == {"base": 8.0, "3": 5.0}  # and this is the end of both
     slow = {"6": three, "7": metrics([25], [3.0])}
     assert study_table.after(20, slow) == {"6": 5.0}  # 7 had no epoch yet
     assert study_table.after(25, slow) == {"6": 5.0, "7": 3.0}

@@ -57,7 +57,7 @@ def study_rows(root: Path) -> list[dict]:
         row["epochs"] = max(1, round(budget * hypothesis(measured["hypothesis"]).flags["epochs"]))
         del row["steps_sd"]  # every seed takes equally many
         for name in ("after_steps_of_base", "after_steps_of_3"):
-            row[name] = "–" if row[name] is None else row[name]  # no epoch had ended by then
+            row[name] = "–" if row[name] is None else row[name]  # no epoch yet, or over before
         row["collapsed"] = f"{len(measured['collapsed_seeds'])} / {measured['seeds']}"
         for name in ("ema_coverage", "ema_evenness", "ema_valid"):
             for end in ("", "_sd"):
