@@ -205,6 +205,7 @@ def start(homework: str, name: str, config: Any, device: Device) -> Run:
     InputError when the directory cannot be written or `resume` is not a run.
     """
     wandb, resume = getattr(config, "wandb", "off"), getattr(config, "resume", None)
+    wandb_tracking.check(wandb)
     if resume is not None:
         if not (Path(resume) / "config.json").is_file():
             raise InputError(f"--resume {resume}: no config.json there; name a run directory")

@@ -16,8 +16,8 @@ from common.errors import InputError
 def over_seeds(rows: Sequence[dict], by: Sequence[str]) -> list[dict]:
     """One row for each combination of the values under `by`, in order of appearance.
 
-    Whatever is not a number is that of the first seed; of a single seed there is no NAME_sd.  InputError
-    where a seed occurs twice: that would pass for agreement.
+    Whatever is not a number is that of the first seed; what one of the seeds lacks is left out; of a single
+    seed there is no NAME_sd.  InputError where a seed occurs twice: that would pass for agreement.
     """
     groups: dict[tuple, list[dict]] = {}
     for row in rows:
@@ -32,7 +32,7 @@ def over_seeds(rows: Sequence[dict], by: Sequence[str]) -> list[dict]:
             )
         row = {**{name: group[0][name] for name in by}, "seeds": len(group)}
         for name, first in group[0].items():
-            if name in by or name == "seed":
+            if name in by or name == "seed" or not all(name in each for each in group):
                 continue
             row[name] = first
             if isinstance(first, (int, float)) and not isinstance(first, bool):

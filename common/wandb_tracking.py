@@ -11,10 +11,14 @@ from urllib.parse import urlsplit
 from common.errors import InputError
 
 
-def start(folder: Path, mode: str):
-    """W&B beside the run, without ever asking for a login: `online` needs a key already there."""
+def check(mode: str) -> None:
+    """InputError for `online` without a key: nobody is asked for a login while a run goes on."""
     if mode == "online" and not has_key():
         raise InputError("--wandb online: no W&B key here; run `wandb login` once, or use --wandb offline")
+
+
+def start(folder: Path, mode: str):
+    """W&B beside the run."""
     import wandb
 
     directory = Path(os.environ.get("WANDB_DIR", folder))

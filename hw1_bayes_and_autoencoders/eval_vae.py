@@ -68,9 +68,10 @@ def main(config: Config) -> Path:
     first = trained[0]
     device = devices.start("cpu", seed=config.seed)
     sets = {split: training.load_split(first, split) for split in ("train", "val")}
-    sets["test"] = training.load_split(first, config.split)  # "test" from here on: what is measured on
+    measured_on = training.load_split(first, config.split).few(config.samples)
+    sets["test"] = measured_on  # "test" from here on
     extractor = vae_measures.extractor_for(first.data, sets["test"].shape)
-    count = min(config.samples, len(sets["test"]))  # as many generated images as real ones
+    count = len(sets["test"])  # as many generated images as real ones
     config = replace(config, importance_images=min(config.importance_images, len(sets["test"])))
     distance = extractors.metric_name(first.data, count)
     with runs.start("hw1", f"eval-vae-{Path(first.data).name}", config, device) as run:
@@ -88,9 +89,9 @@ def main(config: Config) -> Path:
         run.say(text)
         real = None
         if extractor is not None:  # how far as many training images are: what sampling alone costs
-            real = extractors.frechet(extractor, sets["train"].images[:count], sets["test"].images[:count])
+            real = extractors.frechet(extractor, sets["train"].few(count).images, sets["test"].images)
             vae_figures.save_distances(run.folder / "distances.png", models, distance, real)
-        summarise(run, config, rows, models, real, count, len(sets["test"]))
+        summarise(run, config, rows, models, real, count)
     return run.folder
 
 
@@ -123,7 +124,7 @@ def measure(
         pixels = (x["train"] + 1) / 2
         row["linear_vae_dimensions"] = vae_bounds.linear_vae_dimensions(pixels, variance, trained.beta)
 
-    labels = sets["test"].labels[:count] if model.classes else None  # the classes to generate
+    labels = sets["test"].labels if model.classes else None  # the classes to generate
     z, numbers = vae_measures.latents_to_decode(model, latents, sets, labels, count, config.components)
     row |= numbers
     if extractor is not None:
@@ -213,7 +214,7 @@ def markdown_table(models: list[dict], distance: str, config: Config, count: int
         Column("training, minutes", "training_minutes", ".1f"),
     ]
     return (
-        f"On {count} {config.split} images; the K-sample bound on the first {config.importance_images}; "
+        f"On {count} {config.split} images; the K-sample bound on {config.importance_images} of them; "
         f"mean ± sd over {models[0]['seeds']} seed(s).  Nats of Gaussian and of Bernoulli pixels cannot be "
         f"compared.\n\n{text_table.markdown(columns, models)}"
     )
@@ -226,7 +227,6 @@ def summarise(
     models: list[dict],
     real_distance: float | None,
     count: int,
-    n_test: int,
 ) -> None:
     """Write summary.json; with several models each number has the model's name before its own."""
     prefix = (lambda row: "") if len(models) == 1 else (lambda row: f"{row['model']}: ")
@@ -239,7 +239,7 @@ def summarise(
         models=models,
         split=config.split,
         real_distance=real_distance,
-        n_test=n_test,
+        n_test=count,
         n_generated=count,
         n_importance=config.importance_images,
         figures=sorted(

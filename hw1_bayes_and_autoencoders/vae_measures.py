@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from common import gaussian_mixture, latent_space, seeds
 from common.data import ImageSet, to_uint8
+from common.data.image_set import spread
 from common.errors import InputError
 from common.metrics import extractors
 
@@ -54,7 +55,7 @@ def bounds(
 ) -> dict[str, float]:
     """Bounds of -ln p(x) in nats per image, eqs. (vae.2), (vae.11), their parts, and the MSE of [0, 1].
 
-    The importance-weighted bound takes `samples` draws for each of the first `images` images.
+    The importance-weighted bound takes `samples` draws for each of so many `images` of all.
 
     With real-valued pixels and a Bernoulli likelihood they are cross-entropies, not likelihoods of the
     pixels."""
@@ -63,7 +64,8 @@ def bounds(
     for rows in torch.arange(len(x)).split(CHUNK):
         reconstruction.append(model(x[rows], take(rows))["reconstruction"])
         squared.append(((model.reconstruct(x[rows], take(rows)) - x[rows]) / 2).square().mean((1, 2, 3)))
-    for rows in torch.arange(min(images, len(x))).split(100):
+    some = spread(images, len(x))  # of all parts of the set
+    for rows in some.split(100):
         bound.append(vae_bounds.importance_bound(model, x[rows], take(rows), samples))
     reconstruction, bound = torch.cat(reconstruction), torch.cat(bound)  # (N,), (M,)
     kl = latent_space.kl_to_standard_normal(*latents)  # (N, D)
@@ -73,7 +75,7 @@ def bounds(
         "eval/negative_elbo_nats": -lower.mean().item(),
         "eval/negative_importance_bound_nats": -bound.mean().item(),
         # what the ELBO misses of ln p(x) is the KL from q to the true posterior, eq. (vae.3): at least this
-        "eval/posterior_gap_nats": (bound - lower[: len(bound)]).mean().item(),
+        "eval/posterior_gap_nats": (bound - lower[some]).mean().item(),
         "eval/reconstruction_nats": reconstruction.mean().item(),
         "eval/kl_nats": kl.sum(1).mean().item(),
         "eval/index_information_nats": parts.index_information,
@@ -146,7 +148,7 @@ def distances(
     class asked, overall and in the worst class, and the distance of each class to its own test images.
     """
     count = len(next(iter(z.values())))
-    real = test.take(slice(0, count))
+    real = test.few(count)
     target, name = extractors.moments_of(real, extractor), extractors.metric_name(extractor.name, count)
     encoded = latent_space.reparameterise(*(part[:count] for part in latents))
     numbers = {}

@@ -178,7 +178,8 @@ def found(study: Path) -> dict[tuple[str, int], Training]:
 def arguments(config: Config, study: Path, one: Training) -> list[str]:
     """Command line of one training: from its start, or from its last checkpoint."""
     if one.folder is not None and (one.folder / "checkpoints" / "last.pt").is_file():
-        return ["--resume", str(one.folder)]
+        moved = {"data": config.data, "data_dir": config.data_dir, "device": config.device}
+        return ["--resume", str(one.folder), *words(moved)]
     values = {
         "hypothesis": one.hypothesis,
         "seed": one.seed,
@@ -186,9 +187,13 @@ def arguments(config: Config, study: Path, one: Training) -> list[str]:
         "outdir": study,
         **shared_flags(config),
     }
-    if config.data_dir is not None:
-        values["data_dir"] = config.data_dir
-    return [word for name, value in values.items() for word in (command_line.flag(name), str(value))]
+    return words({**values, "data_dir": config.data_dir})
+
+
+def words(values: dict[str, object]) -> list[str]:
+    """Flags as words of a command line, without those that are None."""
+    given = {name: value for name, value in values.items() if value is not None}
+    return [word for name, value in given.items() for word in (command_line.flag(name), str(value))]
 
 
 def shared_flags(config: Config) -> dict[str, object]:

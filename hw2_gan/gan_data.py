@@ -38,7 +38,7 @@ def training_images(config: Config) -> ImageSet:
 def validation_images(config: Config) -> ImageSet:
     """What every epoch is compared with: as many images as asked for, or all there are."""
     count = config.measure_images if config.data in data.DRAWN else None
-    images = load_split(config, "val", count).take(slice(0, config.measure_images))
+    images = load_split(config, "val", count).few(config.measure_images)
     if (images.images == images.images[:1]).all():
         raise InputError(
             f"--data {config.data}: {len(images)} validation images and no two that differ; nothing to "
@@ -50,4 +50,4 @@ def validation_images(config: Config) -> ImageSet:
 def test_images(config: Config, count: int) -> ImageSet:
     """`count` test images of a drawn set, at most that many of any other."""
     drawn = count if config.data in data.DRAWN else None
-    return load_split(config, "test", drawn).take(slice(0, count))
+    return load_split(config, "test", drawn).few(count)

@@ -61,12 +61,12 @@ class Landmarks(NamedTuple):
 def main(config: Config) -> None:
     paths = [p for path in config.images for p in (list_images(path) if path.is_dir() else [path])]
     told = None if config.landmarks is None else read_landmarks(config.landmarks)
-    made, faults = [], []
+    made, faults, taken = [], [], {path.resolve() for path in paths}
     for path in paths:
         try:
             photograph = opened(path)
             faces = eyes_found(photograph, path) if told is None else told_of(told, path, config.landmarks)
-            made += save(config, path, photograph, faces)
+            made += save(config, path, photograph, faces, taken)
         except InputError as error:
             faults.append(str(error))
     if not made:
@@ -76,8 +76,11 @@ def main(config: Config) -> None:
     print(f"{config.outdir}: {', '.join(made)}")
 
 
-def save(config: Config, path: Path, photograph: Image.Image, faces: list[Landmarks]) -> list[str]:
-    """Every face as NAME.png, or numbered from left to right; gives their names."""
+def save(
+    config: Config, path: Path, photograph: Image.Image, faces: list[Landmarks], taken: set[Path]
+) -> list[str]:
+    """Every face as NAME.png, or numbered from left to right; gives their names.  InputError for a file that
+    is `taken`: a photograph, or another's face; what is written is taken too."""
     names = []
     for number, face in enumerate(sorted(faces, key=lambda face: face.left_eye[0]), 1):
         name = path.stem + (f"-{number}" if len(faces) > 1 else "") + ".png"
@@ -87,8 +90,14 @@ def save(config: Config, path: Path, photograph: Image.Image, faces: list[Landma
                 f"{printable(path.name)}: the face is too small, its square {side:.0f} pixels wide; use a "
                 f"larger photograph, or --size {max(8, int(side))}"
             )
+        if (target := config.outdir / name).resolve() in taken:
+            raise InputError(
+                f"{printable(str(path))}: would replace {printable(str(target))}; choose another --outdir, "
+                "or rename the photograph"
+            )
         config.outdir.mkdir(parents=True, exist_ok=True)
-        cut(photograph, quad, config.size).save(config.outdir / name)
+        cut(photograph, quad, config.size).save(target)
+        taken.add(target.resolve())
         names.append(name)
     return names
 

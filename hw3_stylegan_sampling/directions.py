@@ -21,7 +21,7 @@ from common.metrics import portraits
 import torch
 from torch import Tensor
 
-from hw3_stylegan_sampling import ways
+from hw3_stylegan_sampling import projection, ways
 from hw3_stylegan_sampling.networks import Generator, StyledLayer
 from hw3_stylegan_sampling.train_stylegan import ATTRIBUTES
 
@@ -49,7 +49,7 @@ class Axes(NamedTuple):
 def principal_axes(generator: Generator, count: int, samples: int = SAMPLES, seed: int = 0) -> Axes:
     """The `count` directions in which w of random z varies most, eq. (stylegan.35)."""
     z = ways.normal(generator, samples, torch.Generator().manual_seed(seed))
-    w = generator.mapping(z)
+    w = generator.mapping(z, projection.every_class(generator, samples))
     _, deviations, axes = torch.linalg.svd(w - w.mean(0), full_matrices=False)
     return Axes(axes[:count], deviations[:count] / (samples - 1) ** 0.5)
 

@@ -71,7 +71,7 @@ def load(folder: Path, generator: Generator, at_least: int = 1) -> Projected:
     pictures = read_images([path.parent / "target.png" for path in paths], generator.shape.size)
     if pictures.skipped:
         raise InputError(f"{folder}: {pictures.skipped[0]}; project again")
-    persons = torch.tensor(known["persons"])
+    _, persons = torch.tensor(known["persons"]).unique(return_inverse=True)  # 0 to P - 1 without gaps
     found = Projected(
         names,
         persons,

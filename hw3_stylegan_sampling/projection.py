@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -71,29 +72,29 @@ def project(
     count = 1 if recipe.space == "w" else generator.layers
     start = mean.expand(len(targets), count, -1) if start is None else start
     styles = start.clone().requires_grad_()  # (B, 1 or L, D)
-    noises = noise_of(generator, len(targets), draws)
-    optimizer = torch.optim.Adam([styles, *noises], betas=(0.9, 0.999))
-    for step in range(1, recipe.steps + 1):
-        share = (step - 1) / recipe.steps
-        optimizer.param_groups[0]["lr"] = recipe.learning_rate * ramp(recipe, share)
-        strength = recipe.wander * spread * max(0.0, 1 - share / recipe.wander_until) ** 2
-        wander = strength * torch.randn(1, count, generator.w_dim, generator=draws).to(styles)
-        # task hw3.d: one step towards the image
-        ws = (styles + wander).expand(-1, generator.layers, -1)
-        images = generator.synthesis(ws, "const")
-        distances = error(targets, images, distance, recipe)
-        loss = distances.sum() + recipe.noise_penalty * sum(map(correlation, noises))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        normalise(noises)
-        # end task
-        yield Projected(step, ws.detach(), images.detach(), distances.detach())
-    with torch.no_grad():
-        ws = styles.expand(-1, generator.layers, -1).contiguous()
-        images = generator.synthesis(ws, "const")
-        distances = error(targets, images, distance, recipe)
-    yield Projected(recipe.steps, ws.detach(), images, distances)
+    with own_noise(generator, len(targets), draws) as noises:
+        optimizer = torch.optim.Adam([styles, *noises], betas=(0.9, 0.999))
+        for step in range(1, recipe.steps + 1):
+            share = (step - 1) / recipe.steps
+            optimizer.param_groups[0]["lr"] = recipe.learning_rate * ramp(recipe, share)
+            strength = recipe.wander * spread * max(0.0, 1 - share / recipe.wander_until) ** 2
+            wander = strength * torch.randn(1, count, generator.w_dim, generator=draws).to(styles)
+            # task hw3.d: one step towards the image
+            ws = (styles + wander).expand(-1, generator.layers, -1)
+            images = generator.synthesis(ws, "const")
+            distances = error(targets, images, distance, recipe)
+            loss = distances.sum() + recipe.noise_penalty * sum(map(correlation, noises))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            normalise(noises)
+            # end task
+            yield Projected(step, ws.detach(), images.detach(), distances.detach())
+        with torch.no_grad():
+            ws = styles.expand(-1, generator.layers, -1).contiguous()
+            images = generator.synthesis(ws, "const")
+            distances = error(targets, images, distance, recipe)
+        yield Projected(recipe.steps, ws.detach(), images, distances)
 
 
 def error(targets: Tensor, images: Tensor, distance: Distance, recipe: Recipe) -> Tensor:  # -> (B,)
@@ -118,11 +119,15 @@ def psnr(targets: Tensor, images: Tensor) -> Tensor:  # (B, 3, S, S) twice -> (B
 def statistics_of_w(generator: Generator, count: int = 10_000) -> tuple[Tensor, float]:
     """The mean w (D,) of `count` z, and how far from it a w is: the root of the mean squared distance."""
     z = torch.randn(count, generator.z_dim, generator=torch.Generator().manual_seed(0))
-    labels = None
-    if classes := generator.shape.classes:
-        labels = F.one_hot(torch.arange(count) % classes, classes).float().to(generator.w_mean.device)
-    w = generator.mapping(z.to(generator.w_mean.device), labels)
+    w = generator.mapping(z.to(generator.w_mean.device), every_class(generator, count))
     return w.mean(0), (w - w.mean(0)).square().sum(1).mean().sqrt().item()
+
+
+def every_class(generator: Generator, count: int) -> Tensor | None:
+    """Classes by turns, one-hot float32 (count, K), for a generator that is told one."""
+    if not (classes := generator.shape.classes):
+        return None
+    return F.one_hot(torch.arange(count) % classes, classes).float().to(generator.w_mean.device)
 
 
 def ramp(recipe: Recipe, share: float) -> float:
@@ -134,15 +139,20 @@ def ramp(recipe: Recipe, share: float) -> float:
 # ---- the layers' noise
 
 
-def noise_of(generator: Generator, count: int, draws: torch.Generator) -> list[Tensor]:
-    """Each image's own noise for every layer that has some, (B, 1, S, S), now part of the layers."""
-    found = []
-    for layer in generator.synthesis.modules():
-        if isinstance(layer, StyledLayer) and layer.noise is not None:
-            noise = torch.randn(1, 1, *layer.noise.shape[-2:], generator=draws).to(layer.noise)
-            layer.noise = nn.Buffer(noise.expand(count, -1, -1, -1).clone().requires_grad_())
-            found.append(layer.noise)
-    return found
+@contextmanager
+def own_noise(generator: Generator, count: int, draws: torch.Generator) -> Iterator[list[Tensor]]:
+    """Each image's own noise for every layer that has some, (B, 1, S, S), part of the layers inside the
+    block; after it they have the noise they had."""
+    layers = [layer for layer in generator.synthesis.modules() if isinstance(layer, StyledLayer)]
+    had = {layer: layer.noise for layer in layers if layer.noise is not None}
+    for layer, noise in had.items():
+        drawn = torch.randn(1, 1, *noise.shape[-2:], generator=draws).to(noise)
+        layer.noise = nn.Buffer(drawn.expand(count, -1, -1, -1).clone().requires_grad_())
+    try:
+        yield [layer.noise for layer in had]
+    finally:
+        for layer, noise in had.items():
+            layer.noise = noise
 
 
 def correlation(noise: Tensor) -> Tensor:  # (B, 1, S, S) -> ()

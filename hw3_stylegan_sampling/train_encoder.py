@@ -188,7 +188,7 @@ def load(config: Config, generator: Generator, split: str) -> ImageSet:
     images = data.load(config.data, split, size=generator.shape.size, count=drawn, data_dir=config.data_dir)
     if images.shape[0] != 3 or generator.shape.image_channels != 3:
         raise InputError(f"--data {config.data}: grey images or a grey generator; projection needs colours")
-    return images.take(slice(0, count))
+    return images if split == "train" else images.few(count)
 
 
 def build(generator: Generator, start: Path | None = None) -> Encoder:
@@ -227,7 +227,7 @@ def measure(encoder: Encoder, losses: Losses, val: ImageSet) -> tuple[dict[str, 
     if losses.identity is not None:
         found, wanted = identity.embed(losses.identity, again), identity.embed(losses.identity, images)
         numbers["set_identity"] = identity.similarity(found, wanted).mean().item()
-        if val.name == "avatars":
+        if "person" in val.attributes:
             persons = val.attributes["person"]
             others = persons.unique()[:100]
             right = identity.nearest(found, identity.gallery(losses.identity, others, size=val.shape[-1]))

@@ -253,19 +253,22 @@ def main(config: Config) -> Path:
 
 
 def check(config: Config) -> None:
-    """A word where a flag does nothing."""
+    """A word where a flag does nothing; InputError where it can do nothing."""
+    if config.augment == ("adaptive",):
+        raise InputError("--augment adaptive: name the changes too: translation, color, cutout")
     command_line.warn_of_idle(config, "r1_every", needs="--r1-gamma", met=config.r1_gamma > 0)
     command_line.warn_of_idle(config, "path_every", needs="--path-weight", met=config.path_weight > 0)
 
 
 def load(config: Config, split: str, count: int, data_dir: Path | None = None) -> ImageSet:
-    """The images of one split, at most `count`, from `data_dir` where it is given."""
+    """The images of one split, at most `count` but for training images of a real set, from `data_dir` where
+    it is given."""
     drawn = count if config.data in data.DRAWN else None
     data_dir = data_dir or config.data_dir
     images = data.load(config.data, split, size=config.size, count=drawn, data_dir=data_dir)
     if images.shape[0] != 3:
         raise InputError(f"--data {config.data}: grey images; use avatars, celeba, creatures or a folder")
-    images = images.take(slice(0, count))
+    images = images if split == "train" else images.few(count)
     if split == "val" and (images.images == images.images[:1]).all():
         raise InputError(
             f"--data {config.data}: {len(images)} validation images and no two that differ; nothing to "

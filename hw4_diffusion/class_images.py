@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -93,7 +94,8 @@ def _draw_missing(draw: Callable[[list[int]], Tensor], wanted: Wanted, folder: P
     """Images of the next seeds as seed000123.png, without the blank ones."""
     folder.mkdir(parents=True, exist_ok=True)
     runs.write_json(folder / RECIPE, wanted.recipe)
-    taken = [int(path.stem.removeprefix("seed")) for path in folder.glob("seed[0-9]*.png")]
+    names = (re.fullmatch(r"seed(\d+)", path.stem) for path in folder.glob("seed[0-9]*.png"))
+    taken = [int(name[1]) for name in names if name]
     seed, tried, blank = max(taken, default=wanted.seed - 1) + 1, 0, 0
     while missing:
         seeds = list(range(seed, seed + min(missing, wanted.batch_size)))

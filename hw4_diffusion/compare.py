@@ -17,7 +17,6 @@ from __future__ import annotations
 import textwrap
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
 
 from common import command_line, devices, figures, runs, text_table
 from common.data import ImageSet, avatars
@@ -26,7 +25,6 @@ from common.metrics import identity
 from common.text_table import Column
 
 import torch
-from annotated_types import Interval
 from torch import Tensor
 
 from hw4_diffusion import drawing, edges, pipelines, prompt_measures, prompts, subjects, tuned
@@ -88,9 +86,9 @@ class Config(Flags):
     """Images without the token, of each model; 0 leaves out what is measured of them."""
     resolution: Pixels | None = None
     """Side of the images in pixels; the model's own if left out."""
-    guidance_scale: Annotated[float, Interval(ge=1, le=30)] = 1.5
+    guidance_scale: drawing.Guidance = 1.5
     """How strongly images follow their prompt."""
-    num_inference_steps: Annotated[int, Interval(ge=1, le=1000)] = 20
+    num_inference_steps: drawing.Steps = 20
     """Steps of the sampler."""
     batch_size: Count = 20
     """Images that are drawn at once."""
@@ -116,7 +114,7 @@ class Config(Flags):
 def main(config: Config) -> Path:
     device = devices.start(config.device, seed=config.seed, processes="one")
     unets = [tuned.UNet(config.unet)] if config.unet else []
-    models = [tuned.Base(), *unets, *map(tuned.LoRA, config.lora)]
+    models = [tuned.Base(), *unets, *tuned.loras(config.lora)]
     pipeline = pipelines.load(config.pretrained_model_name_or_path)
     texts = prompts_of(config, pipeline)
     side = config.resolution or pipelines.own_resolution(pipeline)
@@ -221,8 +219,9 @@ class Judge:
 
     @property
     def knows_attributes(self) -> bool:
-        """Whether the prompts ask for what the avatars' classifier reads."""
-        return all(prompt_measures.asked(text) for text in self.texts)
+        """Whether the model draws avatars, and the prompts ask for what their classifier reads."""
+        small = pipelines.is_small(self.config.pretrained_model_name_or_path)
+        return small and all(prompt_measures.asked(text) for text in self.texts)
 
     def write(self, run: runs.Run) -> None:
         """table.md, summary.json with all numbers, and a sheet for each seed."""
@@ -287,7 +286,7 @@ def condition(config: Config, subject: ImageSet, each: list[str], side: int) -> 
         return edges.canny(subject.images[torch.arange(len(each)) % len(subject)])
     generator, people = torch.Generator().manual_seed(config.seed), avatars.people_of("val", config.seed)
     attributes = avatars.sample_attributes(len(each), generator, people)
-    attributes |= {name: subject.attributes[name][:1].expand(len(each)) for name in subjects.KEPT}
+    attributes |= {name: subject.attributes[name][:1].repeat(len(each)) for name in subjects.KEPT}
     for i, text in enumerate(each):
         for name, option in prompt_measures.asked(text).items():
             attributes[name][i] = option

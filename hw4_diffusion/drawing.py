@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from common.data import to_model_range
 
 import torch
+from annotated_types import Interval
 from torch import Tensor, nn
 
 from hw4_diffusion import pipelines
@@ -15,6 +16,10 @@ from hw4_diffusion import pipelines
 if TYPE_CHECKING:
     from diffusers import ControlNetModel, StableDiffusionPipeline
 
+Guidance = Annotated[float, Interval(ge=1, le=30)]
+"""What the prompt changes is multiplied with it; 1 leaves that as it is, and diffusers knows no less."""
+Steps = Annotated[int, Interval(ge=1, le=1000)]
+"""Of a sampler: a Stable Diffusion has as many times."""
 PIXELS = {"cpu": 2**20, "other": 2**21}
 """Of the images drawn at once: 256 of 64 × 64 on a CPU, 8 of 512 × 512 on a GPU."""
 

@@ -13,6 +13,7 @@ each hour of training gave.  Everything is in summary.json, table.md and figures
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -81,7 +82,7 @@ def main(config: Config) -> Path:
     trained = load_models(config)
     known = trained[0].known
     train, validation, test = (load_split(config, trained[0], split) for split in ("train", "val", "test"))
-    validation, test = validation.take(slice(0, config.curve_samples)), test.take(slice(0, config.samples))
+    validation, test = validation.few(config.curve_samples), test.few(config.samples)
     with runs.start("hw4", f"eval-ddpm-{Path(known.data).name}", config, device) as run:
         for model in trained:
             model.on(device)
@@ -163,9 +164,8 @@ def measure(
         row |= ddpm_measures.thorough(real.features_of(drawn.images), real, train)
     row["seconds_an_image"] = drawn.seconds
     if config.bound_images:
-        rows = slice(0, config.bound_images)
-        told = None if labels is None else labels[rows]
-        row |= ddpm_measures.bits(model, test.take(rows), told, device.torch)
+        some = test.few(config.bound_images)
+        row |= ddpm_measures.bits(model, some, labels_of(model, some), device.torch)
     return row, drawn.images
 
 
@@ -264,9 +264,11 @@ def save_pictures(run: runs.Run, way: Way, drawn: Tensor, train: ImageSet, real:
 
 
 def save_training(run: runs.Run, config: Config) -> None:
-    """training.png of those models that are run directories."""
-    folders = [Path(one) for one in config.models if (Path(one) / "metrics.jsonl").is_file()]
-    trainings = [runs.read_metrics(folder, "val/loss") for folder in folders]
+    """training.png of those models that are run directories and were measured while they trained."""
+    trainings = []
+    for one in config.models:
+        with suppress(InputError):  # no metrics.jsonl, or nothing in it yet
+            trainings.append(runs.read_metrics(Path(one), "val/loss"))
     distances = [name for name in trainings[0][0] if name.startswith("val/fd_")] if trainings else []
     if distances:
         ddpm_figures.save_training(run.folder / "training.png", trainings, distances[0])

@@ -26,7 +26,7 @@ from common import (
     torchvision_operators,  # noqa: F401  diffusers imports torchvision
 )
 from common.data import ImageSet
-from common.flags import Count, Flags, Folder, NonNegative, Seed
+from common.flags import Flags, Folder, Seed
 from common.metrics import samples
 from common.shapes import parameters
 from common.text_table import Column
@@ -36,7 +36,7 @@ import tyro
 from annotated_types import Interval, Len
 from diffusers import StableDiffusionPipeline
 
-from hw4_diffusion import pipelines, text_to_image_figures
+from hw4_diffusion import drawing, pipelines, text_to_image_figures
 from hw4_diffusion.text_to_image_measures import (
     Orders,
     draw,
@@ -47,7 +47,7 @@ from hw4_diffusion.text_to_image_measures import (
     reference_of,
 )
 
-Guidances = Annotated[tuple[NonNegative, ...], Len(min_length=1)]
+Guidances = Annotated[tuple[drawing.Guidance, ...], Len(min_length=1)]
 OBEYED_ENOUGH = 1.0
 """Percentage points by which the orders may be obeyed less than at the best guidance."""
 WORDING = 2_000_000
@@ -62,11 +62,11 @@ class Config(Flags):
     """The shipped model, a run directory of train_text_to_image.py, or a pipeline's folder."""
     samples: Annotated[int, Interval(ge=20, le=10**6)] = 10_000
     """Test captions drawn, against as many test portraits."""
-    steps: Count = 20
+    steps: drawing.Steps = 20
     """Steps of DPM-Solver++."""
     guidances: Guidances = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
     """Guidances to choose from."""
-    step_sweep: tuple[Count, ...] = (4, 6, 8, 12, 20, 50)
+    step_sweep: tuple[drawing.Steps, ...] = (4, 6, 8, 12, 20, 50)
     """Numbers of steps that are compared."""
     sweep_samples: Annotated[int, Interval(ge=20, le=10**6)] = 1000
     """Validation captions drawn at each guidance and each number of steps."""

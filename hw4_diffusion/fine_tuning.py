@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
 from common import command_line, devices, runs
 from common.checkpoints import Checkpoints, Stateful
@@ -22,7 +22,6 @@ from common.errors import InputError
 from common.flags import Count, CountOrZero, Flags, Folder, LearningRate, Pixels, Positive, Seed, Share
 
 import torch
-from annotated_types import Interval
 from torch import Tensor, nn
 
 from hw4_diffusion import drawing, memory, pipelines
@@ -78,9 +77,9 @@ class FineTuning(Flags):
     """Images drawn of it, from the same seeds every time."""
     validation_steps: Count = 100
     """Steps between them."""
-    guidance_scale: Annotated[float, Interval(ge=1, le=30)] = 2.0
+    guidance_scale: drawing.Guidance = 2.0
     """How strongly images that are drawn follow their prompt."""
-    num_inference_steps: Annotated[int, Interval(ge=1, le=1000)] = 20
+    num_inference_steps: drawing.Steps = 20
     """Steps of the sampler for images that are drawn."""
     vram: Literal[8, 12, 16, 24] | None = None
     """Gigabytes of the GPU: sets batch, precision, checkpointing and optimiser so that SD 1.5 fits."""
@@ -204,7 +203,7 @@ def start(
     parts |= {f"images{i}": SameImages(images) for i, images in enumerate(image_sets)}
     every, limit = config.checkpointing_steps, config.checkpoints_total_limit
     with (
-        runs.start("hw4", name, config, device) as run,
+        runs.start("hw4", name, dataclasses.replace(config, resume_from_checkpoint=None), device) as run,
         NumberedCheckpoints(run.checkpoints_dir, device, every_steps=every, limit=limit, **parts) as saver,
     ):
         done = saver.resume(config.resume_from_checkpoint) if config.resume else 0

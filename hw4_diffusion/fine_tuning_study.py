@@ -22,7 +22,7 @@ from common.errors import InputError
 from common.flags import Count, CountOrZero, Flags, Folder, Seed
 from common.text_table import Column
 
-from hw4_diffusion import compare, dreambooth, pipelines, train_lora
+from hw4_diffusion import compare, drawing, dreambooth, pipelines, train_lora
 from hw4_diffusion.subjects import Subject
 
 COLUMNS = (Column("model", "model"), Column("runs", "seeds"), *compare.COLUMNS[1:])
@@ -62,7 +62,7 @@ class Config(Flags):
     """Run directory of train_controlnet.py: every model draws along edges too."""
     identity: str = "avatars"
     """Net that recognises people: a shipped one's name, a .safetensors file, a .py file with load(device)."""
-    num_inference_steps: Count = 20
+    num_inference_steps: drawing.Steps = 20
     """Steps of the sampler."""
     parts: tuple[Folder, ...] = ()
     """Other runs of this script, on other machines perhaps, whose numbers the table takes too."""
@@ -123,7 +123,9 @@ def finished(folder: Path, script, flags: dict) -> Path:
     known = sorted((folder / "hw4").glob("[0-9]*-*"))
     if known and (known[-1] / "summary.json").is_file():
         return known[-1]
-    config = script.Config(**flags, outdir=folder)
+    model = flags["pretrained_model_name_or_path"]  # decides the defaults
+    defaults = script.Config(pretrained_model_name_or_path=model).preset()
+    config = dataclasses.replace(defaults, **flags, outdir=folder)
     if known and any((known[-1] / "checkpoints").glob("*.pt")):
         config = dataclasses.replace(config, resume=known[-1])
     done = script.main(config)

@@ -81,6 +81,8 @@ class World:
     captions: dict[str, Captions]
     reference: Reference
     """The test images."""
+    seed: int
+    """Of the noise, where one is drawn."""
 
     @cached_property
     def largest_encoder(self) -> LinearEncoder:
@@ -178,7 +180,7 @@ def compare_denoisers(world: World, model: LinearDiffusion, of_seeds: tuple[int,
             rows.append({"model": "Gaussians", "seed": seed, **drawn})
     decoded = to_uint8(model.encoder.decode(latents["test"]))
     rows.append({"model": "encoder only", "seed": 0, **world.measured(decoded)})
-    real = world.sets["train"].take(slice(0, world.reference.count))
+    real = world.sets["train"].few(world.reference.count)
     measured = world.measured(real.images, captions_of(real, base.attributes))
     return [*rows, {"model": "training images", "seed": 0, **measured}]
 
@@ -188,7 +190,7 @@ def by_components(world: World, components: int) -> dict[str, float]:
     row, base = {"components": components}, world.base
     for name, products in {"products": True, "no_products": False}.items():
         model = world.train(components=components, products=products)
-        measured = world.sampled(model, base.sampler, base.steps, base.seed)
+        measured = world.sampled(model, base.sampler, base.steps, world.seed)
         row |= {f"{key}_{name}": value for key, value in measured.items()}
     latents = model.encoder.encode(world.sets["test"].images)
     measured = world.measured(to_uint8(model.encoder.decode(latents)))
@@ -199,7 +201,7 @@ def by_steps(world: World, model: LinearDiffusion, steps: int) -> dict[str, floa
     """Samples of each sampler, and with classes the exact error of those that add no noise."""
     row = {"steps": steps}
     for sampler in SAMPLERS:
-        measured = world.sampled(model, sampler, steps, world.base.seed)
+        measured = world.sampled(model, sampler, steps, world.seed)
         row |= {f"{key}_{sampler}": value for key, value in measured.items()}
         if world.captions["train"].of_classes and sampler != "ancestral":
             row[f"exact_{sampler}"] = exact_error(world, model, sampler, steps)
@@ -295,7 +297,7 @@ def prepare(config: Config) -> World:
         )
     most = max(config.components, *config.component_sweep)
     linear_encoder.check(sets["train"].images, most)
-    return World(base, most, sets, captions, reference)
+    return World(base, most, sets, captions, reference, config.seeds[0])
 
 
 def table(rows: list[dict], distance: str) -> str:

@@ -29,7 +29,7 @@ def of_encoder(encoder: LinearEncoder, images: Tensor) -> dict[str, float]:
     true = to_model_range(images)
     squared = (decoded - true).square().mean().item()
     variance = (true - true.mean(0)).square().mean().item()
-    return {"eval/encoder_mse": squared / 4, "eval/encoder_lost_variance": squared / variance}
+    return {"val/encoder_mse": squared / 4, "val/encoder_lost_variance": squared / variance}
 
 
 def denoising_error(

@@ -125,7 +125,7 @@ def draw_process(config: Config, model: Model, device: torch.device) -> list[str
 @torch.inference_mode()
 def draw_interpolation(config: Config, model: Model, device: torch.device) -> list[str]:
     """From one noise to another along the sphere: a row for each class, and as a GIF there and back."""
-    if config.sampler == "ancestral" or config.eta:
+    if config.sampler in samplers.NOISY or config.eta:
         raise InputError(
             "--show interpolation: needs a sampler that adds no noise; leave --sampler, --eta out"
         )

@@ -17,7 +17,7 @@ from typing import Annotated
 from common import command_line, devices, figures
 from common.command_line import warn
 from common.errors import InputError
-from common.flags import Count, Flags, NonNegative, Seed
+from common.flags import Flags, Seed
 
 from annotated_types import Interval, Len
 
@@ -43,9 +43,9 @@ class Config(Flags):
     """The shipped model, a run directory of train_text_to_image.py, or another pipeline of diffusers."""
     count: Annotated[int, Interval(ge=1, le=100)] = 8
     """Images of each prompt."""
-    guidance: NonNegative = 4.0
+    guidance: drawing.Guidance = 4.0
     """What the prompt changes is multiplied with that; 1 leaves it."""
-    steps: Count = 20
+    steps: drawing.Steps = 20
     """Steps of DPM-Solver++."""
     seed: Seed = 0
     """Seed of all noise."""
@@ -56,6 +56,8 @@ class Config(Flags):
 
 
 def main(config: Config) -> None:
+    guided = config.guidance > 1
+    command_line.warn_of_idle(config, "negative_prompt", needs="--guidance above 1", met=guided)
     device = devices.start(config.device, seed=config.seed)
     pipeline = pipelines.load(config.model, flag="--model").to(device.torch)
     for text in (*config.prompts, config.negative_prompt):

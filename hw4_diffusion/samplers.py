@@ -28,6 +28,8 @@ Randn = Callable[[Tensor], Tensor]
 """Images -> N(0, 1) of their shape."""
 Steps = Iterator[tuple[int, Tensor]]
 NAMES = ("ancestral", "ddim", "dpm-solver++", "sde-dpm-solver++", "heun", "euler")
+NOISY = ("ancestral", "sde-dpm-solver++")
+"""Those that add new noise on the way; DDIM does with an eta."""
 
 
 def sample(

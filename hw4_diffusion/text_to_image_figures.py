@@ -42,7 +42,7 @@ def save_samples(path: Path, orders: Orders, drawn: Tensor, rows: int = 8) -> No
         axis.imshow(image.permute(1, 2, 0).numpy(), interpolation="nearest")
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set_visible(False)
-        axis.text(70, 32, title, fontsize=8, va="center")
+        axis.text(1.1, 0.5, title, fontsize=8, va="center", transform=axis.transAxes)
     figure.suptitle("Test captions, and the first image drawn of each", fontsize=10)
     figures.save_figure(figure, path)
 

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common import atomic, command_line, data, figures, runs
-from common.data import Batches, ImageSet, avatar_captions
+from common.data import Batches, ImageSet, avatar_captions, avatars
+from common.errors import InputError
 from common.flags import Count, Data, Images, LearningRate, SeveralImages, Share
 from common.noise import BatchNoise
 
@@ -159,12 +160,14 @@ def load(config: Config, split: str, side: int) -> ImageSet:
     images = data.load(
         config.train_data, split, size=side, count=count if drawn else None, data_dir=config.data_dir
     )
-    return images if split == "train" else images.take(slice(0, count))
+    if images.shape[0] != 3:
+        raise InputError(f"--train_data {config.train_data}: grey images; use a set of colour images")
+    return images if split == "train" else images.few(count)
 
 
 def captions(images: ImageSet, seed: int) -> list[str]:
     """What each picture shows, said in another way every time; nothing where it is not known."""
-    if images.name == "avatars":
+    if avatars.CHOICES.keys() <= images.attributes.keys():
         return list(avatar_captions.varied(images.attributes, seed).texts)
     return list(images.captions) or [""] * len(images)
 

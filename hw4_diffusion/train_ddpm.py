@@ -220,7 +220,7 @@ def load(config: Config, split: str, count: int) -> ImageSet:
         raise InputError(
             f"--data {config.data}: images of {images.shape[1]}x{images.shape[2]}; use square ones"
         )
-    return images.take(slice(0, count)) if split == "val" else images
+    return images.few(count) if split == "val" else images
 
 
 def architecture(config: Config, images: ImageSet, class_names: tuple[str, ...]) -> Architecture:

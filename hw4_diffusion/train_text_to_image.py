@@ -44,7 +44,7 @@ from common.schedules import half_cosine, set_learning_rate
 import torch
 from torch import Tensor, nn
 
-from hw4_diffusion import captioned_latents, small_pipeline
+from hw4_diffusion import captioned_latents, drawing, small_pipeline
 from hw4_diffusion.diffusion import noised, squared_error, target
 from hw4_diffusion.small_pipeline import Autoencoder, Description
 from hw4_diffusion.text_to_image_report import AutoencoderReport, DenoiserReport
@@ -103,7 +103,7 @@ class Config(TrainingFlags):
     """Steps between measurements."""
     measure_images: SeveralImages = 200
     """Validation portraits that are reconstructed, and whose captions are drawn."""
-    guidance: NonNegative = 4.0
+    guidance: drawing.Guidance = 4.0
     """What the caption changes is multiplied with that in the samples of a measurement."""
 
     @property

@@ -7,7 +7,8 @@ with tuned.LoRA(run_dir).inside(pipeline) as changed:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,6 +59,18 @@ class UNet:
         if other.unet.config.cross_attention_dim != pipeline.unet.config.cross_attention_dim:
             raise InputError(f"--unet {self.run_dir}: of another model than the one it is compared with")
         yield other.to(pipeline.device)
+
+
+def loras(places: Sequence[Path]) -> list[LoRA]:
+    """Those of `--lora`, each with a name of its own: of several with one rank, the folder is named too."""
+    found = [LoRA(place) for place in places]
+    often = Counter(one.name for one in found)
+    for one, place in zip(found, places):
+        if often[one.name] > 1:
+            one.name += f", {place.name if place.is_dir() else place.parent.name}"
+    if len({one.name for one in found}) < len(found):
+        raise InputError(f"--lora {' '.join(map(str, places))}: two of them are called alike; name each once")
+    return found
 
 
 class LoRA:

@@ -187,7 +187,7 @@ def load(config: Config) -> tuple[ImageSet, ImageSet]:
     """The images to learn from, and those to compare with."""
     train, _ = lab_images.load_for_training(config.data, config.size, config.batch_size, config.data_dir)
     val = lab_images.load_split(config.data, "val", config.size, config.data_dir, MEASURED_DRAWN)
-    return (lab_images.with_mirrored(train) if config.mirror else train), val.take(slice(0, MEASURED_DRAWN))
+    return (lab_images.with_mirrored(train) if config.mirror else train), val.few(MEASURED_DRAWN)
 
 
 def report(config: Config, run: runs.Run, monitor: Monitor, parameters: int) -> None:

@@ -196,6 +196,24 @@ def test_what_cannot_be_aligned_is_named_and_the_rest_is_made(photo, tmp_path, c
     assert "broken.png: not a picture Pillow knows" in capsys.readouterr().err
 
 
+def test_no_photograph_and_no_other_face_is_overwritten(photo, tmp_path, capsys):
+    before = photo.read_bytes()
+    flags = [*landmarks(tmp_path, {"anna.png": FACE}), "--size", 64]
+    assert "anna.png: would replace " in run("--images", photo, *flags, "--outdir", tmp_path)
+    assert photo.read_bytes() == before
+    (tmp_path / "more").mkdir()
+    twin = tmp_path / "more" / "anna.png"
+    with Image.open(photo) as image:
+        image.transpose(Image.Transpose.FLIP_TOP_BOTTOM).save(twin)
+    out = tmp_path / "out"
+    assert run("--images", photo, twin, *flags, "--outdir", out) == ""
+    assert f"warning: {twin}: would replace {out / 'anna.png'}; choose" in capsys.readouterr().err
+    assert run("--images", photo, *flags, "--outdir", out) == ""  # what it made before it may replace
+    with Image.open(photo) as image, Image.open(out / "anna.png") as made:
+        face = align.corners(align.landmarks_of(FACE))
+        assert np.array_equal(made, align.cut(image, face, 64))
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

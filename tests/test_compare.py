@@ -2,9 +2,10 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
-from common import data
+from common import command_line, data
 from common.data import avatar_captions, avatars
 from common.errors import InputError
 from common.metrics import identity
@@ -157,6 +158,26 @@ def test_subjects_and_seeds_become_one_table(model, net, tmp_path):
     other = fine_tuning_study.Config(**{**vars(small), "parts": (run,), "subjects": (), "seeds": (0,)})
     with pytest.raises(InputError, match="--subjects, --seeds: name at least one of each"):
         fine_tuning_study.main(other)
+
+
+def test_a_study_of_a_large_model_trains_with_the_values_of_one(tmp_path, monkeypatch):
+    given = []
+    monkeypatch.setattr(dreambooth, "main", given.append)
+    flags = {"pretrained_model_name_or_path": "stable-diffusion-v1-5/x", "num_inference_steps": 7}
+    fine_tuning_study.finished(tmp_path, dreambooth, flags)
+    words = ["--pretrained_model_name_or_path", "stable-diffusion-v1-5/x", "--num_inference_steps", "7"]
+    by_hand = command_line.parse(dreambooth.Config, [*words, "--outdir", str(tmp_path)])
+    assert given == [by_hand] and by_hand.learning_rate != dreambooth.Config().learning_rate
+
+
+def test_loras_of_one_rank_have_names_of_their_own(tunings, tmp_path):
+    other = tmp_path / "0009-lora-drawn2-rank2"
+    shutil.copytree(tunings[1], other)
+    assert [one.name for one in tuned.loras([other])] == ["LoRA, rank 2"]
+    names = [one.name for one in tuned.loras([other, tunings[1]])]
+    assert names == ["LoRA, rank 2, 0009-lora-drawn2-rank2", "LoRA, rank 2, 0001-lora-drawn1-rank2"]
+    with pytest.raises(InputError, match="two of them are called alike; name each once"):
+        tuned.loras([other, other])
 
 
 # ---- what a prompt asks and an image shows

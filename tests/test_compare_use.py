@@ -164,6 +164,25 @@ def test_edges_are_of_strangers_with_the_subjects_hair_who_do_what_each_prompt_a
     assert all(person in avatars.PEOPLE["val"] for person in shown["person"].tolist())
 
 
+def test_edges_show_the_hair_that_each_prompt_asks_and_the_subject_keeps_its_own(monkeypatch):
+    drawn, draw_avatars = [], avatars.draw
+    subject = subjects.load("drawn2", 32)
+    had = {name: values.clone() for name, values in subject.attributes.items()}
+    monkeypatch.setattr(avatars, "draw", lambda *given: drawn.append(given[0]) or draw_avatars(*given))
+    each = [f"a portrait of a calm sks person, {glasses}" for glasses in ("sunglasses", "round glasses")]
+    wanted = [prompt_measures.asked(text)["accessory"] for text in each]
+    compare.condition(config(), subject, each, 32)
+    assert drawn[0]["accessory"].tolist() == wanted and wanted[0] != wanted[1]
+    assert all(torch.equal(values, had[name]) for name, values in subject.attributes.items())
+
+
+def test_what_draws_photographs_is_not_read_by_the_avatars_classifier(monkeypatch):
+    texts = ("a photo of a smiling sks woman", "a photo of a sad sks woman")
+    sheets = lambda **more: compare.Judge(config(**more), subjects.load("drawn1", 32), None, texts)
+    assert sheets().knows_attributes
+    assert not sheets(pretrained_model_name_or_path="stable-diffusion-v1-5/x").knows_attributes
+
+
 def test_edges_for_photographs_are_those_of_the_subjects_own_pictures():
     own = dataclasses.replace(subjects.load("drawn2", 32).take(slice(0, 3)), attributes={})
     along = compare.condition(config(), own, ["a sks person"] * 5, 32)

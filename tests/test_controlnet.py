@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from common import checkpoints
+from common import checkpoints, figures
 from common.errors import InputError
 
 import pytest
@@ -147,6 +147,16 @@ def test_what_is_left_controls_the_base_and_the_tuned_model(model, trained):
     free, led = draw(), draw(controlnet=controlnet, edges=lines)
     assert (free - led).abs().max() > 2
     assert torch.equal(draw(), free)  # the pipeline itself stays as it was
+
+
+def test_captions_are_those_of_what_the_pictures_show_whatever_the_folders_name(model, tmp_path):
+    folder = tmp_path / "avatars"
+    for k in range(3):
+        figures.save_png(folder / "train" / f"{k}.png", torch.full((3, 16, 16), 80 * k, dtype=torch.uint8))
+    images = train_controlnet.load(config(model, tmp_path, tmp_path, train_data=str(folder)), "train", 16)
+    assert images.name == "avatars" and train_controlnet.captions(images, 0) == [""] * len(images)
+    with pytest.raises(InputError, match="--train_data digits: grey images"):
+        train_controlnet.load(config(model, tmp_path, tmp_path, train_data="digits"), "val", 16)
 
 
 def test_a_controlnet_of_another_model_is_named(trained, tmp_path):

@@ -4,7 +4,7 @@ import json
 import types
 from pathlib import Path
 
-from common import data
+from common import data, devices, figures
 from common.data import digits
 from common.errors import InputError
 from common.metrics import samples
@@ -13,7 +13,17 @@ import pytest
 import torch
 from small_diffusion import untrained
 
-from hw4_diffusion import ddpm_figures, ddpm_measures, eval_ddpm, models, samplers
+from hw2_gan import gan_data, train_gan
+from hw3_stylegan_sampling import train_stylegan
+from hw4_diffusion import (
+    ddpm_figures,
+    ddpm_measures,
+    eval_ddpm,
+    models,
+    samplers,
+    train_controlnet,
+    train_ddpm,
+)
 from hw4_diffusion.ddpm_measures import Way
 from hw4_diffusion.schedule import sampling_times
 
@@ -204,3 +214,46 @@ def test_models_that_are_not_alike(tmp_path, data_dir):
     with pytest.raises(InputError, match=r"--steps 50: .* 40 times"):
         eval_ddpm.main(eval_ddpm.Config(names[:1], steps=50, outdir=tmp_path, data_dir=data_dir))
     assert not (tmp_path / "hw4").exists()
+
+
+def test_images_of_a_folder_of_classes_are_of_all_classes(tmp_path):
+    """They come sorted by class: the first few would be cats alone."""
+    for split in ("train", "val", "test"):
+        for name in ("cats", "dogs", "foxes"):
+            for k in range(8):
+                image = torch.randint(256, (3, 16, 16), dtype=torch.uint8)
+                figures.save_png(tmp_path / "pets" / split / name / f"{k}.png", image)
+    pets = str(tmp_path / "pets")
+    few = [
+        train_ddpm.load(train_ddpm.Config(data=pets, size=16), "val", 6),
+        gan_data.validation_images(train_gan.Config(data=pets, size=32, measure_images=6)),
+        gan_data.test_images(train_gan.Config(data=pets, size=32), 6),
+        train_stylegan.load(train_stylegan.Config(data=pets, size=16), "val", 6),
+        train_controlnet.load(train_controlnet.Config(train_data=pets, validation_images=6), "val", 16),
+        data.load(pets, "test", size=16, count=6),
+    ]
+    for images in few:
+        assert images.labels.tolist() == [0, 0, 1, 1, 2, 2]
+    everything = train_stylegan.load(train_stylegan.Config(data=pets, size=16, train_images=6), "train", 6)
+    assert len(everything) == 24, "--train-images is of drawn sets"
+
+
+def test_the_bound_is_of_images_of_all_parts_of_the_test_set(monkeypatch, data_dir):
+    bounded = []
+    monkeypatch.setattr(ddpm_measures, "bits", lambda model, images, labels, device: bounded.append(
+        (images, labels)) or {})  # fmt: skip
+    model, device = untrained(), devices.start("cpu")
+    test = data.load("digits", "test", size=16, count=40, data_dir=data_dir)
+    real = samples.reference_of(test)
+    config = eval_ddpm.Config(("a",), bound_images=4)
+    eval_ddpm.measure(config, model, Way("ddim", 2, "time"), test, real, test, device)
+    ((images, labels),) = bounded
+    assert torch.equal(images.images, test.images[::10]) and torch.equal(labels, test.labels[::10])
+
+
+def test_numbers_are_kept_though_a_training_was_not_measured_yet(tmp_path, data_dir):
+    models.save(tmp_path / "model.safetensors", untrained(), "a test")
+    (tmp_path / "metrics.jsonl").write_text("")
+    run = types.SimpleNamespace(folder=tmp_path)
+    eval_ddpm.save_training(run, eval_ddpm.Config((str(tmp_path), str(tmp_path / "model.safetensors"))))
+    assert not (tmp_path / "training.png").exists()

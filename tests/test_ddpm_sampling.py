@@ -262,6 +262,7 @@ def test_what_is_known_is_kept_in_inpainting(file, tmp_path, data_dir, monkeypat
     (["--sampler", "heun", "--eta", "0.5"], "--eta 0.5: only --sampler ddim"),
     (["--classes", "3", "10"], "--classes 10: there are 10 classes: 0 0, 1 1"),
     (["--show", "interpolation", "--sampler", "ancestral"], "--show interpolation: needs a sampler"),
+    (["--show", "interpolation", "--sampler", "sde-dpm-solver++"], "--show interpolation: needs a sampler"),
     (["--model", "runs/nothing"], "--model runs/nothing: neither a run directory"),
 ])  # fmt: skip
 def test_mistakes_in_one_line(flags, message, file, tmp_path):

@@ -219,6 +219,8 @@ def test_the_oldest_checkpoints_go_and_any_can_be_gone_on_from(model, tmp_path):
                            resume_from_checkpoint="checkpoint-2"))  # fmt: skip
     assert names() == ["checkpoint-4", "checkpoint-6"]
     assert all(torch.equal(value, before[name]) for name, value in content(run_dir)["weights"].items())
+    kept = json.loads((run_dir / "config.json").read_text())
+    assert kept["resume_from_checkpoint"] is None  # the next --resume goes on from the newest one
     with pytest.raises(InputError, match=r"no checkpoint-5 in .*; there: checkpoint-6, checkpoint-4"):
         dreambooth.main(config(model, tmp_path, resume=run_dir, resume_from_checkpoint="checkpoint-5"))
 

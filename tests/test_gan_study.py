@@ -242,7 +242,12 @@ def test_a_training_goes_on_from_its_checkpoint_and_begins_anew_without_one(tmp_
     new = compare_hypotheses.arguments(config, tmp_path, one)
     assert "--resume" not in new and new[new.index("--seed") + 1] == "5"
     (folder / "checkpoints" / "last.pt").touch()
-    assert compare_hypotheses.arguments(config, tmp_path, one) == ["--resume", str(folder)]
+    there = dataclasses.replace(config, data="/new/place", device="cpu", data_dir=tmp_path)
+    assert compare_hypotheses.arguments(there, tmp_path, one) == [
+        "--resume", str(folder), "--data", "/new/place", "--data-dir", str(tmp_path), "--device", "cpu"
+    ]  # fmt: skip
+    goes_on = compare_hypotheses.arguments(config, tmp_path, one)
+    assert goes_on == ["--resume", str(folder), "--data", "avatars", "--device", "auto"]
 
 
 def test_steps_of_a_study_are_updates_of_the_generator(monkeypatch):

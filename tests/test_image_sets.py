@@ -27,6 +27,14 @@ def numbered(count: int, size: int = 2) -> ImageSet:
     return ImageSet(images, "numbered", "train", "made here", labels=torch.arange(count), class_names=("a",))
 
 
+def test_a_few_images_are_from_all_parts_of_a_set():
+    images = numbered(20)
+    assert images.few(5).labels.tolist() == [0, 4, 8, 12, 16]
+    assert images.few(7).images[:, 0, 0, 0].tolist() == [0, 2, 5, 8, 11, 14, 17]
+    assert images.few(20) is images and images.few(99) is images
+    assert len(images.few(0)) == 0
+
+
 def test_conversion_round_trip_keeps_every_grey_level():
     levels = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
     scaled = to_model_range(levels)

@@ -38,9 +38,9 @@ def test_what_the_encoder_loses():
     encoder = linear_encoder.fit(images, 12)
     numbers = linear_measures.of_encoder(encoder, images)
     rest = linear_encoder.fit(images, 20).variance[12:].sum().item()
-    assert numbers["eval/encoder_mse"] == pytest.approx(rest / 20 / 4, rel=1e-4)
+    assert numbers["val/encoder_mse"] == pytest.approx(rest / 20 / 4, rel=1e-4)
     total = linear_encoder.fit(images, 20).variance.sum().item()
-    assert numbers["eval/encoder_lost_variance"] == pytest.approx(rest / total, rel=1e-4)
+    assert numbers["val/encoder_lost_variance"] == pytest.approx(rest / total, rel=1e-4)
 
 
 def test_a_sheet_has_a_row_for_each_option():

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+
 from common import figures
 from common.data import avatars
 from common.errors import InputError
@@ -9,8 +12,9 @@ from common.errors import InputError
 import pytest
 import torch
 from PIL import Image
+from small_edits import make_generator, make_trio
 
-from hw3_stylegan_sampling import people
+from hw3_stylegan_sampling import people, projected
 
 
 def test_six_persons_look_ahead_and_to_the_side():
@@ -74,3 +78,18 @@ def test_photographs_too_small_or_broken_are_named_and_grey_ones_mentioned(tmp_p
     (tmp_path / "broken.png").write_bytes(b"nothing")
     with pytest.raises(InputError, match=r"broken\.png: not a picture"):
         people.read([tmp_path / "broken.png"], 64)
+
+
+def test_persons_are_numbered_anew_where_pictures_were_removed(tmp_path):
+    """The second of three persons is gone; the third is still who it was."""
+    generator = make_generator()
+    make_trio(generator, tmp_path)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    numbers = {"names": names, "persons": [0, 0, 1, 1, 2, 2], "attributes": {}}
+    (tmp_path / projected.FILE).write_text(json.dumps(numbers))
+    assert projected.load(tmp_path, generator).persons.tolist() == [0, 0, 1, 1, 2, 2]
+    for name in names[2:4]:
+        shutil.rmtree(tmp_path / name)
+    left = projected.load(tmp_path, generator)
+    assert left.persons.tolist() == [0, 0, 1, 1] and left.names == names[:2] + names[4:]
+    assert left.count == 2 and left.first().tolist() == [0, 2]

@@ -112,8 +112,12 @@ def test_each_image_has_noise_of_its_own_that_stays_noise():
     for block in generator.synthesis.blocks:
         torch.nn.init.constant_(block.second.noise_strength, 0.5)
     targets = torch.rand(2, 3, 16, 16) * 2 - 1
-    last(projection.project(generator, targets, squared, Recipe(steps=20)))
-    noise = generator.synthesis.blocks[2].second.noise
+    layer, ws = generator.synthesis.blocks[2].second, generator.w_mean.expand(3, generator.layers, -1)
+    had, drawn = layer.noise, generator.synthesis(ws, "const")
+    noise = None
+    for _ in projection.project(generator, targets, squared, Recipe(steps=20)):
+        noise = layer.noise.detach()
+    assert layer.noise is had and torch.equal(generator.synthesis(ws, "const"), drawn)  # as before
     assert noise.shape == (2, 1, 16, 16) and not torch.equal(noise[0], noise[1])
     assert torch.allclose(noise.mean((1, 2, 3)), torch.zeros(2), atol=1e-5)
     assert torch.allclose(noise.square().mean((1, 2, 3)), torch.ones(2), atol=1e-4)

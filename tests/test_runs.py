@@ -211,6 +211,7 @@ except InputError as error:
     assert list((tmp_path / "offline").rglob("*.wandb"))
     online = start("online")
     assert online.returncode == 1 and "--wandb online: no W&B key" in online.stderr
+    assert not (tmp_path / "online").exists()  # said before anything is done
 
 
 def test_other_ranks_write_nothing(tmp_path):

@@ -35,6 +35,13 @@ def test_two_seeds_have_a_spread():
     assert (row["seeds"], row["loss"], row["count_sd"]) == (2, 4.0, pytest.approx(math.sqrt(2)))
 
 
+def test_what_one_seed_lacks_is_left_out():
+    rows = [{"model": "a", "seed": seed, "auc": 1.0, **({"drift": 2.0} if seed else {})} for seed in (0, 1)]
+    for given in (rows, rows[::-1]):
+        (row,) = seeds.over_seeds(given, by=("model",))
+        assert row["auc"] == 1 and "drift" not in row
+
+
 def test_rows_are_told_apart_by_all_the_names_given():
     rows = [{"model": m, "score": s, "seed": 0, "auc": 1.0} for m in "ab" for s in "xy"]
     merged = seeds.over_seeds(rows, by=("model", "score"))

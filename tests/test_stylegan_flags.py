@@ -5,7 +5,16 @@ import numpy as np
 import pytest
 import torch
 
-from hw3_stylegan_sampling import interpolate, project, projection, projections, sample, style_mixing, weights
+from hw3_stylegan_sampling import (
+    directions,
+    interpolate,
+    project,
+    projection,
+    projections,
+    sample,
+    style_mixing,
+    weights,
+)
 from hw3_stylegan_sampling.networks import Architecture, Generator
 
 SMALL = {"size": 8, "channels": (6, 5), "z_dim": 6, "w_dim": 7, "mapping_layers": 2, "noise": False}
@@ -30,6 +39,16 @@ def network(tmp_path):
 def picture(image: torch.Tensor) -> np.ndarray:
     """(1, 3, S, S) in [-1, 1] as a file holds it."""
     return ((image + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)[0].permute(1, 2, 0).numpy()
+
+
+def test_directions_of_a_generator_with_classes_are_those_of_all_classes(network):
+    generator = weights.read(network)
+    axes = directions.principal_axes(generator, 2, samples=60, seed=3)
+    z = torch.randn(60, 6, generator=torch.Generator().manual_seed(3))
+    w = generator.mapping(z, torch.eye(3).repeat(20, 1))
+    _, deviations, expected = torch.linalg.svd(w - w.mean(0), full_matrices=False)
+    assert torch.allclose((axes.directions * expected[:2]).sum(1).abs(), torch.ones(2), atol=1e-4)
+    assert torch.allclose(axes.strengths, deviations[:2] / 59**0.5, rtol=1e-4)
 
 
 # ---- walks

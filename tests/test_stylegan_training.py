@@ -215,6 +215,11 @@ def test_an_adaptive_probability_is_part_of_the_run(pets, tmp_path, monkeypatch)
 # ---- mistakes
 
 
+def test_adaptive_augmentation_needs_something_to_change():
+    with pytest.raises(InputError, match="--augment adaptive: name the changes too"):
+        train_stylegan.check(train_stylegan.Config(augment=("adaptive",)))
+
+
 def test_a_gradient_that_is_not_finite_stops_the_run(pets, tmp_path, monkeypatch):
     calls = []
 

@@ -84,7 +84,7 @@ def load(
             f"--data {data}: neither a data set ({', '.join(NAMES)}) nor a folder; "
             "check the spelling or the path"
         )
-    return image_set if count is None else image_set.take(slice(0, count))
+    return image_set if count is None else image_set.few(count)
 
 
 def _drawn(name: str, split: str, size: int | None, count: int | None, seed: int, data_dir: Path) -> ImageSet:

@@ -112,6 +112,10 @@ class ImageSet:
                 digest.update(values.contiguous().numpy())
         return digest.hexdigest()[:32]
 
+    def few(self, count: int) -> ImageSet:
+        """At most `count` of the images, from all parts of the set: a folder of classes is in their order."""
+        return self if count >= len(self) else self.take(spread(count, len(self)))
+
     def take(self, index: Tensor | slice) -> ImageSet:
         """The images at `index` (int64 (M,) or a slice, which stays a view), with everything known about
         them."""
@@ -125,6 +129,12 @@ class ImageSet:
             captions=pick(self.captions),
             file_names=pick(self.file_names),
         )
+
+
+def spread(count: int, total: int) -> Tensor:
+    """At most `count` of `total` rows, int64, at equal distances."""
+    count = min(count, total)
+    return torch.arange(count) * total // max(count, 1)
 
 
 def to_grey(images: Tensor) -> Tensor:
