@@ -38,6 +38,10 @@ from hw4_diffusion.sample_ddpm import Sampler
 from hw4_diffusion.schedule import Spacing, sampling_times
 
 
+FEWEST = 4
+"""Images whose precision and recall can be measured: three neighbours and the image itself."""
+
+
 @dataclass(frozen=True)
 class Config(Flags):
     """Flags of eval_ddpm.py."""
@@ -278,8 +282,13 @@ def save_training(run: runs.Run, config: Config) -> None:
 
 
 def check(config: Config) -> None:
-    """A word where a flag does nothing."""
+    """A word where a flag does nothing; InputError for too few images."""
     met = config.curve_samples > 0
+    if met and config.curve_samples < FEWEST:
+        raise InputError(
+            f"--curve-samples {config.curve_samples}: precision and recall need at least {FEWEST} images; give "
+            "as many, or 0 for no curve"
+        )
     flags = ("evaluations", "guidances", "curve_models")
     command_line.warn_of_idle(config, *flags, needs="--curve-samples", met=met)
 

@@ -213,6 +213,8 @@ def test_models_that_are_not_alike(tmp_path, data_dir):
         eval_ddpm.main(eval_ddpm.Config((), outdir=tmp_path))
     with pytest.raises(InputError, match=r"--steps 50: .* 40 times"):
         eval_ddpm.main(eval_ddpm.Config(names[:1], steps=50, outdir=tmp_path, data_dir=data_dir))
+    with pytest.raises(InputError, match="--curve-samples 3: precision and recall need at least 4 images"):
+        eval_ddpm.main(eval_ddpm.Config(names[:1], curve_samples=3, outdir=tmp_path, data_dir=data_dir))
     assert not (tmp_path / "hw4").exists()
 
 
