@@ -37,7 +37,6 @@ from hw4_diffusion.models import Model
 from hw4_diffusion.sample_ddpm import Sampler
 from hw4_diffusion.schedule import Spacing, sampling_times
 
-
 FEWEST = 4
 """Images whose precision and recall can be measured: three neighbours and the image itself."""
 
