@@ -285,8 +285,8 @@ def check(config: Config) -> None:
     met = config.curve_samples > 0
     if met and config.curve_samples < FEWEST:
         raise InputError(
-            f"--curve-samples {config.curve_samples}: precision and recall need at least {FEWEST} images; give "
-            "as many, or 0 for no curve"
+            f"--curve-samples {config.curve_samples}: precision and recall need at least {FEWEST} images; "
+            "give as many, or 0 for no curve"
         )
     flags = ("evaluations", "guidances", "curve_models")
     command_line.warn_of_idle(config, *flags, needs="--curve-samples", met=met)
