@@ -2,7 +2,7 @@
 
 Theory: theory/en/gan.md, eqs. (gan.1), (gan.5), (gan.10), (gan.15)-(gan.17).
 
-python lab8_generative/train_gan.py                # creatures, 2 cores: 5.4 min, val/ema_fd_creatures_1k 307
+python lab8_generative/train_gan.py                # creatures: 5 min on 2 cores with bf16, 30 on 1 without
 python lab8_generative/train_gan.py --data data/pokemon --mirror  # what fetch_pokemon.py collected
 python lab8_generative/train_gan.py --augment --r1-gamma 0        # without what makes 1,000 images enough
 python lab8_generative/train_gan.py --resume runs/lab8/0001-gan-creatures

@@ -7,6 +7,7 @@ from course.pages.tables import Column, Table, counted, device, flags, number, s
 RESULTS = "lab8_generative/results"
 MODELS = {"ae": "AE", "vae": "VAE", "gan": "GAN"}
 LOSSES = ("ae", "ae_mse", "ae_perceptual")
+UPSAMPLINGS = ("creatures_gan", "creatures_gan_nearest")
 SOURCES = {
     "prior": {"en": "N(0, I)", "ru": "N(0, I)"},
     "mixture": {"en": "mixture fitted to latents", "ru": "смесь по латентным векторам"},
@@ -178,6 +179,48 @@ def walk_note(root: Path, language: str) -> str:
     )
 
 
+def upsampling_rows(root: Path) -> list[dict]:
+    """The same GAN with both ways to double the side."""
+    rows = []
+    for name in UPSAMPLINGS:
+        trained, drawn = (
+            summary(root, f"{RESULTS}/{kept}") for kept in (name, name.replace("_", "_generate_", 1))
+        )
+        distance = f"{drawn['distance']}_prior"
+        rows.append(
+            {
+                "upsampling": flags(root, f"{RESULTS}/{name}")["upsampling"],
+                "parameters": trained["generator_parameters"],
+                "fd": drawn["metrics"][distance],
+                "fd_sd": drawn["standard_errors"][distance],
+                "diversity": 100 * drawn["metrics"]["eval/diversity_prior"],
+                "grid": trained["metrics"]["val/ema_grid"],
+            }
+        )
+    return rows
+
+
+def upsampling_note(root: Path, language: str) -> str:
+    trained = summary(root, f"{RESULTS}/{UPSAMPLINGS[0]}")
+    drawn = summary(root, f"{RESULTS}/{UPSAMPLINGS[0].replace('_', '_generate_', 1)}")
+    n, n_val, seed = (
+        number(value, language) for value in (drawn["n_real"], trained["n_val"], trained["seed"])
+    )
+    computer = device(trained["device"], language)
+    if language == "ru":
+        return (
+            f"Сэмплов и тестовых картинок по {n}, ± — стандартная ошибка складного ножа; сетка — мощность "
+            "на её частотах, во сколько раз больше, чем у настоящих картинок, "
+            f"по {n_val} сэмплам и валидационным картинкам; по одному обучению, seed {seed}, fp32; "
+            f"{computer}."
+        )
+    return (
+        f"{n} samples against {n} test images, ± is the standard error of a jackknife; grid: power at a "
+        f"grid's frequencies as a multiple of the real images', {n_val} samples against as many validation "
+        f"images; one training each, seed {seed}, fp32; {computer}."
+    )
+
+
 SAMPLE_COLUMNS = (
     Column("model", "model", "модель"),
     Column("source", "latents from", "откуда латентные векторы"),
@@ -223,6 +266,17 @@ TABLES = {
     ),
     "lab_samples": sample_table("creatures"),
     "lab_sprites": sample_table("sprites"),
+    "lab_upsampling": Table(
+        (
+            Column("upsampling", "--upsampling", "--upsampling"),
+            Column("parameters", "parameters", "параметров", 0),
+            Column("fd", "Fréchet distance", "расстояние Фреше", 1),
+            Column("diversity", "diversity, % of the data's", "разнообразие, % от данных", 0),
+            Column("grid", "grid", "сетка", 0),
+        ),
+        upsampling_rows,
+        upsampling_note,
+    ),
     "lab_walks": Table(
         (
             Column("model", "model", "модель"),

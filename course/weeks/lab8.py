@@ -48,13 +48,23 @@ SCRIPTS = (
         shows=("val/overfitting",),
         keeps_figures=("distance.png", "overfitting.png"),
     ),
+    Script(
+        name="creatures_gan_nearest",
+        file=f"{FOLDER}/train_gan.py",
+        what="the same GAN without transposed convolutions",
+        data="creatures",
+        short=None,
+        full="--upsampling nearest",
+        shows=("val/overfitting",),
+        keeps_figures=(),
+    ),
     *(
         Script(
             name=f"creatures_generate_{kind}",
             file=f"{FOLDER}/generate.py",
             what=f"samples from random latents ({kind}), how far from real images, their nearest neighbours",
             data="creatures",
-            short=f"{{creatures_{kind}}} --real-images 500",
+            short=None if kind == "gan_nearest" else f"{{creatures_{kind}}} --real-images 500",
             full=f"{{creatures_{kind}}}",
             shows=("eval/diversity_prior", "eval/nearest_training_image_prior"),
             keeps_figures=figures,
@@ -63,6 +73,7 @@ SCRIPTS = (
             "ae": ("prior.png", "mixture.png"),
             "vae": ("mixture.png",),
             "gan": ("prior.png", "neighbours-prior.png"),
+            "gan_nearest": ("prior.png",),
         }.items()
     ),
     *(
