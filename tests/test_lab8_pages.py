@@ -4,9 +4,9 @@ import json
 import re
 from pathlib import Path
 
-from course.pages.tables import number
-
 import pytest
+
+from course.pages.tables import number
 
 FOLDER = Path(__file__).resolve().parent.parent / "lab8_generative"
 PAGES = {"en": "README.md", "ru": "README.ru.md"}
