@@ -116,7 +116,7 @@ def one_line(process: subprocess.CompletedProcess) -> str:
     return process.stderr
 
 
-def wait_for(condition, seconds: float = 60) -> None:
+def wait_for(condition, seconds: float = 600) -> None:
     """Return when `condition()` is true; fail if that takes too long."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -204,7 +204,7 @@ def costs(few_digits, tmp_path):
 def test_errors_are_of_validation_latents_and_real_images_are_those_trained_on(costs):
     world, model = costs
     rows = {row["model"]: row for row in linear_costs.compare_denoisers(world, model, (0,))}
-    val, real = world.sets["val"], world.sets["train"].images[:60]
+    val, real = world.sets["val"], world.sets["train"].few(60).images
     levels = [model.schedule.pair(t) for t in (1000, 667, 333)]
     error = linear_measures.denoising_error(
         model.denoiser, model.encoder.encode(val.images), captions_of(val).embedded, levels
