@@ -5,22 +5,23 @@ import functools
 import tempfile
 from pathlib import Path
 
-from course.mentor import grade, similarity
+from course.mentor import grade, handed_out, similarity
 
 
 @functools.cache
-def starter() -> bytes:
-    """The kept fingerprints of the course's own files."""
+def starter() -> dict[str, bytes]:
+    """What is kept of the course's own files: their fingerprints, and what is handed out."""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "starter.json"
-        similarity.starter_units([], path)
-        return path.read_bytes()
+        similarity.starter_units([], Path(folder) / "starter.json")
+        handed_out.collect([], Path(folder) / "handed-out.json")
+        return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
 
 
 def lend_starter(out: Path) -> None:
     """Put them where a run that writes to `out` looks for them."""
     out.mkdir(parents=True, exist_ok=True)
-    (out / "starter.json").write_bytes(starter())
+    for name, content in starter().items():
+        (out / name).write_bytes(content)
 
 
 def run(*arguments: object) -> int:

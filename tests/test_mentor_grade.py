@@ -158,7 +158,7 @@ def test_a_student_who_takes_too_long_is_one_status(tmp_path, capsys, monkeypatc
     run(folder, "--out", tmp_path / "out")  # so that only the slow one needs time, on a busy computer too
     build(folder / "slow", [HW2])
     monkeypatch.setattr(assessment, "assess", assess_slowly)
-    impatient = lambda *limits, run: assessment.Options(*limits, fetch_seconds=20, run=run)
+    impatient = lambda *limits, **more: assessment.Options(*limits, fetch_seconds=20, **more)
     monkeypatch.setattr(grade, "Options", impatient)
     assert run(folder, "--out", tmp_path / "out", "--seconds", 4) == 1
     printed = capsys.readouterr()

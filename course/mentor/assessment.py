@@ -7,7 +7,17 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from course.mentor import evidence, history, layout, main_page, remarks, repositories, running, similarity
+from course.mentor import (
+    evidence,
+    handed_out,
+    history,
+    layout,
+    main_page,
+    remarks,
+    repositories,
+    running,
+    similarity,
+)
 from course.mentor.layout import README, Submission
 from course.mentor.objects import File, Objects, Tree, shown
 from course.mentor.page import Page
@@ -32,6 +42,8 @@ class Options:
     fetch_seconds: float = 300
     run: bool = False
     """Whether the code is wanted, for the checks."""
+    given: str = ""
+    """Where handed_out.py keeps what the course hands out; empty where nothing was."""
 
 
 def code_digest() -> str:
@@ -92,7 +104,7 @@ def assess(
 
 def _read(student: Student, mirror: Mirror, course: Course, rubric: Rubric, options: Options) -> dict:
     with Objects(mirror.folder) as objects:
-        reader = Reader(objects, student.source)
+        reader = Reader(objects, student.source, handed_out.load(options.given))
         titles: dict[str, str] = {}
 
         def title(file: File) -> str:

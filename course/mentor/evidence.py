@@ -61,9 +61,6 @@ class Checks:
         self.curves = items["loss_curve"].terms + items["metric_curve"].terms
         self.data = items["dataset"].terms
         self._words: dict[int, list[str]] = {}
-        self.identifiers = set()
-        for place, text in reading.code:
-            self.identifiers |= words.identifiers(text) | set(words.words(place))
 
     def evidence(self, item: Item) -> Evidence:
         check: Callable[[Item], Evidence] = getattr(self, f"_{item.check}")
@@ -79,21 +76,26 @@ class Checks:
 
     def _readme(self, item: Item) -> Evidence:
         pages = self.reading.readmes
-        full = [page for page in pages if sum(len(self.of(block)) for block in page.blocks) >= ENOUGH_WORDS]
+        said = lambda page: sum(len(self.of(block)) for block in page.blocks if block.own)
+        full = [page for page in pages if said(page) >= ENOUGH_WORDS]
         if full:
             return Evidence(FOUND, [page.file for page in full][:MOST_PLACES])
         unread = [note for note in self.reading.notes if "readme" in note.casefold()]
         if unread:
             return Evidence(UNREADABLE, note=unread[0])
+        if pages and pages[0].given:
+            return Evidence(MISSING, note=f"{pages[0].file} is as the course handed it out")
         return Evidence(MISSING, note=f"{pages[0].file} is empty" if pages else "")
 
     def _files(self, item: Item) -> Evidence:
-        if self.reading.code:
-            return Evidence(FOUND, _unique(place.split(" cell ")[0] for place, _ in self.reading.code))
+        if self.reading.own:
+            return Evidence(FOUND, _unique(place.split(" cell ")[0] for place, _ in self.reading.own))
         if self.reading.unread:
             return Evidence(UNREADABLE, self.reading.unread[:MOST_PLACES], "; ".join(self.reading.notes[:2]))
         if links := self._links(self.rubric.items["platform"].terms):
             return Evidence(EXTERNAL, links[:MOST_PLACES], "no code here, only a link")
+        if self.reading.code:
+            return Evidence(MISSING, note="all of the code is as the course handed it out")
         return Evidence(MISSING)
 
     def _requirements(self, item: Item) -> Evidence:
@@ -127,6 +129,8 @@ class Checks:
     def _text(self, item: Item) -> Evidence:
         empty = ""
         for page in self.reading.pages:
+            if page.given:
+                continue
             blocks = [block for block in page.blocks if block.kind in ("heading", "text", "table")]
             for index, block in enumerate(blocks):
                 terms = [*item.headings, *item.terms] if block.kind == "heading" else item.terms
@@ -148,7 +152,7 @@ class Checks:
         said = " ".join(block.text for block in under if block.kind != "heading")
         if len(words.words(said)) >= 2 and not (TO_DO.search(said) and len(words.words(said)) < 8):
             return True
-        if not under and len(self.of(heading)) > ENOUGH_WORDS:  # all of it is in the heading
+        if not under and heading.own and len(self.of(heading)) > ENOUGH_WORDS:  # all of it is in the heading
             return True
         pictures = [picture for picture in page.pictures if picture.section.startswith(heading.section)]
         code = page.notebook and any(b.kind == "code" and b.section == heading.section for b in page.blocks)
@@ -169,7 +173,7 @@ class Checks:
         named = ""
         for page in self.reading.pages:
             for block in page.blocks:
-                if block.kind == "code" or (item.table and block.kind != "table"):
+                if not block.own or block.kind == "code" or (item.table and block.kind != "table"):
                     continue
                 found, said = self._numbers(block, item)
                 named = named or (block.where if said else "")
@@ -293,12 +297,15 @@ class Checks:
     # ---- code and names
 
     def _code(self, item: Item) -> Evidence:
-        for place, text in self.reading.code:
+        for place, text in self.reading.own:
             for term in item.terms:
                 if _holds(words.identifiers(text), term) or _holds(set(words.words(place)), term):
                     return Evidence(FOUND, [place], term.rstrip("$"))
-        if not self.reading.code:
-            return Evidence(self._files(item).status, note="no code that could be read")
+        if not self.reading.own:
+            found = self._files(item)
+            return Evidence(
+                found.status, note=found.note if self.reading.code else "no code that could be read"
+            )
         if self.reading.unread:
             return Evidence(UNREADABLE, self.reading.unread[:MOST_PLACES])
         return Evidence(MISSING)

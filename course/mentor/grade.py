@@ -41,6 +41,7 @@ from course.mentor import (
     assessment,
     changes,
     feedback,
+    handed_out,
     pages,
     points,
     rubric,
@@ -100,7 +101,7 @@ def parser() -> argparse.ArgumentParser:
         type=Path,
         nargs="*",
         default=[],
-        help="files or folders every student was given: not copied",
+        help="files or folders every student was given besides the course: no evidence, and not copied",
     )
     add("--language", choices=("en", "ru"), default="en", help="of index.html (default: en)")
     add(
@@ -135,7 +136,9 @@ def grade(options: argparse.Namespace) -> int:
     if options.run:
         sandbox.refuse_without()
         digest += "with code"
-    limits = Options(options.blob_mb, options.limit_mb, run=options.run)
+    given = out / "handed-out.json"
+    digest += handed_out.collect(options.starter, given)
+    limits = Options(options.blob_mb, options.limit_mb, run=options.run, given=str(given))
     assessed, fresh = read_all(group, out, course, looked, digest, limits, options.jobs, options.seconds)
     if options.run:
         wait = WAIT * options.run_seconds

@@ -23,6 +23,8 @@ class Block:
     """`README.md:12` or `gan.ipynb cell 3`."""
     section: str = ""
     """The headings above it, outermost first."""
+    own: bool = True
+    """False for a heading that the course handed out."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,8 @@ class Page:
     headings: list[tuple[int, str]] = field(default_factory=list)
     """(level, text) of those above what is added next: in a notebook they hold for the cells that follow."""
     last_text: str = ""
+    given: bool = False
+    """Nothing on it but what the course handed out (handed_out.py)."""
 
     @property
     def section(self) -> str:

@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass, field
 
 from course.mentor import markdown, notebooks, pictures, requirements_files, targets
+from course.mentor.handed_out import HandedOut
 from course.mentor.layout import Submission
 from course.mentor.objects import File, Objects, Unreadable, shown
 from course.mentor.page import Page, Shown
@@ -22,6 +23,8 @@ DATA_FOLDER = re.compile(
     r"(^|/)(data|datasets?|train|test|val|images_data|\.ipynb_checkpoints|node_modules|venv|\.venv)/", re.I
 )
 OK, MISSING, UNREADABLE, EXTERNAL = "ok", "missing", "unreadable", "external"
+GIVEN = "given"
+"""Of a picture that the course handed out; none of a reading's pictures has it."""
 
 
 @dataclass
@@ -47,6 +50,8 @@ class Reading:
     """READMEs, then notebooks."""
     code: list[tuple[str, str]] = field(default_factory=list)
     """(place, text) of scripts and code cells."""
+    own: list[tuple[str, str]] = field(default_factory=list)
+    """The same, without what the course handed out."""
     pictures: list[Seen] = field(default_factory=list)
     needs: list[Needs] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -61,8 +66,8 @@ class Reading:
 class Reader:
     """Reads submissions of one student; a page or picture that two of them share is read once."""
 
-    def __init__(self, objects: Objects, source: str):
-        self.objects, self.source = objects, source
+    def __init__(self, objects: Objects, source: str, given: HandedOut | None = None):
+        self.objects, self.source, self.given = objects, source, given or HandedOut()
         self.looked: dict[str, Picture] = {}
         self.bytes_left = MOST_TOTAL_BYTES
 
@@ -71,7 +76,7 @@ class Reader:
         reading = Reading()
         for file in submission.readmes:
             if (content := self._content(file, reading, markdown.MOST_BYTES * 4)) is not None:
-                self._add(reading, markdown.read(shown(file.path), content))
+                self._add(reading, markdown.read(shown(file.path), content), file)
         self._read_notebooks(submission, reading)
         self._read_scripts(submission, reading)
         self._read_needs(submission, reading)
@@ -84,6 +89,7 @@ class Reader:
         content = self._content(file, reading, markdown.MOST_BYTES * 4)
         page = markdown.read(shown(file.path), content or b"")
         page.notes += reading.notes
+        self.given.mark(page, file.id)
         return page
 
     def _content(self, file: File, reading: Reading, most: int) -> bytes | None:
@@ -98,7 +104,8 @@ class Reader:
         self.bytes_left -= len(content)
         return content
 
-    def _add(self, reading: Reading, page: Page) -> None:
+    def _add(self, reading: Reading, page: Page, file: File) -> None:
+        self.given.mark(page, file.id)
         reading.pages.append(page)
         reading.notes += [f"{page.file}: {note}" for note in page.notes]
 
@@ -111,10 +118,12 @@ class Reader:
                 reading.unread.append(shown(file.path))
                 continue
             page = notebooks.read(shown(file.path), content)
-            self._add(reading, page)
             if not page.blocks and page.notes:
                 reading.unread.append(page.file)
-            reading.code += [(block.where, block.text) for block in page.blocks if block.kind == "code"]
+            cells = lambda page: [(each.where, each.text) for each in page.blocks if each.kind == "code"]
+            reading.code += cells(page)
+            self._add(reading, page, file)
+            reading.own += cells(page)
         if len(found) > MOST_NOTEBOOKS:
             reading.notes.append(f"only {MOST_NOTEBOOKS} of {len(found)} notebooks are read")
 
@@ -125,7 +134,10 @@ class Reader:
             if content is None:
                 reading.unread.append(shown(file.path))
             else:
-                reading.code.append((shown(file.path), markdown.decoded(content)))
+                text = markdown.decoded(content)
+                reading.code.append((shown(file.path), text))
+                if not self.given.is_whole(file.id) and (own := self.given.own_code(file.path, text)):
+                    reading.own.append((shown(file.path), own))
         if len(found) > MOST_SCRIPTS:
             reading.notes.append(f"only {MOST_SCRIPTS} of {len(found)} scripts are read")
 
@@ -138,6 +150,10 @@ class Reader:
             if "/" not in file.path and requirements_files.is_requirements(file.path)
         ]
         for file in (inside or on_top)[:20]:
+            if (
+                self.given.is_whole(file.id) and not reading.own
+            ):  # the course's list, and nothing that needs it
+                continue
             content = self._content(file, reading, requirements_files.MOST_BYTES)
             if content is not None:
                 reading.needs.append(requirements_files.read(shown(file.path), content))
@@ -149,11 +165,12 @@ class Reader:
         files |= {file.path: file for file in submission.tree.files}
         used: set[str] = set()
         for page in reading.pages:
-            for picture in page.pictures:
-                seen = self._see(picture, submission, files, used)
-                reading.pictures.append(seen)
+            found = [self._see(picture, submission, files, used) for picture in page.pictures]
+            page.pictures = [each.shown for each in found if each.status != GIVEN]
+            reading.pictures += [each for each in found if each.status != GIVEN]
         left = [file for file in submission.files if PICTURE_FILE.search(file.path) and file.path not in used]
         left = [file for file in left if file.kind == "file" and not DATA_FOLDER.search(file.path)]
+        left = [file for file in left if not self.given.is_whole(file.id)]
         by_folder: dict[str, list[File]] = {}
         for file in left:
             by_folder.setdefault(posixpath.dirname(file.path), []).append(file)
@@ -181,6 +198,8 @@ class Reader:
         return Seen(picture, MISSING, f"shows {shown(picture.target, 80)}, which is not there")
 
     def _from_file(self, picture: Shown, file: File, note: str = "") -> Seen:
+        if self.given.is_whole(file.id):
+            return Seen(picture, GIVEN)
         if file.kind != "file":
             return Seen(picture, UNREADABLE, f"a {file.kind}, which is not followed")
         if file.id not in self.looked:

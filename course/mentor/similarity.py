@@ -21,11 +21,10 @@ from statistics import median
 from typing import NamedTuple
 
 from common import atomic
-from common.errors import InputError
 
 import numpy as np
 
-from course.mentor import code_tokens, notebooks
+from course.mentor import code_tokens, handed_out, notebooks
 from course.mentor.code_tokens import tokens
 
 TOKENS, WINDOW = 24, 8
@@ -136,18 +135,8 @@ def starter_units(paths: Iterable[Path], cache: Path) -> set[int]:
     """
     root = Path(__file__).resolve().parents[2]
     own = [folder for pattern in ("hw*", "lab8*", "common") for folder in sorted(root.glob(pattern))]
-    files = [
-        file
-        for path in [*own, *paths]
-        for file in (sorted(path.rglob("*")) if path.is_dir() else [path])
-        if file.suffix in (".py", ".ipynb")
-    ]
-    try:
-        contents = [file.read_bytes() for file in files]
-    except OSError as error:
-        raise InputError(
-            f"--starter {error.filename}: {error.strerror}; name existing files or folders"
-        ) from None
+    read = [each for each in handed_out.contents([*own, *paths]) if each[0].suffix in (".py", ".ipynb")]
+    files, contents = [file for file, _ in read], [content for _, content in read]
     here = [path.read_bytes() for path in (PUBLISHED, code_tokens.COMMON, Path(code_tokens.__file__))]
     digest = hashlib.sha256(
         b"\0".join([b"%d %d %d" % (TOKENS, WINDOW, SPREAD), *here, *contents])
