@@ -1,5 +1,6 @@
 """From evidence to points, and from points to the mark by the course's scale and its special rules."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -90,3 +91,19 @@ def test_points_and_parts_of_the_rubric_agree_with_the_course():
 @pytest.mark.parametrize("cell", ["=1+1", "+1", "-1", "@x", "\t=1", "\r=1", "=cmd|' /C calc'!A0", "＝1"])
 def test_no_cell_is_a_formula(cell):
     assert tables.plain(tables._one_line(cell))[0] in "'\\"
+
+
+def test_nothing_handed_in_is_no_final_mark():
+    result = points.result(assessed(TERM - 1), {}, COURSE, RUBRIC)
+    assert (result.known, result.final) == (True, False)
+    marked = points.result(assessed(TERM - 1), {"hw1": {"total": 0}}, COURSE, RUBRIC)
+    assert marked.final, "the mentor has said 0"
+
+
+def test_the_example_in_the_written_marks_is_right(tmp_path):
+    path = tmp_path / "marks.toml"
+    points.read_marks(path, set(), COURSE, RUBRIC)
+    text = path.read_text(encoding="utf-8")
+    path.write_text(re.sub("^# ?", "", text.partition("\n")[2], flags=re.MULTILINE), encoding="utf-8")
+    marks = points.read_marks(path, {"ivanov", "Иванов-Иван"}, COURSE, RUBRIC)
+    assert marks["Иванов-Иван"]["hw2"]["total"] == 20

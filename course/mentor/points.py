@@ -24,16 +24,19 @@ else:
 
 TEMPLATE = """# The mentor's own marks: they go before every suggestion, never changed by `course grade`.
 #
-# [ivanov]                    the student's id
-# talk = 8                    points for the talk
-# exam = 3                    points of the oral exam
-# resit = true                the homeworks count at most for the points of a resit
-# note = "..."                goes into the feedback
+# [ivanov]         # the student's id
+# talk = 8         # points for the talk
+# exam = 3         # points of the oral exam
+# resit = true     # the homeworks count at most for the points of a resit
+# note = "..."     # goes into the feedback
 #
 # [ivanov.hw2]
-# cspup = 4.5                 a part of the work, as criteria.csv calls it
-# total = 25                  or the whole work at once
+# cspup = 4.5      # a part of the work, as criteria.csv calls it
+# total = 25       # or the whole work at once
 # note = "..."
+#
+# ["Иванов-Иван".hw2]     # an id with other letters than Latin ones stands in quotes
+# total = 20
 """
 PERSONAL = {"talk", "exam", "resit", "note"}
 
@@ -100,7 +103,7 @@ class Result:
     rules: list[str]
     """Special rules that changed the total."""
     final: bool
-    """Every work that was handed in is marked by the mentor."""
+    """Something was handed in, and all of it is marked by the mentor."""
     note: str = ""
     known: bool = True
     """False for a repository that could not be read and was not marked by hand: that is not 0 points."""
@@ -162,7 +165,8 @@ def result(assessed: dict, marks: dict, course: Course, rubric: Rubric) -> Resul
     step = mark_of(total, course)
     known = assessed["status"] == "read" or any(each.value is not None for each in works.values())
     note = str(marks.get("note", ""))
-    final = known and all(each.marked for each in works.values() if each.value is not None)
+    with_points = [each for each in works.values() if each.value is not None]
+    final = bool(with_points) and all(each.marked for each in with_points)
     return Result(works, talk, exam, total, step.letter, step.mark, rules, final, note, known)
 
 
