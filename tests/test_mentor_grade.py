@@ -14,7 +14,7 @@ import pytest
 from grading import lend_starter, rows, run
 from student_repositories import Commit, build, point, tree, write_object
 
-from course.mentor import assessment, grade, points, rubric
+from course.mentor import assessment, grade, points, rubric, students
 
 pytest.importorskip("resource", reason="limits as POSIX has them")
 ROOT = Path(__file__).resolve().parent.parent
@@ -243,6 +243,38 @@ def evidence_of(tmp_path: Path, student: str) -> dict:
 def test_a_wrong_list_is_one_line(tmp_path, capsys):
     assert run(tmp_path / "none.csv", "--out", tmp_path / "out") == 2
     assert "none.csv: no such file or folder" in capsys.readouterr().err
+
+
+def test_hidden_folders_are_no_students(tmp_path):
+    folder = group_of(tmp_path, [HW2])
+    for name in (".idea", ".en.md"):
+        (folder / name).mkdir()
+    assert [each.id for each in students.read(folder)] == ["ivanov"]
+    assert students.identifier("") and students.identifier(".git")
+
+
+@pytest.mark.parametrize("bare", [True, False])
+def test_a_folder_that_is_one_repository_is_refused_in_one_line(tmp_path, capsys, bare):
+    folder = group_of(tmp_path, [HW2]) / "ivanov"
+    if not bare:
+        (tmp_path / "work" / "hw1").mkdir(parents=True)
+        folder = folder.rename(tmp_path / "work" / ".git").parent
+    assert run(folder, "--out", tmp_path / "out") == 2
+    error = capsys.readouterr().err
+    assert "a repository itself; give the folder that holds" in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "flag",
+    ["--jobs=0", "--jobs=x", "--seconds=nan", "--seconds=-1", "--seconds=0", "--seconds=inf", "--limit-mb=-1",
+     "--blob-mb=0", "--run-seconds=0.0", "--seconds=."],
+)  # fmt: skip
+def test_a_flag_without_sense_is_one_line(capsys, flag):
+    with pytest.raises(SystemExit) as ended:
+        grade.parser().parse_args(["students.csv", flag])
+    assert ended.value.code == 2
+    assert f"argument {flag.split('=')[0]}: " in capsys.readouterr().err
+    assert grade.parser().parse_args(["x", "--seconds", "0.5", "--jobs", "2"]).seconds == 0.5
 
 
 def test_a_rubric_with_an_unknown_word_is_one_line(tmp_path, capsys):

@@ -26,6 +26,7 @@ import argparse
 import json
 import multiprocessing
 import os
+import re
 import sys
 import time
 from concurrent.futures import TimeoutError as Late
@@ -106,21 +107,35 @@ def parser() -> argparse.ArgumentParser:
     add("--language", choices=("en", "ru"), default="en", help="of index.html (default: en)")
     add(
         "--jobs",
-        type=int,
+        type=count,
         default=os.cpu_count() or 1,
         help="students read at the same time (default: all cores)",
     )
     add("--run", action="store_true", help="run the checks on the students' code, in a sandbox")
     add(
         "--run-seconds",
-        type=float,
+        type=amount,
         default=60,
         help="of computing, for one start of a student's code (default: 60)",
     )
-    add("--seconds", type=float, default=120, help="for reading one student, after fetching (default: 120)")
-    add("--limit-mb", type=int, default=1024, help="a repository may have at most so much (default: 1024)")
-    add("--blob-mb", type=int, default=64, help="larger files are left on the server (default: 64)")
+    add("--seconds", type=amount, default=120, help="for reading one student, after fetching (default: 120)")
+    add("--limit-mb", type=count, default=1024, help="a repository may have at most so much (default: 1024)")
+    add("--blob-mb", type=count, default=64, help="larger files are left on the server (default: 64)")
     return made
+
+
+def count(text: str) -> int:
+    """A flag's whole number from 1 on."""
+    if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}; a whole number from 1 on is meant")
+    return int(text)
+
+
+def amount(text: str) -> float:
+    """A flag's number above 0."""
+    if not re.fullmatch(r"[0-9]{0,9}\.?[0-9]{0,9}", text) or not re.search("[1-9]", text):
+        raise argparse.ArgumentTypeError(f"{text!r}; a number above 0 is meant")
+    return float(text)
 
 
 def grade(options: argparse.Namespace) -> int:

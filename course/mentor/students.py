@@ -32,7 +32,7 @@ class Student:
     """One row: who, and where the work lies."""
 
     id: str
-    """Names files: ASCII letters, digits, `.`, `-`, `_`."""
+    """Names files: letters of any alphabet, digits, `.`, `-`, `_`; never empty."""
     source: str
     """An address, or the path of a folder."""
     last_name: str = ""
@@ -53,9 +53,13 @@ def read(path: Path) -> list[Student]:
     """The students of a CSV file, or of a folder that holds one repository for each, in their order."""
     path = Path(path)
     if path.is_dir():
-        found = [
-            Student(identifier(each.name), str(each)) for each in sorted(path.iterdir()) if each.is_dir()
-        ]
+        if is_repository(path):
+            raise InputError(
+                f"{path}: a repository itself; give the folder that holds the students' repositories, "
+                "or a CSV file"
+            )
+        folders = [each for each in sorted(path.iterdir()) if each.is_dir() and not each.name.startswith(".")]
+        found = [Student(identifier(each.name), str(each)) for each in folders]
         lack = "no folders in it; give the folder that holds the students' repositories, or a CSV file"
     elif path.is_file():
         found = [_student(row, number, path) for number, row in _rows(path)]
@@ -68,6 +72,11 @@ def read(path: Path) -> list[Student]:
         raise InputError(f"{path}: {len(found)} students; at most {MOST_STUDENTS} are graded at once")
     _refuse_twins(found, path)
     return found
+
+
+def is_repository(folder: Path) -> bool:
+    """Whether a folder is one repository, bare or not, rather than a folder of them."""
+    return (folder / ".git").exists() or all((folder / name).exists() for name in ("HEAD", "objects", "refs"))
 
 
 def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
@@ -131,10 +140,11 @@ def _refuse_twins(students: list[Student], path: Path) -> None:
 
 
 def identifier(text: str) -> str:
-    """A name for files from whatever a student is called: `Иванов И.` -> `Иванов-И-1f0c`, ASCII as it is."""
+    """A name for files from whatever a student is called: `Иванов И.` -> `Иванов-И-1f0c`, a plain name as it
+    is; never empty."""
     text = unicodedata.normalize("NFC", text).removesuffix(".git")
     plain = re.sub(r"[^\w.-]+", "-", text).strip("-.")[:60]
-    if plain == text:
+    if plain and plain == text:
         return plain
     return f"{plain or 'student'}-{hashlib.sha256(text.encode('utf-8', 'replace')).hexdigest()[:4]}"
 
