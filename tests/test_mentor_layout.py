@@ -11,7 +11,9 @@ from student_writing import picture
 
 from course.mentor import (
     assessment,
+    evidence,
     history,
+    layout,
     numbers,
     rubric,
     said,
@@ -287,3 +289,28 @@ def test_pictures_elsewhere_are_not_missing_and_lost_ones_are(tmp_path):
     status = {name: found["items"][name]["status"] for name in ("loss_curve", "metric_curve", "avatars")}
     assert status == {"loss_curve": "external", "metric_curve": "missing", "avatars": "unreadable"}
     assert found["remarks"] == ["README.md:6 shows fid.png, which is not there"]
+
+
+def test_notes_are_russian_from_end_to_end():
+    assert said.line("net.py: a link, which is not followed", "ru") == "net.py: ссылка, туда не заходим"
+    assert said.line("a submodule, which is not followed", "ru") == "подмодуль git, туда не заходим"
+    assert said.line("HW-2 (branch)", "ru") == "HW-2 (ветка)"
+    for how in layout.ORDER:
+        assert said.translated(f"hw2 ({how})")
+
+
+def test_a_name_that_is_no_utf8_is_shown_by_its_bytes():
+    assert shown(b"hw1_\xef\xf0".decode("utf-8", "surrogateescape")) == "hw1_\\xef\\xf0"
+
+
+def test_a_quotation_from_the_middle_begins_with_a_whole_word_after_dots():
+    text = "The network was trained for a very long time, and the conclusion is that it works."
+    assert evidence._around(text, "conclusion") == "… a very long time, and the conclusion is that it works."
+    assert evidence._around("A conclusion.", "conclusion") == "A conclusion."
+
+
+def test_a_page_may_name_a_script_of_another_folder(tmp_path):
+    text = PAGE + "[a](../common/data/captions.py#L3) [b](../common/lost.py) [c](my%20net.py)\n"
+    files = {"hw1/README.md": text, "common/data/captions.py": "x = 1", "hw1/my net.py": "x = 1"}
+    remarks = assess(tmp_path, [Commit("hw1", files)], head="hw1")["works"]["hw1"]["remarks"]
+    assert remarks == ["hw1/README.md:4 names lost.py, which is not there"]

@@ -351,4 +351,7 @@ def _around(text: str, term: str) -> str:
     """The part of a long paragraph that says a term."""
     stem = term.split(maxsplit=1)[0].rstrip("$")
     at = max(0, text.casefold().find(stem) - 30)
-    return text[at : at + 160]
+    if at == 0:
+        return text
+    begun = re.search(r"\s", text[at:])  # not in the middle of a word
+    return "… " + (text[at + begun.end() :] if begun else text[at:])

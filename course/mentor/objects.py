@@ -178,6 +178,8 @@ def shown(text: str, most: int = 160) -> str:
     direction and broken letters become visible, and what is too long is cut."""
     cut = text if len(text) <= most else text[: most - 1] + "…"
     return "".join(
-        f"\\x{ord(c):02x}" if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp") else c
+        f"\\x{ord(c) - 0xDC00 if 0xDC80 <= ord(c) <= 0xDCFF else ord(c):02x}"
+        if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
+        else c
         for c in cut
     )

@@ -55,6 +55,8 @@ class Reading:
     pictures: list[Seen] = field(default_factory=list)
     needs: list[Needs] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
+    """Of every file of the branch: a page may name one of another folder."""
     unread: list[str] = field(default_factory=list)
     """Notebooks and scripts that are there and could not be read."""
 
@@ -73,7 +75,7 @@ class Reader:
 
     def read(self, submission: Submission) -> Reading:
         """Everything of one submission, as far as the caps allow."""
-        reading = Reading()
+        reading = Reading(paths=[file.path for file in submission.tree.files])
         for file in submission.readmes:
             if (content := self._content(file, reading, markdown.MOST_BYTES * 4)) is not None:
                 self._add(reading, markdown.read(shown(file.path), content), file)

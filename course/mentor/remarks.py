@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import unquote
 
 from course.mentor import reading as reading_
 from course.mentor.numbers import NUMBER, value
@@ -39,12 +40,11 @@ def lost_pictures(reading: Reading) -> list[str]:
 
 def lost_files(reading: Reading) -> list[str]:
     """Notebooks and scripts that a page names and that are not there."""
-    there = {place.split(" cell ")[0].rsplit("/", 1)[-1].casefold() for place, _ in reading.code}
-    there |= {name.rsplit("/", 1)[-1].casefold() for name in reading.unread}
+    there = {path.rsplit("/", 1)[-1].casefold() for path in reading.paths}
     found = []
     for page in reading.readmes:
         for link in page.links:
-            name = link.target.rsplit("/", 1)[-1]
+            name = unquote(re.sub(r"[?#].*$", "", link.target).rsplit("/", 1)[-1])
             if (
                 re.search(r"\.(ipynb|py)$", name)
                 and "://" not in link.target
