@@ -12,9 +12,9 @@ from common.errors import InputError
 import pytest
 
 from course import tasks
-from course.checks import notebook_code
+from course.checks import exchange, notebook_code, questions
 from course.command_line import ROOT
-from course.student import check
+from course.student import answers, check
 from theory.pages import read_page
 
 BLOCK = """
@@ -126,6 +126,77 @@ def test_code_that_never_ends_is_ended_and_named(tmp_path, capsys):
     folder = write(tmp_path, common__adversarial=endless, common____init__="")
     status, out, _ = run(capsys, "hw2", folder, "--seconds", "8")
     assert status == 1 and "it did not end within 8 s" in out
+
+
+def test_a_forgotten_return_is_told_and_every_other_question_is_asked(tmp_path, capsys):
+    losses = "def cross_entropy_discriminator(*given):\n    given[0].exp()\n"
+    names = [f"{kind}_{player}" for player, kinds in {
+        "discriminator": ("least_squares", "hinge", "wasserstein"),
+        "generator": ("minimax", "non_saturating", "least_squares", "linear"),
+    }.items() for kind in kinds]  # fmt: skip
+    losses += "".join(f"def {name}(*given):\n    pass\n" for name in names)
+    folder = write(tmp_path, common__adversarial=losses, common____init__="", hw2_gan__networks=GOOD)
+    _, out, _ = run(capsys, "hw2", folder, "--all")
+    none = "the function returns None; is a return missing?"
+    assert out.count(none) >= 10 and f"WRONG the discriminator's loss: {none}" in out
+    assert "right its output" in out and "not asked" not in out and "written to by" not in out
+
+
+def test_each_question_has_its_own_time(tmp_path, capsys):
+    """Together they take longer than one may."""
+    slow = "def f(*given):\n    import time\n    begin = time.process_time()\n"
+    slow += "    while time.process_time() < begin + 2: pass\n    return given[0]\n"
+    slow += "minimax_generator = non_saturating_generator = linear_generator = least_squares_generator = f\n"
+    slow += "hinge_discriminator = wasserstein_discriminator = f\n"
+    folder = write(tmp_path, common__adversarial=slow, common____init__="")
+    _, out, _ = run(capsys, "hw2", folder, "--seconds", "8")
+    assert "did not end" not in out and out.count("WRONG") >= 6
+
+
+def test_a_script_that_reads_its_flags_at_import_is_told_how_to_be_importable(tmp_path, capsys):
+    flags = "import argparse\nparser = argparse.ArgumentParser()\nparser.add_argument('data')\n"
+    folder = write(tmp_path, a_train=flags + "parser.parse_args()\n" + GOOD)
+    _, out, _ = run(capsys, "hw2", folder)
+    said = 'importing a_train.py ended the program: put what is to run under `if __name__ == "__main__":`'
+    assert said in out
+
+
+@pytest.mark.parametrize(
+    ("ending", "said"),
+    [
+        ("os.kill(os.getpid(), 11)", "it was ended by signal 11 (Segmentation fault)"),
+        ("os._exit(1)", "it ended with status 1"),
+        ("os._exit(0)", "it ended before it answered"),
+    ],
+)
+def test_what_a_process_printed_is_not_why_it_ended(tmp_path, ending, said):
+    code = f"import os, sys\ndef f():\n    print('step 7', file=sys.stderr, flush=True)\n    {ending}\n"
+    about = {"module": "work", "folders": [str(write(tmp_path, work=code))]}
+    found = exchange.ask(answers.Process(60), about, [exchange.Call("f")], 100)
+    assert found == [exchange.Lost(said)]
+
+
+def test_only_processes_that_end_are_counted():
+    forged = exchange.ask(lambda given: (b"nothing\n", ""), {}, [exchange.Call("f")] * 20, 100)
+    assert forged == [exchange.Lost(exchange.FORGED)] * 20
+
+
+@pytest.mark.parametrize(
+    ("result", "said"),
+    [
+        ("None", "the function returns None; is a return missing?"),
+        ("'text'", "the function returns str; numbers are expected"),
+        ("{}", "the function returns dict; numbers are expected"),
+        ("numpy.array([1j])", "the function returns array of complex128; numbers are expected"),
+        ("[[1.0, None]]", "the function returns list with NoneType in it; numbers are expected"),
+    ],
+)
+def test_what_is_no_numbers_is_named(tmp_path, result, said):
+    code = f"import numpy\ndef f():\n    return {result}\n"
+    about = {"module": "work", "folders": [str(write(tmp_path, work=code))]}
+    (found,) = exchange.ask(answers.Process(60), about, [exchange.Call("f")], 100)
+    verdict = questions.verdict(questions.Question("hw2.a", "", exchange.Call("f"), None, ""), found, "hw2")
+    assert (verdict.status, verdict.words) == (questions.WRONG, said)
 
 
 def test_json_for_programs(tmp_path, capsys):

@@ -14,7 +14,9 @@ INSIDE = Path(__file__).with_name("inside.py")
 KINDS = "fiub"
 """Of arrays that are exchanged: numbers alone."""
 MOST_HEADER, MOST_STARTS = 1 << 16, 6
+"""Bytes of what an answer says of itself; processes that may end before all is asked."""
 FORGED = "its answer is no list of arrays: it was written to by something else"
+ENDED = "it ended before it answered"
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,16 @@ class Raised:
     said: str
     at: str
     """`networks.py:12` of the student's, or nothing."""
+    importing: str = ""
+    """The file of the student's whose import it ended, or nothing."""
+
+
+@dataclass(frozen=True)
+class Unfit:
+    """A call that gave something else than arrays of numbers."""
+
+    found: str
+    """`None`, `str`, `list with NoneType in it`."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +54,7 @@ class Lost:
     why: str
 
 
-Answer = list[np.ndarray] | Raised | Lost
+Answer = list[np.ndarray] | Raised | Unfit | Lost
 Run = Callable[[bytes], tuple[bytes, str]]
 """Starts inside.py with an input; what it wrote, and why it ended early (nothing if it did not)."""
 
@@ -52,15 +64,15 @@ def ask(run: Run, about: dict, calls: Sequence[Call], most: int) -> list[Answer]
 
     about: where things are inside; most: bytes of an answer."""
     found: list[Answer] = []
-    for _ in range(MOST_STARTS):
-        left = calls[len(found) :]
-        if not left:
-            return found
+    ended = 0
+    while (left := calls[len(found) :]) and ended < MOST_STARTS:
         written, why = run(request(about, left))
-        answers = read(written, most)[: len(left)]
-        found += answers
+        answers, place = _read(written, most)
+        found += answers[: len(left)]
         if len(answers) < len(left):
-            found.append(Lost(why or FORGED))
+            forged = not why and place < len(written)
+            found.append(Lost(FORGED if forged else why or ENDED))
+            ended += not forged
     return found + [Lost(f"not asked: others before it ended {MOST_STARTS} times")] * (
         len(calls) - len(found)
     )
@@ -80,6 +92,11 @@ def request(about: dict, calls: Sequence[Call]) -> bytes:
 
 def read(content: bytes, most: int) -> list[Answer]:
     """The answers in what a process wrote, up to the first that is not whole or not what it says it is."""
+    return _read(content, most)[0]
+
+
+def _read(content: bytes, most: int) -> tuple[list[Answer], int]:
+    """The answers, and where they end."""
     answers, place = [], 0
     while place < len(content):
         end = content.find(b"\n", place, place + MOST_HEADER)
@@ -90,13 +107,15 @@ def read(content: bytes, most: int) -> list[Answer]:
         except (ValueError, TypeError, KeyError, IndexError, RecursionError, AttributeError, MemoryError):
             break
         answers.append(answer)
-    return answers
+    return answers, place
 
 
 def _answer(content: bytes, header: dict, place: int, most: int) -> tuple[Answer, int]:
     """One answer, and where the next one begins.  ValueError and others for what is none."""
     if "raised" in header:
-        return Raised(str(header["raised"]), str(header["said"]), str(header["at"])), place
+        return Raised(*(str(header[part]) for part in ("raised", "said", "at", "importing"))), place
+    if "unfit" in header:
+        return Unfit(str(header["unfit"])), place
     arrays, begin = [], place
     for name, shape in header["arrays"]:
         kind = np.dtype(name)

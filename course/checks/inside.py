@@ -13,6 +13,8 @@ import traceback
 import types
 
 MOST_SAID = 600
+NUMBERS = "biuf"
+"""Kinds of arrays that are answers."""
 
 
 def main() -> None:
@@ -27,8 +29,10 @@ def main() -> None:
     for call in calls:
         call["arrays"] = [_array(numpy, *each) for each in call["arrays"]]
     sys.path[:] = [place for place in sys.path if not _is_a_course(place)] + request["folders"]
+    _allow(request.get("seconds_each"))
     student, asked = _student(request), _asked(request)
     for call in calls:
+        _allow(request.get("seconds_each"))
         line, body = _answer(numpy, asked, student, call, request["folders"])
         answers.write(json.dumps(line).encode() + b"\n" + body)
         answers.flush()
@@ -47,6 +51,20 @@ def _limit(processes: int | None, cpu_seconds: int | None) -> None:
         resource.setrlimit(resource.RLIMIT_NPROC, (processes, processes))
     if cpu_seconds is not None:
         resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds + 1))
+
+
+def _allow(seconds: int | None) -> None:
+    """So much computing more, for the next call alone."""
+    if seconds is None:
+        return
+    try:
+        import resource
+    except ImportError:
+        return
+    used, most = resource.getrusage(resource.RUSAGE_SELF), resource.getrlimit(resource.RLIMIT_CPU)[1]
+    allowed = int(used.ru_utime + used.ru_stime) + 1 + seconds
+    limited = most != resource.RLIM_INFINITY
+    resource.setrlimit(resource.RLIMIT_CPU, (min(allowed, most) if limited else allowed, most))
 
 
 def _array(numpy: types.ModuleType, kind: str, shape: list[int]) -> object:
@@ -100,11 +118,33 @@ def _answer(numpy, asked, student, call: dict, folders: list[str]) -> tuple[dict
         results = getattr(asked, call["call"])(*given)
         results = results if isinstance(results, (tuple, list)) else [results]
         arrays = [numpy.asarray(_plain(result), order="C") for result in results]
+        for result, array in zip(results, arrays):
+            if array.dtype.kind not in NUMBERS:
+                return {"unfit": _kind(result)}, b""
         body = b"".join(array.tobytes() for array in arrays)
         return {"arrays": [[array.dtype.str, list(array.shape)] for array in arrays]}, body
     except (Exception, SystemExit) as error:
         said = {"raised": type(error).__name__, "said": str(error)[:MOST_SAID], "at": _place(error, folders)}
-        return said, b""
+        return {**said, "importing": _imported(error, folders)}, b""
+
+
+def _imported(error: BaseException, folders: list[str]) -> str:
+    """The file of the student's whose import it ended; nothing where it was no import."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        for folder in folders:
+            if frame.name == "<module>" and frame.filename.startswith(os.path.join(folder, "")):
+                return os.path.relpath(frame.filename, folder)
+    return ""
+
+
+def _kind(result: object) -> str:
+    """What came in the place of numbers: `None`, `str`, `list with NoneType in it`."""
+    if hasattr(result, "dtype"):
+        return f"array of {result.dtype}"
+    if isinstance(result, (list, tuple)):
+        strange = next((each for each in result if not isinstance(each, (bool, int, float))), result)
+        return f"list with {type(strange).__name__} in it"
+    return "None" if result is None else type(result).__name__
 
 
 def _place(error: BaseException, folders: list[str]) -> str:

@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from course.checks.exchange import Answer, Call, Lost, Raised
+from course.checks.exchange import Answer, Call, Lost, Raised, Unfit
 
 Judge = Callable[[list[np.ndarray]], str | None]
 """Arrays -> what is wrong with them; None where nothing is."""
 Values = np.ndarray | float | Sequence
 NOT_THERE = re.compile(r"cannot import name '(?P<name>\w+)' from '(?P<module>[\w.]+)'")
+RETURNS_NONE = "the function returns None; is a return missing?"
 RIGHT, WRONG, NOT_BEGUN, FAILED = "right", "wrong", "not begun", "failed"
 
 
@@ -52,6 +53,9 @@ def verdict(question: Question, answer: Answer, work: str) -> Verdict:
         return Verdict(question, FAILED, answer.why)
     if isinstance(answer, Raised):
         return _of_exception(question, answer, work)
+    if isinstance(answer, Unfit):
+        strange = f"the function returns {answer.found[:100]}; numbers are expected"
+        return Verdict(question, WRONG, RETURNS_NONE if answer.found == "None" else strange)
     if not all(np.isfinite(array).all() for array in answer):
         return Verdict(question, WRONG, "there are numbers that are not finite (nan or inf) in the answer")
     try:
@@ -65,12 +69,17 @@ def _of_exception(question: Question, raised: Raised, work: str) -> Verdict:
     """NotImplementedError is work not begun; a missing name asks for the adapter."""
     if raised.kind == "NotImplementedError":
         return Verdict(question, NOT_BEGUN, raised.said)
+    if not raised.at and "NoneType" in raised.said:  # where the checks go on with what was returned
+        return Verdict(question, WRONG, RETURNS_NONE)
     missing = NOT_THERE.search(raised.said)
     if missing:
         path = missing["module"].replace(".", "/") + ".py"
         words = f"{path} has no {missing['name']}; say in check_{work}.py which of your functions it is"
     elif raised.kind == "LookupError" and f"check_{work}.py" in raised.said:
         words = raised.said
+    elif raised.kind == "SystemExit" and raised.importing:
+        name = raised.importing
+        words = f'importing {name} ended the program: put what is to run under `if __name__ == "__main__":`'
     else:
         words = f"{raised.kind}: {raised.said}"
     return Verdict(question, FAILED, f"{words} ({raised.at})" if raised.at else words)

@@ -30,7 +30,7 @@ from common.errors import InputError
 import numpy as np
 
 from course.checks import exchange
-from course.checks.exchange import Answer, Call, Lost, Raised
+from course.checks.exchange import Answer, Call, Lost, Raised, Unfit
 from course.mentor import system_calls
 from course.mentor.objects import shown
 
@@ -98,6 +98,8 @@ def call(
         raise Failed(answer.why)
     if isinstance(answer, Raised):
         raise Failed(shown(f"{answer.kind}: {answer.said}", 300))
+    if isinstance(answer, Unfit):
+        raise Failed(shown(f"it returns {answer.found}: no numbers", 300))
     return answer
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import signal
 import subprocess
@@ -26,7 +27,7 @@ class Process:
     """Starts inside.py beside the student's code."""
 
     seconds: float
-    """Of computing, after which it is ended; ten times as long it may wait for others, or sleep."""
+    """Of computing for one call, after which it is ended; ten times as long it may wait, or sleep."""
 
     def __call__(self, given: bytes) -> tuple[bytes, str]:
         with tempfile.TemporaryDirectory(prefix="check-") as name:
@@ -41,28 +42,36 @@ class Process:
                     stderr=stderr,
                     preexec_fn=end_with_parent(),  # noqa: PLW1509
                 )
-                why = self._wait(process)
-            if process.returncode == OUT_OF_TIME:
-                why = f"it did not end within {self.seconds:g} s"
-            if not why and process.returncode:
-                lines = errors.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-                why = lines[-1] if lines else f"it ended with status {process.returncode}"
-            return answers.read_bytes(), why
+                why = self._wait(process, answers)
+            said = errors.read_text(encoding="utf-8", errors="replace")
+            return answers.read_bytes(), why or self._why(process.returncode, said)
 
-    def _wait(self, process: subprocess.Popen) -> str:
-        """Nothing, or that it did not end in time."""
+    def _wait(self, process: subprocess.Popen, answers: Path) -> str:
+        """Nothing, or that no answer came in time."""
+        size = -1
         try:
-            process.wait(PATIENCE * self.seconds)
-            return ""
-        except subprocess.TimeoutExpired:
+            while size < (size := answers.stat().st_size):  # as long as there are new answers
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(PATIENCE * self.seconds)
+                    return ""
             return f"it did not end within {PATIENCE * self.seconds:g} s"
         finally:
             process.kill()
             process.wait()
 
+    def _why(self, status: int, said: str) -> str:
+        """In words, why it ended; nothing where all is well.  said: its errors."""
+        if status == OUT_OF_TIME:
+            return f"it did not end within {self.seconds:g} s"
+        if status < 0:
+            return f"it was ended by signal {-status} ({signal.strsignal(-status)})"
+        if status and "Traceback (most recent call last)" in said:
+            return said.strip().splitlines()[-1]
+        return f"it ended with status {status}" if status else ""
+
 
 def ask(work: str, folders: Sequence[Path], calls: Sequence[Call], seconds: float) -> list[Answer]:
     """An answer of the code in `folders` to every call."""
     places = [str(folder.absolute()) for folder in folders]
-    about = {"work": work, "folders": places, "cpu_seconds": max(1, math.ceil(seconds))}
+    about = {"work": work, "folders": places, "seconds_each": max(1, math.ceil(seconds))}
     return exchange.ask(Process(seconds), about, calls, MOST_BYTES)

@@ -51,7 +51,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="the report as JSON instead of text")
     parser.add_argument("--junit", type=Path, metavar="FILE", help="write it as JUnit XML too")
     parser.add_argument(
-        "--seconds", type=float, default=300, help="your code may compute so long (default: 300)"
+        "--seconds", type=float, default=300, help="your code may compute so long a question (default: 300)"
     )
     options = parser.parse_args(arguments)
     if options.homework not in (known := homeworks()):
