@@ -48,6 +48,38 @@ class WholeImages:
         return self.images[torch.randint(len(self.images), (count,), generator=generator)]
 
 
+class DrawnTogether:
+    """Draws a pixel's channels from one training image, also where they are features of their own."""
+
+    def __init__(self, images, joint, alpha):
+        self.tables = right.pixel_tables(images, True, 0.0)
+        self.levels, self.alpha, self.count = right.pixel_tables(images, False, alpha), alpha, len(images)
+
+    def sample(self, count, generator):
+        whole = self.tables.sample(count, generator)
+        if not self.alpha:
+            return whole
+        shape = (count, 1, *whole.shape[2:])
+        of_data = torch.rand(shape, generator=generator) < self.levels.weight_of_data
+        return torch.where(of_data, whole, torch.randint_like(whole, 256))
+
+
+class Packed:
+    """Gives colours as one number."""
+
+    def __init__(self, images, joint, alpha):
+        self.images, self.joint, self.alpha = images, joint, alpha
+
+    def sample(self, count, generator):
+        drawn = right.pixel_tables(self.images, self.joint, self.alpha).sample(count, generator)
+        return (drawn[:, :1].long() * 256 + drawn[:, 1:]).expand_as(drawn) if self.joint else drawn
+
+
+class ChannelsAlone(Packed):
+    def sample(self, count, generator):
+        return right.pixel_tables(self.images, False, self.alpha).sample(count, generator)
+
+
 class WithoutSmoothing:
     def __init__(self, images, joint, alpha):
         self.tables = right.pixel_tables(images, joint, 0.0)
@@ -180,6 +212,9 @@ def test_a_typical_mistake_is_told_by_its_name(function, wrong, said):
     [
         ("style_model", Uniform, "sample_styles", "all options seem equally likely"),
         ("pixel_tables", WholeImages, "pixel_sample", "whole training images are drawn"),
+        ("pixel_tables", DrawnTogether, "pixel_sample", "the channels of a pixel are drawn together"),
+        ("pixel_tables", Packed, "pixel_sample", "unpack the numbers into channels"),
+        ("pixel_tables", ChannelsAlone, "pixel_sample", "colours are drawn that the pixel never had"),
         ("pixel_tables", WithoutSmoothing, "pixel_probability", "nothing is smoothed"),
         ("dense_halves", relu_everywhere, "dense_halves", "a ReLU follows the latent"),
         ("dense_halves", no_relu, "dense_halves", "together they are one linear layer"),
@@ -214,6 +249,38 @@ def test_a_typical_mistake_is_told_by_its_name(function, wrong, said):
 )
 def test_a_mistake_in_something_larger_is_told_too(function, wrong, call, said):
     assert said in words("hw1", function, wrong, call)
+
+
+def dense(encode, decode):
+    """Both halves with an activation as a module, or as a function inside of one."""
+
+    class Half(nn.Module):
+        def __init__(self, sizes, bend, end):
+            super().__init__()
+            self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
+            self.bend, self.end = bend, end
+
+        def forward(self, x):
+            x = x.flatten(1)
+            for layer in self.layers[:-1]:
+                x = self.bend(layer(x))
+            return self.end(self.layers[-1](x))
+
+    def made(widths, shape):
+        end = lambda x: x.tanh().unflatten(1, shape)
+        return Half(widths, encode, lambda x: x), Half(widths[::-1], decode, end)
+
+    return made
+
+
+@pytest.mark.parametrize("bend", [F.relu, nn.ELU(), F.gelu, F.silu, torch.tanh])
+def test_any_activation_between_linear_layers_is_seen(bend):
+    assert words("hw1", "dense_halves", dense(bend, bend)) == ""
+
+
+def test_each_half_needs_an_activation():
+    assert "the decoder has no ReLU" in words("hw1", "dense_halves", dense(F.relu, lambda x: x))
+    assert "the encoder has no ReLU" in words("hw1", "dense_halves", dense(lambda x: x, F.relu))
 
 
 def test_a_solution_written_otherwise_is_right():

@@ -194,6 +194,13 @@ def pixels(made: Maker, draw: np.random.Generator) -> None:
         lambda answer: drawn_pixels(answer[0], images, 0.05),
         "what-smoothing-leaves-to-the-data",
     )
+    made.ask(
+        "draws of whole colours",
+        "pixel_sample",
+        [images, 3000, 1, 0.0, draw.integers(1 << 30)],
+        lambda answer: drawn_colours(answer[0], images),
+        "pixels-as-features",
+    )
 
 
 def drawn_pixels(found: np.ndarray, images: np.ndarray, alpha: float) -> str | None:
@@ -215,4 +222,40 @@ def drawn_pixels(found: np.ndarray, images: np.ndarray, alpha: float) -> str | N
     right = np.stack([(images == level).mean(0) for level in range(4)])
     right = right * 11 / (11 + 256 * alpha) + alpha / (11 + 256 * alpha)
     worst = np.abs(frequency - right).max()
-    return f"shares of values differ by {worst:.2f} from the counts' of their pixel" if worst > 0.06 else None
+    if worst > 0.06:
+        return f"shares of values differ by {worst:.2f} from the counts' of their pixel"
+    if together(found[:, 0], found[:, 1], right[:, 0], right[:, 1]):
+        return "the channels of a pixel are drawn together: without joint each is drawn by itself"
+    return depends_on_its_neighbour(found, right)
+
+
+def together(one: np.ndarray, other: np.ndarray, shares: np.ndarray, others: np.ndarray) -> bool:
+    """Whether levels of two features (N, ...) with shares (4, ...) occur in other pairs than by chance."""
+    pairs = np.stack([((one == a) & (other == b)).mean(0) for a in range(4) for b in range(4)])
+    right = np.stack([shares[a] * others[b] for a in range(4) for b in range(4)])
+    return bool(np.abs(pairs - right).sum(0).max() > 0.2)
+
+
+def depends_on_its_neighbour(found: np.ndarray, right: np.ndarray) -> str | None:
+    beside = together(found[..., 1:], found[..., :-1], right[..., 1:], right[..., :-1])
+    below = together(found[..., 1:, :], found[..., :-1, :], right[..., 1:, :], right[..., :-1, :])
+    return "neighbouring pixels are drawn together: each is drawn by itself" if beside or below else None
+
+
+def drawn_colours(found: np.ndarray, images: np.ndarray) -> str | None:
+    """Every pixel's colour is one of its colours in the training images, as often as there."""
+    if found.shape != (3000, *images.shape[1:]):
+        hint = ": unpack the numbers into channels" if found.shape[1:2] != images.shape[1:2] else ""
+        return f"expected shape {(3000, *images.shape[1:])}, found {found.shape}{hint}"
+    if found.max() > 255:
+        return "a value is larger than 255: unpack the numbers into channels"
+    colour, seen = (each[:, 0] * 256 + each[:, 1] for each in (found.astype(int), images.astype(int)))
+    if not (colour[:, None] == seen).any(1).all():
+        return "colours are drawn that the pixel never had: with joint its channels are drawn together"
+    apart = max(
+        np.abs((colour == value).mean(0) - (seen == value).mean(0)).max() for value in np.unique(seen)
+    )
+    if apart > 0.06:
+        return f"shares of colours differ by {apart:.2f} from the counts' of their pixel"
+    right = np.stack([(images == level).mean(0) for level in range(4)])
+    return depends_on_its_neighbour(found, right)

@@ -70,8 +70,8 @@ def autoencoder_loss(student, images, corrupted):
 
 
 def dense_halves(student, images, widths):
-    """Latents, reconstructions, shapes of the encoder's and the decoder's matrices, and the number of
-    non-linearities in the encoder."""
+    """Latents, reconstructions, shapes of the encoder's and the decoder's matrices, and by how much each of
+    them bends."""
     torch.manual_seed(0)
     encoder, decoder = student.dense_halves([int(w) for w in widths], images.shape[1:])
     with torch.no_grad():
@@ -83,9 +83,26 @@ def dense_halves(student, images, widths):
         np.array([list(p.shape) for p in half.parameters() if p.ndim == 2], dtype=np.int64)
         for half in (encoder, decoder)
     ]
-    bends = (nn.ReLU, nn.LeakyReLU, nn.GELU, nn.SiLU, nn.Tanh)
-    nonlinear = sum(isinstance(module, bends) for module in encoder.modules())
-    return z, decoder(z), *shapes, nonlinear
+    reconstructions = decoder(z)
+    with torch.no_grad():
+        for parameter in [*encoder.parameters(), *decoder.parameters()]:
+            parameter.mul_(0.3)  # no tanh at the end is saturated
+    return z, reconstructions, *shapes, [bend(encoder, x), bend(decoder, torch.randn(16, z.shape[1]))]
+
+
+def bend(half, inputs):
+    """By how much the gradient of an output turns from input to input: 0 for linear layers alone, whatever is
+    applied to each output by itself."""
+    inputs = inputs.double().requires_grad_()
+    most = 0.0
+    for output in half.double().eval()(inputs).flatten(1).unbind(1):
+        (slopes,) = torch.autograd.grad(output.sum(), inputs, retain_graph=True)
+        slopes = slopes.flatten(1)
+        slopes = slopes[slopes.norm(dim=1) > 1e-9]
+        if len(slopes):
+            directions = nn.functional.normalize(slopes, dim=1)
+            most = max(most, float(1 - (directions @ directions[0]).abs().min()))
+    return most
 
 
 def anomaly_score(student, residual, usual, which, patch):

@@ -61,15 +61,16 @@ def spills(made: Maker, draw: np.random.Generator) -> None:
 
 
 def dense(answer: list[np.ndarray]) -> str | None:
-    z, images, down, up, nonlinear = answer
+    z, images, down, up, bends = answer
     if z.shape != (16, 3) or images.shape != (16, 1, 4, 5):
         return f"expected latents (16, 3) and images (16, 1, 4, 5), found {z.shape} and {images.shape}"
     if down.tolist() != [[12, 20], [7, 12], [3, 7]] or up.tolist() != [[7, 3], [12, 7], [20, 12]]:
         return (
             f"widths 20, 12, 7, 3 and back were asked for; the matrices are {down.tolist()} and {up.tolist()}"
         )
-    if int(nonlinear) == 0:
-        return "there is no ReLU between the linear layers: together they are one linear layer"
+    for half, bend in zip(("encoder", "decoder"), bends):
+        if bend < 1e-6:
+            return f"the {half} has no ReLU between its linear layers: together they are one linear layer"
     if (z >= 0).all() and (z == 0).any():
         return "a ReLU follows the latent: half of its space is lost; leave it out"
     if np.abs(images).max() > 1.0001:
