@@ -36,6 +36,18 @@ def way_up(*, kernel=4, padding=1, output_padding=0, end=nn.Tanh, steps=4):
     return built
 
 
+def without(kind, built, places=slice(None)):
+    """The network with activations of a kind taken out."""
+
+    def made(*given):
+        network = built(*given)
+        for place in [i for i, layer in enumerate(network) if isinstance(layer, kind)][places]:
+            network[place] = nn.Identity()
+        return network
+
+    return made
+
+
 class Detached(nn.Module):
     """An autoencoder whose encoder learns nothing."""
 
@@ -120,6 +132,13 @@ MISTAKES = [
     ("way_up", way_up(end=nn.Identity), "", "end with tanh"),
     ("way_up", way_up(kernel=3, output_padding=1), "", "a checkerboard"),
     ("way_up", way_up(steps=3), "", "four transposed convolutions are expected, found 3"),
+    ("way_down", without(nn.LeakyReLU, right.way_down), "", "4 of 5 layers have no activation before them"),
+    ("way_down", without(nn.LeakyReLU, right.way_down, slice(2, 3)), "", "1 of 5 layers have no activation"),
+    ("way_up", without(nn.ReLU, right.way_up), "", "4 of 5 layers have no activation before them"),
+    ("way_up", without(nn.ReLU, right.way_up, slice(1)), "", "1 of 5 layers have no activation"),
+    ("doubling", lambda a, b, kind: None, "", "the function returns None; is a return missing?"),
+    ("doubling", lambda a, b, kind: nn.Upsample(scale_factor=2), "", "expected shape (2, 6, 8, 10)"),
+    ("doubling", lambda a, b, kind: right.doubling(a, b, "transposed"), "", "becomes a checkerboard"),
     ("slerp", torch.lerp, "", "this is the straight line"),
     ("slerp", lambda a, b, share: right.slerp(b, a, share), "", "the ends are exchanged"),
     ("walk", without_end, "", "the end is never reached"),
@@ -133,6 +152,22 @@ MISTAKES = [
 @pytest.mark.parametrize(("function", "wrong", "call", "said"), MISTAKES)
 def test_a_typical_mistake_is_told_by_its_name(function, wrong, call, said):
     assert said in words("lab8", function, wrong, call)
+
+
+def test_other_activations_are_right_too():
+    def bent(built, kind):
+        def made(*given):
+            network = built(*given)
+            for place, layer in enumerate(network):
+                if isinstance(layer, (nn.ReLU, nn.LeakyReLU)):
+                    network[place] = kind()
+            return network
+
+        return made
+
+    for kind in (nn.ReLU, nn.ELU, nn.GELU, nn.SiLU):
+        assert set(words("lab8", "way_down", bent(right.way_down, kind)).split(" | ")) == {""}
+        assert set(words("lab8", "way_up", bent(right.way_up, kind)).split(" | ")) == {""}
 
 
 def test_a_step_written_otherwise_is_right():

@@ -7,6 +7,8 @@ import numpy as np
 from course.checks.lab8_step import steps
 from course.checks.questions import Maker, Question, same
 
+UNBENT = "have no activation before them, and are one linear layer with the one before"
+
 
 def questions(seed: int) -> list[Question]:
     """All of them, with inputs drawn from `seed`."""
@@ -69,7 +71,7 @@ def autoencoder(made: Maker, draw: np.random.Generator) -> None:
 
 
 def down(answer: list[np.ndarray], normalised: int) -> str | None:
-    output, strided, norms, count = answer
+    output, strided, norms, count, unbent = answer
     if output.shape != (3, 5):
         return f"expected (3, 5) for three images and 5 outputs, found {output.shape}"
     if int(strided) != 4:
@@ -80,6 +82,8 @@ def down(answer: list[np.ndarray], normalised: int) -> str | None:
             if norms
             else "batch normalisation is missing"
         )
+    if unbent:
+        return f"{int(unbent)} of 5 layers {UNBENT}: LeakyReLU is asked for after each convolution"
     right = sum(16 * a * b + b for a, b in ((3, 4), (4, 8), (8, 16), (16, 32))) + 32 * 9 * 5 + 5
     right += 2 * (8 + 16 + 32) if normalised else 0
     if int(count) == right + (2 * 4 if normalised else 0) and normalised:
@@ -113,10 +117,14 @@ def generator(made: Maker, draw: np.random.Generator) -> None:
             lambda answer, s=size: up(answer, s),
             "transposed-convolution",
         )
+    made.ask(
+        "twice the side, nearest neighbours", "doubling", [draw.normal(0, 1, (2, 3, 4, 5))], doubled,
+        "checkerboards",
+    )  # fmt: skip
 
 
 def up(answer: list[np.ndarray], size: int) -> str | None:
-    images, shapes, count = answer
+    images, shapes, count, unbent = answer
     if images.shape != (4, 3, size, size):
         return f"expected images (4, 3, {size}, {size}), found {images.shape}"
     if len(shapes) != 4:
@@ -124,7 +132,21 @@ def up(answer: list[np.ndarray], size: int) -> str | None:
     uneven = [kernel for kernel, stride, _ in shapes if kernel % stride]
     if uneven:
         return f"a kernel of {uneven[0]} with stride 2 draws a checkerboard before training: take 4"
-    return drawn_images(images) or parameters_up(int(count), size // 16)
+    if words := drawn_images(images):
+        return words
+    if unbent:
+        return f"{int(unbent)} of 5 layers {UNBENT}: ReLU is asked for before each enlarging"
+    return parameters_up(int(count), size // 16)
+
+
+def doubled(answer: list[np.ndarray]) -> str | None:
+    """One kernel for all pixels: what is even before is even after, but for the border."""
+    found, even = answer
+    if found.shape != (2, 6, 8, 10):
+        return f"expected shape (2, 6, 8, 10) for an input (2, 3, 4, 5), found {found.shape}"
+    if np.ptp(even[:, :, 1:-1, 1:-1], (2, 3)).max() > 1e-4:
+        return "an even image becomes a checkerboard: enlarge by nearest neighbours, then convolve"
+    return None
 
 
 def drawn_images(images: np.ndarray) -> str | None:

@@ -19,6 +19,13 @@ def way_up(size, width, latent):
     return way_up(size, width, latent)
 
 
+def doubling(inputs, outputs, upsampling):
+    """Channels in and out, transposed or nearest -> a module (B, I, H, W) -> (B, O, 2 H, 2 W)."""
+    from lab8_generative.networks import doubling
+
+    return doubling(inputs, outputs, upsampling)
+
+
 def autoencoder(size, width, latent):
     """A module; model(images) gives reconstructions and a KL of 0 (B,); it has encode(images) -> (B, D)."""
     from lab8_generative.networks import Autoencoder

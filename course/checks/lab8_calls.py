@@ -2,31 +2,71 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import nn
 
 tensor = torch.from_numpy
+LAYERS = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
+
+
+def straight(network, inputs):
+    """How many layers get what the one before gave, each channel at most scaled and shifted."""
+    passed = []
+
+    def keep(layer, given, gave):
+        passed.append((given[0].detach().clone(), gave.detach().clone()))
+
+    for layer in (each for each in network.modules() if isinstance(each, LAYERS)):
+        layer.register_forward_hook(keep)
+        nn.init.kaiming_normal_(layer.weight)
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)  # values of both signs
+    network(inputs)
+    return sum(_is_straight(before, after) for (_, before), (after, _) in pairwise(passed))
+
+
+def _is_straight(before, after):
+    if before.numel() != after.numel():
+        return False
+    shape = max(before.shape, after.shape, key=len)
+    x, y = (each.reshape(shape).transpose(0, 1).flatten(1).double() for each in (before, after))
+    x, y = x - x.mean(1, keepdim=True), y - y.mean(1, keepdim=True)
+    slope = (x * y).sum(1, keepdim=True) / x.square().sum(1, keepdim=True).clamp(min=1e-12)
+    return bool((y - slope * x).abs().max() < 1e-3 * y.abs().max())
 
 
 def way_down(student, images, normalised):
-    """The output (B, 5); how many convolutions with stride 2, normalisations and parameters there are."""
+    """The output (B, 5); how many convolutions with stride 2, normalisations and parameters there are, and
+    layers with nothing that bends before them."""
     torch.manual_seed(11)
     network = student.way_down(images.shape[-1], 4, 5, bool(normalised))
     output = network(tensor(images).float())
     strided = sum(isinstance(m, nn.Conv2d) and m.stride == (2, 2) for m in network.modules())
     norms = sum(isinstance(m, nn.BatchNorm2d) for m in network.modules())
-    return output, strided, norms, sum(p.numel() for p in network.parameters())
+    count = sum(p.numel() for p in network.parameters())
+    return output, strided, norms, count, straight(network, tensor(images).float())
 
 
 def way_up(student, z, size):
-    """Images for large latents, the strides and kernels of transposed convolutions, and the parameters."""
+    """Images for large latents, the strides and kernels of transposed convolutions, the parameters, and
+    layers with nothing that bends before them."""
     torch.manual_seed(12)
     network = student.way_up(int(size), 4, z.shape[1])
     with torch.no_grad():
         images = network(10 * tensor(z).float())
     up = [m for m in network.modules() if isinstance(m, nn.ConvTranspose2d)]
     shapes = [[m.kernel_size[0], m.stride[0], m.padding[0]] for m in up]
-    return images, torch.tensor(shapes).reshape(-1, 3), sum(p.numel() for p in network.parameters())
+    count = sum(p.numel() for p in network.parameters())
+    return images, torch.tensor(shapes).reshape(-1, 3), count, straight(network, tensor(z).float())
+
+
+def doubling(student, x):
+    """By nearest neighbours: of x, and of ones, twice as many channels."""
+    torch.manual_seed(14)
+    module, images = student.doubling(x.shape[1], 2 * x.shape[1], "nearest"), tensor(x).float()
+    return module(images), module(torch.ones_like(images))
 
 
 def autoencoder(student, images):
