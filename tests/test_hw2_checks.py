@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from common import augmentation
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -150,6 +152,11 @@ class Generator(nn.Module):
         return self.of(self.inner(z))
 
 
+class OneNumber(Generator):
+    def forward(self, z):
+        return super().forward(torch.ones_like(z) * z.mean(1, keepdim=True))
+
+
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
@@ -166,6 +173,7 @@ class Generator(nn.Module):
             lambda s, w, d, o: Generator(s, w, d, o, lambda x: x.mean(0, keepdim=True).expand_as(x)),
             "no z changes",
         ),
+        (OneNumber, "of the 6 directions of z only 1 change the image"),
     ],
 )
 def test_what_is_wrong_with_a_generator_is_said(wrong, said):
@@ -194,6 +202,13 @@ def of_generator(kind, function):
 
 def softplus_both(first, second):
     return F.softplus(first) + F.softplus(second)
+
+
+def of_weight(changed):
+    """Penalties with another weight of WGAN-GP's."""
+    return lambda *given, gradient_penalty=0.0: right.penalty_of_step(
+        *given, gradient_penalty=changed(gradient_penalty)
+    )
 
 
 def gradient(judge, images, create=True):
@@ -278,23 +293,27 @@ def gradient(judge, images, create=True):
         ),
         (
             "penalty_of_step",
-            lambda d, x, y, step, gamma, every: (
+            lambda d, x, y, step, gamma, every, weight=0: (
                 0.0 if step % every else gamma / 2 * right.r1_penalty(d, x).mean()
             ),
             "counts 4 times as much",
         ),
         (
             "penalty_of_step",
-            lambda d, x, y, step, gamma, every: (
+            lambda d, x, y, step, gamma, every, weight=0: (
                 0.0 if step % every else every * gamma * right.r1_penalty(d, x).mean()
             ),
             "without its 1/2",
         ),
         (
             "penalty_of_step",
-            lambda d, x, y, step, gamma, every: every * gamma / 2 * right.r1_penalty(d, x).mean(),
+            lambda d, x, y, step, gamma, every, weight=0: every * gamma / 2 * right.r1_penalty(d, x).mean(),
             "expected 0",
         ),
+        ("penalty_of_step", of_weight(lambda weight: 0), "it is left out"),
+        ("penalty_of_step", of_weight(lambda weight: -7 * weight), "expected"),
+        ("penalty_of_step", of_weight(lambda weight: -weight), "the sign is wrong"),
+        ("penalty_of_step", of_weight(lambda weight: weight / 2), "its weight is halved"),
     ],
 )
 def test_a_wrong_loss_or_penalty_is_told_by_its_name(function, wrong, said):
@@ -340,3 +359,57 @@ def test_a_step_written_otherwise_is_right():
 )
 def test_a_wrong_step_is_told(wrong, said):
     assert said in words("hw2", "one_step", wrong)
+
+
+def step_with(*, penalty=1, of_real=True, of_fake=True, of_generator=True, mean=torch.mean):
+    """A step with what the hypotheses add, as a student writes it, with a mistake."""
+
+    def one_step(
+        generator, discriminator, for_generator, for_discriminator, real,
+        r1_gamma=0.0, gradient_penalty=0.0, instance_noise=0.0, augment=(),
+    ):  # fmt: skip
+        def seen(images, wanted):
+            images = images + instance_noise * torch.randn_like(images) if wanted else images
+            return augmentation.augment(images, augment) if wanted else images
+
+        fake, real = generator(torch.randn(len(real), generator.latent)), seen(real, of_real)
+        shown = seen(fake.detach(), of_fake)
+        loss = mean(F.softplus(-discriminator(real)) + F.softplus(discriminator(shown)))
+        if r1_gamma:
+            loss = loss + penalty * r1_gamma / 2 * mean(right.r1_penalty(discriminator, real))
+        if gradient_penalty:
+            found = right.gradient_penalty(discriminator, real, shown)
+            loss = loss + penalty * gradient_penalty * mean(found)
+        for_discriminator.zero_grad()
+        loss.backward()
+        for_discriminator.step()
+        for_generator.zero_grad()
+        mean(F.softplus(-discriminator(seen(fake, of_generator)))).backward()
+        for_generator.step()
+
+    return one_step
+
+
+@pytest.mark.parametrize("mean", [torch.mean, torch.sum])
+def test_a_step_with_what_hypotheses_add_may_be_written_otherwise(mean):
+    for call in ("step_with_penalty", "seen_in_step"):
+        assert words("hw2", "one_step", step_with(mean=mean), call) == " | "
+
+
+@pytest.mark.parametrize(
+    ("wrong", "call", "said"),
+    [
+        (step_with(penalty=0), "step_with_penalty", ["add it to D's loss"] * 2),
+        (step_with(penalty=-7), "step_with_penalty", ["the wrong way"] * 2),
+        (
+            step_with(of_real=False),
+            "seen_in_step",
+            [f"{what} is missing on what D sees: real images" for what in ("instance noise", "augmentation")],
+        ),
+        (step_with(of_fake=False), "seen_in_step", ["generated images in its own step"] * 2),
+        (step_with(of_generator=False), "seen_in_step", ["in the generator's step"] * 2),
+    ],
+)
+def test_what_hypotheses_add_reaches_the_step(wrong, call, said):
+    for part, expected in zip(words("hw2", "one_step", wrong, call).split(" | "), said, strict=True):
+        assert expected in part

@@ -77,18 +77,31 @@ def instance_noise(images, strength, share_done):
     return augmented(Config(instance_noise=strength, augment=()), images, share_done)
 
 
-def penalty_of_step(discriminator, real, fake, step, gamma, every):
-    """R1 as the loss of this step contains it: a number."""
+def penalty_of_step(discriminator, real, fake, step, gamma, every, gradient_penalty=0.0):
+    """R1, or with a weight of its own WGAN-GP's penalty, as the loss of this step contains it: a number."""
     from hw2_gan.gan_flags import Config
     from hw2_gan.train_gan import penalties
 
     judge = lambda images, labels: discriminator(images)
-    return penalties(Config(r1_gamma=gamma, penalty_every=every), judge, real, fake, None, step)
+    config = Config(r1_gamma=gamma, gradient_penalty=gradient_penalty, penalty_every=every)
+    return penalties(config, judge, real, fake, None, step)
 
 
-def one_step(generator, discriminator, for_generator, for_discriminator, real):
+def one_step(
+    generator,
+    discriminator,
+    for_generator,
+    for_discriminator,
+    real,
+    r1_gamma=0.0,
+    gradient_penalty=0.0,
+    instance_noise=0.0,
+    augment=(),
+):
     """One update of each player on a batch of real images (B, 3, 32, 32); the generator has `latent`, the
-    length of z; the optimisers are SGD with the learning rates they should keep."""
+    length of z; the optimisers are SGD with the learning rates they should keep.  What is not 0 or empty is
+    part of this step: R1 with this gamma, WGAN-GP's penalty with this weight, noise of this strength at the
+    beginning, these augmentations (translation, cutout) of all that the discriminator sees."""
     from types import SimpleNamespace
 
     from common import averaged_weights, devices
@@ -104,9 +117,11 @@ def one_step(generator, discriminator, for_generator, for_discriminator, real):
         size=32,
         batch_size=len(real),
         epochs=1,
-        augment=(),
-        instance_noise=0.0,
-        r1_gamma=0.0,
+        augment=augment,
+        instance_noise=instance_noise,
+        r1_gamma=r1_gamma,
+        gradient_penalty=gradient_penalty,
+        penalty_every=1,
         lr_generator=for_generator.param_groups[0]["lr"],
         lr_discriminator=for_discriminator.param_groups[0]["lr"],
     )

@@ -37,7 +37,8 @@ def cspup_gradients(student, x):
 
 
 def cspup_generator(student, z, size, denominator, tanh):
-    """Images, again for the same z, and the number of parameters."""
+    """Images, again for the same z, the number of parameters, and singular values (D,) of how z changes the
+    images: 2 D random sums of pixels are derived by z."""
     torch.manual_seed(4)
     generator = student.cspup_generator(
         int(size), 1 / int(denominator), z.shape[1], "tanh" if tanh else "relu"
@@ -48,7 +49,11 @@ def cspup_generator(student, z, size, denominator, tanh):
             if parameter.ndim > 1:
                 parameter.normal_(0, 0.15)
         latents = tensor(z).float()
-        return generator(latents), generator(latents), count
+        images, again = generator(latents), generator(latents)
+    point = latents[:1].repeat(2 * z.shape[1], 1).requires_grad_()
+    shown = generator(point)
+    (slopes,) = torch.autograd.grad((shown * torch.randn_like(shown)).sum(), point)
+    return images, again, count, torch.linalg.svdvals(slopes)
 
 
 def generator_gradients(student, z):
@@ -111,10 +116,13 @@ def instance_noise(student, images, strength, share_done):
     return student.instance_noise(tensor(images), float(strength), float(share_done))
 
 
-def penalty_of_step(student, real, a, step, gamma, every):
+def penalty_of_step(student, real, a, steps, gamma, every, gradient_penalty):
+    """Of each step; WGAN-GP's where it has a weight."""
     judge, real = _Quadratic(a, 0.0), tensor(real)
-    found = student.penalty_of_step(judge, real, real, int(step), float(gamma), int(every))
-    return float(found)
+    more = {"gradient_penalty": float(gradient_penalty)} if gradient_penalty else {}
+    given = float(gamma), int(every)
+    found = [student.penalty_of_step(judge, real, real, int(step), *given, **more) for step in steps]
+    return [float(torch.as_tensor(each).detach()) for each in found]
 
 
 class _Generator(nn.Module):
@@ -160,3 +168,55 @@ def one_step(student, real, generator_rate, discriminator_rate, old_gradient):
     ]
     with torch.no_grad():
         return moved, first, logits()
+
+
+def step_with_penalty(student, real, rate, r1_gamma, gradient_penalty):
+    """D's weights before and after a step with one of the two penalties."""
+    torch.manual_seed(7)
+    generator, discriminator = _Generator(), _Discriminator()
+    optimisers = [torch.optim.SGD(net.parameters(), lr=float(rate)) for net in (generator, discriminator)]
+    before = discriminator.layer.weight.detach().clone()
+    more = {"r1_gamma": float(r1_gamma)} if r1_gamma else {"gradient_penalty": float(gradient_penalty)}
+    student.one_step(generator, discriminator, *optimisers, tensor(real).float(), **more)
+    return before, discriminator.layer.weight
+
+
+class _Flat(nn.Module):
+    """Every z as an image of one value, but for next to nothing."""
+
+    latent = 5
+
+    def __init__(self, value: float):
+        super().__init__()
+        self.value, self.weight = value, nn.Parameter(torch.zeros(5))
+
+    def forward(self, z):
+        return self.value + (z @ self.weight)[:, None, None, None].expand(-1, 3, 32, 32)
+
+
+class _Watching(_Discriminator):
+    """Keeps what it sees, and its weight at that time."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def forward(self, images, labels=None):
+        self.seen.append((self.layer.bias.item(), images.detach().float().clone()))
+        return super().forward(images, labels)
+
+
+def seen_in_step(student, value, instance_noise, augmented):
+    """Images that D sees in a step, first in its own update, then in the generator's, and how many of them
+    in its own.  Real ones have the value everywhere, generated ones minus the value."""
+    torch.manual_seed(7)
+    generator, discriminator = _Flat(-float(value)), _Watching()
+    optimisers = [torch.optim.SGD(net.parameters(), lr=1e-3) for net in (generator, discriminator)]
+    begin = discriminator.layer.bias.item()
+    real = torch.full((8, 3, 32, 32), float(value))
+    policies = {"augment": ("translation", "cutout")} if augmented else {}
+    more = {"instance_noise": float(instance_noise)} if instance_noise else policies
+    student.one_step(generator, discriminator, *optimisers, real, **more)
+    own = [images for bias, images in discriminator.seen if bias == begin]
+    images = torch.cat([images for _, images in discriminator.seen])
+    return images, sum(map(len, own))

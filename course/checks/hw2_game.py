@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -309,25 +309,124 @@ def penalties(made: Maker, draw: np.random.Generator) -> None:
         "the-gradient-penalty",
     )
     mean = (a**2).sum()
-    of_step = lambda step: [real, a, step, 3.0, 4]
+    rare = "a penalty every 4 steps counts 4 times as much: the factor is missing"
     made.ask(
-        "R1 in the loss, in a step with it",
+        "R1 in the loss, in a step with it and in one without",
         "penalty_of_step",
-        of_step(8),
-        same(
+        [real, a, [8, 9], 3.0, 4, 0.0],
+        in_every_fourth(
             4 * 1.5 * mean,
             {
                 "gamma is multiplied without its 1/2": 4 * 3 * mean,
-                "a penalty every 4 steps counts 4 times as much: the factor is missing": 1.5 * mean,
+                rare: 1.5 * mean,
                 "the factor for rare penalties and the 1/2 are missing": 3 * mean,
                 "gamma is left out": 4 * mean,
+                "it is left out": 0.0,
             },
         ),
         "the-r1-penalty",
     )
+    right = 4 * 10 * (np.sqrt(mean) - 1) ** 2
     made.ask(
-        "R1 in the loss, in a step without it", "penalty_of_step", of_step(9), same(0.0), "the-r1-penalty"
+        "WGAN-GP in the loss, in a step with it and in one without",
+        "penalty_of_step",
+        [real, a, [8, 9], 0.0, 4, 10.0],
+        in_every_fourth(
+            right,
+            {
+                rare: right / 4,
+                "its weight is left out": right / 10,
+                "its weight is halved: that is R1's": right / 2,
+                "it is left out": 0.0,
+                "the sign is wrong: D is to pay for it": -right,
+            },
+        ),
+        "the-gradient-penalty",
     )
+    steps_with(made, draw.uniform(-1, 1, (8, 3, 32, 32)))
+
+
+def in_every_fourth(right: float, mistakes: Mapping[str, float]) -> Judge:
+    """A penalty of step 8, and 0 in step 9."""
+
+    def judge(answer: list[np.ndarray]) -> str | None:
+        with_it, without = answer
+        if words := difference(with_it, right, mistakes):
+            return words
+        return f"in a step without it expected 0, found {without:.5g}" if without else None
+
+    return judge
+
+
+def steps_with(made: Maker, real: np.ndarray) -> None:
+    """Steps with what the hypotheses add: learning rates are so small and weights so large that only the
+    penalty moves D."""
+    rate = 1e-6
+    made.ask(
+        "a step with the R1 penalty",
+        "step_with_penalty",
+        [real, rate, 0.5 / rate, 0.0],
+        lambda answer: penalised(*answer, expected=-0.5),
+        "the-r1-penalty",
+    )
+    made.ask(
+        "a step with WGAN-GP's penalty",
+        "step_with_penalty",
+        [real, rate, 0.0, 0.1 / rate],
+        lambda answer: penalised(*answer, expected=0.2 * (1 / np.linalg.norm(answer[0]) - 1)),
+        "the-gradient-penalty",
+    )
+    made.ask(
+        "a step with instance noise",
+        "seen_in_step",
+        [0.3, 0.5, 0],
+        lambda answer: seen(*answer, noisy, "instance noise"),
+        "instance-noise",
+    )
+    made.ask(
+        "a step with augmentation",
+        "seen_in_step",
+        [0.3, 0.0, 1],
+        lambda answer: seen(*answer, changed, "augmentation"),
+        "differentiable-augmentation",
+    )
+
+
+def penalised(before: np.ndarray, after: np.ndarray, expected: float) -> str | None:
+    """The weights w move by expected * w; sums over the batch in the place of means move them further."""
+    share = float(((after - before) * before).sum() / (before**2).sum()) / expected
+    if abs(share) < 0.01:
+        return "the penalty does not change D's step: add it to D's loss, before its backward pass"
+    if share < 0:
+        return "the penalty moves D's weights the wrong way: add it to the loss, do not subtract it"
+    if not 0.4 < share < 10:
+        return f"the penalty moves D's weights {share:.2g} times as far as it should"
+    return None
+
+
+def noisy(images: np.ndarray) -> bool:
+    return images.reshape(len(images), -1).std(1).min() > 0.2
+
+
+def changed(images: np.ndarray) -> bool:
+    return (np.ptp(images.reshape(len(images), -1), 1) > 0.1).mean() > 0.5
+
+
+def seen(images: np.ndarray, own: np.ndarray, met: Callable[[np.ndarray], bool], what: str) -> str | None:
+    """All that D sees is changed: images of value 0.3 are real, of -0.3 generated."""
+    first, later = images[: int(own)], images[int(own) :]
+    real = lambda batch: batch[batch.mean((1, 2, 3)) > 0]
+    fake = lambda batch: batch[batch.mean((1, 2, 3)) < 0]
+    for name, batch in (
+        ("real images in its own step", real(first)),
+        ("generated images in its own step", fake(first)),
+        ("generated images in the generator's step", fake(later)),
+    ):
+        if not len(batch):
+            return f"D does not see {name}"
+        if not met(batch):
+            return f"{what} is missing on what D sees: {name}"
+    return None
 
 
 def between(found: np.ndarray, real: np.ndarray, fake: np.ndarray, a: np.ndarray) -> str | None:

@@ -178,7 +178,7 @@ def parameters(channels: int, blocks: int, latent: int) -> int:
 
 
 def images(answer: list[np.ndarray], size: int, channels: int, tanh: int) -> str | None:
-    found, again, count = answer
+    found, again, count, slopes = answer
     blocks = size.bit_length() - 4
     if found.shape != (3, 3, size, size):
         sides = {size // 2: "an enlarging is missing", 2 * size: "there is an enlarging too many"}
@@ -193,6 +193,8 @@ def images(answer: list[np.ndarray], size: int, channels: int, tanh: int) -> str
         return "the same z gives another image the second time"
     if np.ptp(found, 0).max() < 1e-6:
         return "no z changes the image"
+    if (used := int((slopes > 1e-4 * slopes.max()).sum())) < 6:
+        return f"of the 6 directions of z only {used} change the image: a part of z is lost"
     return of_tanh(found) if tanh else of_relu(found)
 
 
