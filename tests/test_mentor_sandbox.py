@@ -214,6 +214,29 @@ def test_calls_of_one_student_share_a_process_until_one_ends_it():
     assert answers[2] == Lost("it ended with status 3") and answers[4].kind == "AttributeError"
 
 
+@needs_sandbox
+@pytest.mark.parametrize(
+    ("ending", "said"),
+    [
+        ("os.kill(os.getpid(), 11)", "it was ended by signal 11 (Segmentation fault)"),
+        ("os._exit(3)", "it ended with status 3"),
+    ],
+)
+def test_what_a_process_printed_is_not_why_it_ended(ending, said):
+    code = f"import os, sys\ndef f(x):\n    print('step 7', file=sys.stderr, flush=True)\n    {ending}\n"
+    (found,) = sandbox.ask({"work.py": code.encode()}, {"module": "work"}, [Call("f", (X,))],
+                           Limits(seconds=HANG, seconds_in_all=HANG))  # fmt: skip
+    assert found == Lost(said)
+
+
+@needs_sandbox
+def test_a_forgotten_return_is_no_end():
+    code, limits = b"def f(x): pass\ndef g(x): return x\n", Limits(seconds=HANG, seconds_in_all=HANG)
+    calls = [Call("f", (X,)), Call("g", (X,))]
+    found = sandbox.ask({"work.py": code}, {"module": "work"}, calls, limits)
+    assert found[0] == exchange.Unfit("None") and len(found[1]) == 1
+
+
 def test_no_right_answer_is_inside():
     for name in ("inside.py", "elsewhere.py"):
         text = exchange.INSIDE.with_name(name).read_text()

@@ -4,6 +4,7 @@ nothing that could hold code."""
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,6 +77,16 @@ def ask(run: Run, about: dict, calls: Sequence[Call], most: int) -> list[Answer]
     return found + [Lost(f"not asked: others before it ended {MOST_STARTS} times")] * (
         len(calls) - len(found)
     )
+
+
+def why_ended(status: int, said: str) -> str:
+    """Why a process ended with a status other than 0, or with minus the number of a signal; said: its errors,
+    of which only an exception's last line is a reason."""
+    if status < 0:
+        return f"it was ended by signal {-status} ({signal.strsignal(-status)})"
+    if "Traceback (most recent call last)" in said or said.startswith("bwrap:"):
+        return said.strip().splitlines()[-1]
+    return f"it ended with status {status}"
 
 
 def request(about: dict, calls: Sequence[Call]) -> bytes:

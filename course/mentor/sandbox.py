@@ -257,10 +257,9 @@ class _Watch:
         if status == OUT_OF_TIME and self.limits.cpu_seconds:
             raise Failed(f"it did not end within {self.limits.cpu_seconds:g} s")
         if status:
-            lines = self.errors.decode("utf-8", "replace").strip().splitlines() or [
-                f"it ended with status {status}"
-            ]
-            raise Failed(shown(lines[-1], 300))
+            if 128 < status < 128 + signal.NSIG:  # bubblewrap's, of a signal
+                status = 128 - status
+            raise Failed(shown(exchange.why_ended(status, self.errors.decode("utf-8", "replace")), 300))
 
     def _write(self, left: memoryview) -> memoryview:
         try:

@@ -63,11 +63,7 @@ class Process:
         """In words, why it ended; nothing where all is well.  said: its errors."""
         if status == OUT_OF_TIME:
             return f"it did not end within {self.seconds:g} s"
-        if status < 0:
-            return f"it was ended by signal {-status} ({signal.strsignal(-status)})"
-        if status and "Traceback (most recent call last)" in said:
-            return said.strip().splitlines()[-1]
-        return f"it ended with status {status}" if status else ""
+        return exchange.why_ended(status, said) if status else ""
 
 
 def ask(work: str, folders: Sequence[Path], calls: Sequence[Call], seconds: float) -> list[Answer]:
