@@ -9,6 +9,8 @@ from pathlib import Path
 
 from common.errors import InputError
 
+from course.checks import kept_statements
+
 MAGIC = re.compile(r"^\s*[%!?]|^\s*[\w.]+\?{1,2}\s*$")
 CELL_MAGIC = re.compile(r"^\s*%%(?P<name>\w+)")
 PYTHON_CELLS = ("time", "timeit", "capture", "prun")
@@ -39,6 +41,10 @@ def cells_of_text(text: str, name: str) -> list[str]:
         return ["".join(source) for source in found]
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
         reason = "not JSON" if isinstance(error, ValueError) else "JSON, but not of a notebook"
+        if not text.strip():
+            reason = "empty"
+        elif re.search(r"^<{7} ", text, re.MULTILINE):
+            reason = "there are marks of a merge conflict (<<<<<<<)"
         raise InputError(f"{name}: no notebook: {reason}; save it anew in Jupyter, or take it away") from None
 
 
@@ -52,46 +58,57 @@ def without_magics(cell: str) -> str:
     return "\n".join(line for line in lines if not MAGIC.match(line))
 
 
-def as_module(cells: list[str]) -> str:
-    """Imports, functions, classes and plain constants of the cells, in their order; no cell is run.
+def as_module(cells: list[str], name: str = "the notebook") -> str:
+    """Imports, functions and classes of the cells and the assignments that these need, in their order; no
+    other line of a cell is run.
 
-    An import that fails leaves its name undefined: Colab's own modules are nowhere else."""
-    parts = []
+    Above each stands the cell it is of, for messages.  One that fails leaves its name undefined, and the
+    module's `__why__` says why: Colab's own modules are nowhere else."""
+    trees = []
     for cell in cells:
         try:
-            tree = ast.parse(without_magics(cell))
+            trees.append(ast.parse(without_magics(cell)).body)
         except (SyntaxError, ValueError, RecursionError):  # a draft: what needs it will say so
-            continue
-        parts += [text for statement in tree.body if (text := _kept(statement))]
-    future = [part for part in parts if part.startswith("from __future__")]
-    return "\n\n".join(dict.fromkeys([*future, *(part for part in parts if part not in future)])) + "\n"
+            trees.append([])
+    future, parts = [], ["__why__ = {}"]
+    name = "".join(letter if letter.isprintable() else "?" for letter in name)
+    for number, statements in enumerate(kept_statements.kept(trees), 1):
+        for statement in statements:
+            if isinstance(statement, ast.ImportFrom) and statement.module == "__future__":
+                future.append(ast.unparse(statement))
+            else:
+                parts.append(f"# code cell {number} of {name}\n{_guarded(statement)}")
+    return "\n\n".join([*dict.fromkeys(future), *parts]) + "\n"
 
 
-def _kept(statement: ast.stmt) -> str:
-    """The statement's text if it only defines something."""
-    text = ast.unparse(statement)
-    if isinstance(statement, (ast.Import, ast.ImportFrom)):
-        if text.startswith("from __future__"):
-            return text
-        return f"try:\n    {text}\nexcept ImportError:\n    pass"
-    if isinstance(statement, (ast.FunctionDef, ast.ClassDef)):
-        return text
-    plain = isinstance(statement, ast.Assign) and not any(
-        isinstance(node, (ast.Call, ast.Await, ast.Yield, ast.ListComp, ast.GeneratorExp, ast.Subscript))
-        for node in ast.walk(statement.value)
-    )
-    return text if plain else ""
+def _guarded(statement: ast.stmt) -> str:
+    """The statement's text; if it fails, the others are still there."""
+    names = kept_statements.targets(statement)
+    (guard,) = ast.parse(
+        "try:\n    pass\nexcept (Exception, SystemExit) as __error:\n"
+        f"    __why__.update(dict.fromkeys({names}, __error))"
+    ).body
+    guard.body = [statement]
+    return ast.unparse(ast.fix_missing_locations(guard))
 
 
 def extract(folder: Path, into: Path) -> list[str]:
-    """Write a module for every notebook of a folder; their names, which imports can use."""
-    names = []
+    """Write a module for every notebook of a folder, at the same place below `into`; a line for each file
+    that is no notebook."""
+    wrong, taken = [], set()
     for path in notebooks_in(folder):
+        shown = path.relative_to(folder)
+        try:
+            text = as_module(code_cells(path), str(shown))
+        except (InputError, OSError) as error:
+            wrong.append(str(error))
+            continue
         stem = re.sub(r"\W+", "_", path.stem).strip("_") or "notebook"
-        name = next(
-            name for n in range(1000)
-            if (name := f"notebook_{stem}" + (f"_{n}" if n else "")) not in names
+        place = next(
+            place for n in range(1000)
+            if (place := into / shown.parent / f"notebook_{stem}{f'_{n}' if n else ''}.py") not in taken
         )  # fmt: skip
-        (into / f"{name}.py").write_text(as_module(code_cells(path)), encoding="utf-8")
-        names.append(name)
-    return names
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(text, encoding="utf-8", errors="surrogatepass")
+        taken.add(place)
+    return wrong

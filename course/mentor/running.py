@@ -73,7 +73,7 @@ def _as_module(path: str, content: bytes) -> tuple[str | None, str]:
     except InputError:
         return None, ""
     name = re.sub(r"\W+", "_", path.removesuffix(".ipynb")).strip("_") or "notebook"
-    return f"{NOTEBOOK_FOLDER}/notebook_{name}.py", notebook_code.as_module(cells)
+    return f"{NOTEBOOK_FOLDER}/notebook_{name}.py", notebook_code.as_module(cells, shown(path))
 
 
 # ---- in the process that grades

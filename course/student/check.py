@@ -76,11 +76,14 @@ def check(homework: str, folder: Path, seconds: float, seed: int = SEED) -> list
         raise InputError(f"{folder}: no such folder; name the one with your code")
     asked = questions(homework, seed)
     with tempfile.TemporaryDirectory(prefix="notebooks-") as name:
-        notebooks = notebook_code.extract(folder, Path(name))
-        if not notebooks and not any(folder.rglob("*.py")):
+        wrong = notebook_code.extract(folder, Path(name))
+        if not any(Path(name).rglob("*.py")) and not any(folder.rglob("*.py")):
             raise InputError(
+                wrong[0] if wrong else
                 f"{folder}: no scripts (*.py) and no notebooks (*.ipynb); name the folder with your code"
-            )
+            )  # fmt: skip
+        for each in wrong:
+            print(f"course check: left out: {each}", file=sys.stderr)
         found = answers.ask(homework, [folder, Path(name)], [each.call for each in asked], seconds)
     verdicts = [verdict(question, answer, homework) for question, answer in zip(asked, found)]
     return report(homework, verdicts, unwritten(homework, folder))
