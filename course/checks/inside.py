@@ -85,6 +85,10 @@ def _module(path: str) -> types.ModuleType:
     return module
 
 
+def _elsewhere() -> types.ModuleType:
+    return _module(os.path.join(os.path.dirname(__file__), "elsewhere.py"))
+
+
 def _asked(request: dict) -> types.ModuleType:
     """The functions that are called: those of the homework's calls, or of the student's module itself."""
     if "module" in request:
@@ -97,7 +101,7 @@ def _student(request: dict) -> types.SimpleNamespace | None:
     if "module" in request:
         return None
     here = os.path.dirname(__file__)
-    elsewhere = _module(os.path.join(here, "elsewhere.py"))
+    elsewhere = _elsewhere()
     sys.meta_path.append(elsewhere.Finder(request["folders"], request["work"]))
     names = vars(_module(os.path.join(here, f"{request['work']}_adapter.py")))
     own = next(
@@ -148,14 +152,14 @@ def _kind(result: object) -> str:
 
 
 def _place(error: BaseException, folders: list[str]) -> str:
-    """File and line of the student's that raised it, or that called what raised it."""
+    """File and line of the student's, or notebook and cell, that raised it, or that called what raised it."""
     frames = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
     if isinstance(error, SyntaxError) and error.filename:
         frames.append((error.filename, error.lineno))
     for name, line in reversed(frames):
         for folder in folders:
             if name.startswith(os.path.join(folder, "")):
-                return f"{os.path.relpath(name, folder)}:{line}"
+                return _elsewhere().where(name, line, folder)
     return ""
 
 
