@@ -159,11 +159,13 @@ def with_regions(tasks: dict[str, Task], files: Iterable[tuple[str, str]]) -> li
     return [Task(task.name, task.title, task.points, tuple(found[task.name])) for task in tasks.values()]
 
 
-def homework_files(root: Path) -> list[tuple[str, str]]:
-    """(path relative to `root`, text) of every file that may hold a task."""
+def homework_files(root: Path, errors: str = "strict") -> list[tuple[str, str]]:
+    """(path relative to `root`, text) of every file that may hold a task; errors: of decoding, as in open."""
     folders = [root / "common", *sorted(root.glob("hw*_*")), *sorted(root.glob("lab*_*"))]
     paths = [path for folder in folders for kind in KINDS for path in sorted(folder.rglob(f"*{kind}"))]
-    return [(path.relative_to(root).as_posix(), path.read_text(encoding="utf-8")) for path in paths]
+    return [
+        (path.relative_to(root).as_posix(), path.read_text(encoding="utf-8", errors=errors)) for path in paths
+    ]
 
 
 def all_tasks(root: Path = ROOT) -> list[Task]:

@@ -75,9 +75,10 @@ def test_a_wrong_block_in_a_file_of_the_students_own(tmp_path, capsys):
     status, out, _ = run(capsys, "hw2", write(tmp_path / "мой код", model=BAD), "--junit", tmp_path / "x.xml")
     assert status == 1 and AFTER in out and "hw2.a 2.5 of 5 points" in out
     assert "read theory/en/layers.md#the-cspup-block" in out
-    assert (
-        "CSPupGenerator was not found" in out and "say in check_hw2.py which of your functions it is" in out
-    )
+    assert "not found: upsample" in out and out.count("check_hw2.py") == 1
+    assert "cspup_generator: no file defines CSPupGenerator" in out
+    assert f"Copy {ROOT / 'course/checks/hw2_adapter.py'} as {tmp_path / 'мой код' / 'check_hw2.py'}" in out
+    assert out.startswith(f"hw2 in {tmp_path / 'мой код'} hw2.a")
     cases = ElementTree.parse(tmp_path / "x.xml").getroot().iter("testcase")
     failed = {case.get("name"): case[0].get("message") for case in cases if len(case)}
     assert failed["its output"] == AFTER and "gradients" not in failed
@@ -86,7 +87,7 @@ def test_a_wrong_block_in_a_file_of_the_students_own(tmp_path, capsys):
 def test_other_names_are_asked_for_and_taken_from_the_students_adapter(tmp_path, capsys):
     folder = write(tmp_path, net__layers=GOOD.replace("CSPupBlock", "CspUpBlok"), net____init__="")
     _, out, _ = run(capsys, "hw2", folder)
-    assert "is it CspUpBlok in net/layers.py?" in out
+    assert "is it CspUpBlok in net/layers.py:7?" in out
     adapter = (
         "def cspup_block(channels):\n    from net.layers import CspUpBlok\n    return CspUpBlok(channels)\n"
     )
@@ -274,3 +275,28 @@ def test_checkpoints_of_jupyter_are_no_notebooks(tmp_path):
     (tmp_path / "bad.ipynb").write_text("[]")
     with pytest.raises(InputError, match=r"bad\.ipynb: no notebook"):
         notebook_code.code_cells(tmp_path / "bad.ipynb")
+
+
+def test_the_folder_that_is_read_is_the_current_one(tmp_path, capsys, monkeypatch):
+    asked = []
+    monkeypatch.setattr(check, "check", lambda homework, folder, seconds: asked.append(folder) or [])
+    for name in ("mine/.git", "mine/hw2_gan", "notebooks"):
+        (tmp_path / name).mkdir(parents=True)
+    for place in ("notebooks", "mine", "mine/hw2_gan"):
+        monkeypatch.chdir(tmp_path / place)
+        _, out, err = run(capsys, "hw2")
+        assert out.startswith(f"hw2 in {asked[-1]} ") and not err
+    assert asked == [tmp_path / "notebooks", tmp_path / "mine", tmp_path / "mine"]
+
+
+def test_the_course_own_solution_is_called_so(capsys, monkeypatch):
+    monkeypatch.setattr(check, "check", lambda homework, folder, seconds: [])
+    monkeypatch.chdir(ROOT / "hw2_gan")
+    _, _, err = run(capsys, "hw2", ROOT)
+    assert err == f"course check: {ROOT} holds the course's own solution of hw2; for yours, name its folder\n"
+
+
+def test_a_file_in_another_encoding_is_no_starter_code(tmp_path):
+    (tmp_path / "hw2_gan").mkdir()
+    (tmp_path / "hw2_gan" / "model.py").write_bytes("# coding: cp1251\n# модель\n".encode("cp1251"))
+    assert check.unwritten("hw2", tmp_path) == []

@@ -166,3 +166,10 @@ def test_numbers_have_four_figures_in_each_language():
     numbers = {0: "0", 1234.56: "1,235", 0.01236: "0.01236", -8.5: "−8.500", float("nan"): "nan"}
     assert [sections.written(value, "en") for value in numbers] == list(numbers.values())
     assert sections.written(-8.5, "ru", signed=True) == "−8,500" and sections.written(1.5, "ru") == "1,500"
+
+
+def test_the_readme_is_that_of_the_current_folder(trained, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert report.main([str(trained[0])]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'README.md'}: 1 runs\n"
+    assert (tmp_path / "README.md").is_file()

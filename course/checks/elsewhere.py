@@ -145,12 +145,27 @@ class _Elsewhere(types.ModuleType):
                     if each.lower() in alike
                 ]  # fmt: skip
                 unread += [f"{shown} cannot be read: {why}"] if why else []
-        asked = f"is it {' or '.join(near[:3])}? " if near else ""
+        asked = f"; is it {' or '.join(near[:3])}?" if near else ""
         broken = f" ({'; '.join(unread[:2])})" if unread else ""
-        raise LookupError(
-            f"{name} was not found: {self.__name__.replace('.', '/')}.py is not there, and no other file "
-            f"defines it{broken}; {asked}say in check_{self.__finder.work}.py which of your functions it is"
+        work = self.__finder.work
+        function = _function_of(f"{work}_adapter.py") or name
+        needs = (
+            "no file defines it"
+            if function == name
+            else f"no file defines {name}, which the course's own calls"
         )
+        raise LookupError(
+            f"{function} was not found: {needs}{broken}{asked}; say in check_{work}.py which of your "
+            "functions it is"
+        )
+
+
+def _function_of(file: str) -> str:
+    """The function of this file that is being called."""
+    frame = sys._getframe(1)
+    while frame and os.path.basename(frame.f_code.co_filename) != file:
+        frame = frame.f_back
+    return frame.f_code.co_name if frame and frame.f_code.co_name.isidentifier() else ""
 
 
 def where(path: str, line: int, folder: str) -> str:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import tempfile
 import textwrap
@@ -30,11 +31,13 @@ from course.checks import notebook_code
 from course.checks.questions import FAILED, NOT_BEGUN, RIGHT, WRONG, Verdict, verdict
 from course.checks.reports import TaskReport, as_data, homeworks, questions, report
 from course.command_line import ROOT
-from course.student import answers
+from course.student import answers, here
 from course.tasks import Region
 
 SEED = 0
 """Of the public inputs; a mentor's are drawn from another one."""
+NOT_FOUND = re.compile(r"(?P<function>\w+) was not found: (?P<why>.*); say in check_\w+\.py ", re.DOTALL)
+"""Of what checks/elsewhere.py says."""
 SHOWN = {RIGHT: "right", WRONG: "WRONG", NOT_BEGUN: "not begun", FAILED: "FAILED"}
 
 
@@ -46,7 +49,7 @@ def main(arguments: list[str]) -> int:
         epilog=__doc__.partition("\n\n")[2], formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.add_argument("homework", help="such as hw2")
-    parser.add_argument("folder", nargs="?", type=Path, default=ROOT, metavar="DIR", help="default: here")
+    parser.add_argument("folder", nargs="?", type=Path, metavar="DIR", help="default: here")
     parser.add_argument("--all", action="store_true", help="show what is right too")
     parser.add_argument("--json", action="store_true", help="the report as JSON instead of text")
     parser.add_argument("--junit", type=Path, metavar="FILE", help="write it as JUnit XML too")
@@ -59,14 +62,23 @@ def main(arguments: list[str]) -> int:
         print(f"course check: {options.homework}: no such homework; there are {there}", file=sys.stderr)
         return 2
     try:
-        reports = check(options.homework, options.folder.expanduser(), options.seconds)
+        folder = (options.folder or here.here()).expanduser().absolute()
+        if here.is_solved_course(options.homework, folder):
+            said = (
+                f"{folder} holds the course's own solution of {options.homework}; for yours, name its folder"
+            )
+            print(f"course check: {said}", file=sys.stderr)
+        reports = check(options.homework, folder, options.seconds)
         if options.junit:
             write_junit(options.junit, options.homework, reports)
     except (InputError, tasks.TaskError, OSError) as error:
         print(f"course check: {error}", file=sys.stderr)
         return 1
-    print(json.dumps(as_data(options.homework, reports), indent=2) if options.json else
-          as_text(reports, options.homework, everything=options.all))  # fmt: skip
+    if options.json:
+        print(json.dumps({"folder": str(folder), **as_data(options.homework, reports)}, indent=2))
+    else:
+        print(f"{options.homework} in {folder}", end="\n\n")
+        print(as_text(reports, options.homework, folder, everything=options.all))
     return 0 if all(report.right == report.asked for report in reports) else 1
 
 
@@ -91,27 +103,44 @@ def check(homework: str, folder: Path, seconds: float, seed: int = SEED) -> list
 
 def unwritten(homework: str, folder: Path) -> list[Region]:
     """The places of a starter tree that are still to be written."""
-    found = [region for path, text in tasks.homework_files(folder) for region in tasks.unwritten(text, path)]
+    found = [
+        region
+        for path, text in tasks.homework_files(folder, errors="replace")
+        for region in tasks.unwritten(text, path)
+    ]
     return [region for region in found if region.homework == homework]
 
 
 # ---- how it is shown
 
 
-def as_text(reports: Sequence[TaskReport], homework: str, *, everything: bool) -> str:
-    """For people: a line a task, and below it what is not right and what is still to be written."""
+def as_text(reports: Sequence[TaskReport], homework: str, folder: Path, *, everything: bool) -> str:
+    """For people: a line a task, and below it what is not right and what is still to be written; what was not
+    found at all is explained once, at the end."""
     lines = []
+    lost: dict[str, str] = {}
+    """Function of the adapter -> what was not found for it."""
     for each in reports:
         points = "not asked" if each.points is None else f"{each.points:g} of {each.task.points} points"
         lines.append(f"{each.task.name}  {points:16} {each.task.title}")
         known = {f"{place.task}: {place.what}" for place in each.unwritten}
+        unfound = [NOT_FOUND.match(one.words) for one in each.verdicts]
+        lost |= {one["function"]: one["why"] for one in unfound if one}
         for one in each.verdicts:
-            if one.words not in known and (one.status != RIGHT or everything):
+            if (
+                one.words not in known
+                and (one.status != RIGHT or everything)
+                and not NOT_FOUND.match(one.words)
+            ):
                 lines += _lines_of(one)
+        if functions := dict.fromkeys(one["function"] for one in unfound if one):
+            lines += _wrapped(FAILED, f"not found: {', '.join(functions)}")
         lines += [f"    not begun  {place.what}: {place.place}" for place in each.unwritten]
     asked, right = sum(each.asked for each in reports), sum(each.right for each in reports)
     total = sum(each.points or 0 for each in reports)
     most = sum(each.task.points for each in reports if each.points is not None)
+    if lost:
+        lines += ["", *_how_to_name(lost, homework, folder)]
     return "\n".join(
         [*lines, "", f"{homework}: {right} of {asked} checks are right, {total:g} of {most} points"]
     )
@@ -119,9 +148,31 @@ def as_text(reports: Sequence[TaskReport], homework: str, *, everything: bool) -
 
 def _lines_of(one: Verdict) -> list[str]:
     said = f"{one.question.title}: {one.words}" if one.words else one.question.title
-    wrapped = textwrap.wrap(said, 94, break_long_words=False)
-    lines = [f"    {SHOWN[one.status]:9}  {wrapped[0]}", *(f"               {line}" for line in wrapped[1:])]
+    lines = _wrapped(one.status, said)
     return lines if one.status == RIGHT else [*lines, f"               read {one.question.read}"]
+
+
+def _wrapped(status: str, said: str) -> list[str]:
+    first, *others = textwrap.wrap(said, 94, break_long_words=False)
+    return [f"    {SHOWN[status]:9}  {first}", *(f"               {line}" for line in others)]
+
+
+def _how_to_name(lost: dict[str, str], homework: str, folder: Path) -> list[str]:
+    """What to do about functions that were not found."""
+    adapter = ROOT / "course" / "checks" / f"{homework}_adapter.py"
+    own = folder / f"check_{homework}.py"
+    copy = f"Say in {own}" if own.exists() else f"Copy {adapter} as {own} and say there"
+    said = (
+        f"{len(lost)} functions were not found in {folder}.  {copy} which of yours they are; it says "
+        "what each is given and gives:"
+    )
+    lines = textwrap.wrap(said, 105, break_long_words=False, break_on_hyphens=False)
+    for function, why in lost.items():
+        lines += textwrap.wrap(
+            f"{function}: {why}", 105, initial_indent="    ", subsequent_indent="        ",
+            break_long_words=False, break_on_hyphens=False,
+        )  # fmt: skip
+    return lines
 
 
 def write_junit(path: Path, homework: str, reports: Sequence[TaskReport]) -> None:

@@ -19,8 +19,8 @@ from pathlib import Path
 from common import atomic
 from common.errors import InputError
 
-from course.command_line import ROOT
 from course.student import sections
+from course.student.here import here
 from course.student.start import template
 from course.student.trained_run import TrainedRun, read
 
@@ -63,18 +63,19 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run directories, or TensorBoard's")
     parser.add_argument("--baseline", type=Path, metavar="RUN", help="default: the first run")
-    parser.add_argument("--readme", type=Path, default=ROOT / "README.md", help="default: the one here")
+    parser.add_argument("--readme", type=Path, help="default: README.md of the current folder")
     parser.add_argument("--lang", choices=("en", "ru"), default="en")
     options = parser.parse_args(arguments)
     try:
         trained = [read(folder.expanduser()) for folder in options.runs]
         baseline = read(options.baseline.expanduser()) if options.baseline else trained[0]
         runs = [run for run in trained if run.folder != baseline.folder]
-        write(options.readme.expanduser().absolute(), [baseline, *runs], options.lang)
+        readme = (options.readme or here() / "README.md").expanduser().absolute()
+        write(readme, [baseline, *runs], options.lang)
     except (InputError, OSError, UnicodeDecodeError) as error:
         print(f"course report: {error}", file=sys.stderr)
         return 1
-    print(f"{options.readme}: {len(runs) + 1} runs")
+    print(f"{readme}: {len(runs) + 1} runs")
     return 0
 
 
