@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 from common import figures
@@ -134,6 +136,52 @@ def test_a_script_of_somewhere_else_is_refused(tmp_path, capsys):
     (tmp_path / "x.py").write_text("x = 1")
     assert convert(tmp_path / "x.py", "--out", tmp_path / "x.ipynb") == 1
     assert "not a script of" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("origin", [True, False])
+def test_the_first_cell_clones_the_branch_that_is_there(tmp_path, capsys, monkeypatch, origin):
+    mine, remote = tmp_path / "mine", tmp_path / "remote.git"
+
+    def git(*arguments: object) -> None:
+        name = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+        subprocess.run(["git", "-C", str(mine), *name, *map(str, arguments)], check=True, capture_output=True)
+
+    mine.mkdir()
+    git("init", "--initial-branch", "main")
+    (mine / "README.md").write_text("mine")
+    git("add", "--all")
+    git("commit", "--message", "one")
+    git("checkout", "-b", "homework_2")
+    (mine / "draw.py").write_text(SCRIPT, encoding="utf-8")
+    (mine / "requirements.txt").write_text("")
+    git("add", "--all")
+    git("commit", "--message", "two")
+    if origin:
+        subprocess.run(["git", "init", "--quiet", "--bare", "-b", "main", str(remote)], check=True)
+        git("remote", "add", "origin", remote)
+        git("push", "origin", "main", "homework_2")
+    monkeypatch.setattr(notebook, "ROOT", mine)
+    assert convert(mine / "draw.py", "--out", tmp_path / "x.ipynb", "--flags", "") == 0
+    said = capsys.readouterr().err
+    cell = next(each for each in nbformat.read(tmp_path / "x.ipynb", 4).cells if "git" in each.source).source
+    if not origin:
+        assert said.count("\n") == 1 and "no remote `origin`" in said and "REPOSITORY" in said
+        return
+    assert not said
+    (tmp_path / "colab").mkdir()
+    cell = cell.replace('"-m", "pip", "install"', '"-c", "0"')  # no index is asked
+    subprocess.run([sys.executable, "-c", cell], cwd=tmp_path / "colab", check=True)
+    assert (tmp_path / "colab" / "course-files" / "draw.py").is_file()
+
+
+def test_what_the_first_cell_says_of_the_remote(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(notebook, "ROOT", tmp_path)
+    git = ["git", "-C", str(tmp_path)]
+    subprocess.run([*git, "init", "--quiet", "--initial-branch", "homework_2"], check=True)
+    address = "https://me:secret@example.org/me/gan.git"
+    subprocess.run([*git, "remote", "add", "origin", address], check=True)
+    assert notebook._repository() == ("https://example.org/me/gan.git", "homework_2")
+    assert "origin has no branch homework_2 yet; push it" in capsys.readouterr().err
 
 
 # ---- run, which needs a kernel

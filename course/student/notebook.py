@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -31,6 +32,8 @@ from course.command_line import ROOT
 from course.student import notebook_cells, one_page
 from course.student.notebook_cells import ADDED, CODE, DOCSTRING, MAIN, Cell
 
+PASSWORD = re.compile(r"^(https?://)[^/@]*@")
+"""Of an address: a token that may stand there belongs into no notebook."""
 KEY = "course"
 """Of what a cell's metadata says about the script."""
 SET_UP = """\
@@ -42,11 +45,13 @@ import tempfile
 from pathlib import Path
 
 REPOSITORY = {repository!r}
+BRANCH = {branch!r}
 here = Path.cwd()
 root = next((place for place in (here, *here.parents) if (place / {script!r}).exists()), None)
 if root is None:
     root = here / "course-files"
-    subprocess.check_call(["git", "clone", "--quiet", REPOSITORY, str(root)])
+    branch = ["--branch", BRANCH] if BRANCH else []
+    subprocess.check_call(["git", "clone", "--quiet", *branch, REPOSITORY, str(root)])
     needs = str(root / "requirements.txt")
     subprocess.check_call([sys.executable, "-m", "pip", "install", "--quiet", "-r", needs])
 os.chdir(root)
@@ -136,7 +141,8 @@ def of_script(script: Path, flags: str | None = None, *, on_one_page: bool = Fal
         first, rest = cells[:1], cells[1:]
     else:
         first, rest = [], cells
-    set_up = Cell(ADDED, SET_UP.format(repository=_repository(), script=name))
+    address, branch = _repository()
+    set_up = Cell(ADDED, SET_UP.format(repository=address, branch=branch, script=name))
     if on_one_page:
         return _notebook([*first, set_up, *map(_in_the_open, rest)])
     made = [*first, set_up, *(_started(cell, name, flags) for cell in rest)]
@@ -172,14 +178,27 @@ def short_flags(name: str) -> str:
     return found[0].short if found else ""
 
 
-def _repository() -> str:
-    """Where this course was cloned from."""
-    asked = ["git", "-C", str(ROOT), "remote", "get-url", "origin"]
+def _repository() -> tuple[str, str]:
+    """Where this repository can be cloned from, without a password, and its current branch; says what is
+    missing for it."""
+    address = PASSWORD.sub(r"\1", _git("remote", "get-url", "origin"))
+    branch = _git("symbolic-ref", "--short", "--quiet", "HEAD")
+    if not address:
+        said = f"{ROOT} has no remote `origin`: for Colab, write an address into REPOSITORY of the first cell"
+        print(f"course notebook: {said}", file=sys.stderr)
+    elif branch and not _git("rev-parse", "--verify", "--quiet", f"refs/remotes/origin/{branch}"):
+        said = f"origin has no branch {branch} yet; push it before the notebook runs on Colab"
+        print(f"course notebook: {said}", file=sys.stderr)
+    return address or "the address of your repository", branch
+
+
+def _git(*arguments: str) -> str:
+    """What git says of this repository; nothing where it fails."""
+    asked = ["git", "-C", str(ROOT), *arguments]
     try:
-        said = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+        return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
     except OSError:
-        said = ""
-    return said or "the address of your repository"
+        return ""
 
 
 def _notebook(cells: list[Cell]) -> dict:
