@@ -118,6 +118,7 @@ def test_what_fails_in_a_notebook_takes_nothing_with_it_and_says_why(tmp_path, f
         "from nowhere import lightning",
         "class Net(lightning.Module):\n    pass\n",
         "def good():\n    return device\n",
+        "device = open('x')",
     )
     notebook_code.extract(tmp_path, into)
     with pytest.raises(NameError) as missing:
@@ -125,7 +126,9 @@ def test_what_fails_in_a_notebook_takes_nothing_with_it_and_says_why(tmp_path, f
     with pytest.raises(NameError, match="lightning") as failed:
         found("Net", into)
     folders = [str(into), str(tmp_path)]
-    assert inside._place(missing.value, folders) == "ДЗ 2 Иванов.ipynb, code cell 3"
+    assert inside._place(missing.value, folders) == (
+        "ДЗ 2 Иванов.ipynb, code cell 3; device is set in code cell 4, by a line that checks do not run"
+    )
     assert inside._place(failed.value, folders) == "ДЗ 2 Иванов.ipynb, code cell 2"
     with pytest.raises(LookupError, match=r"is it good in ДЗ 2 Иванов\.ipynb, code cell 3\?"):
         found("goods", into)

@@ -170,16 +170,26 @@ def _function_of(file: str) -> str:
 
 def where(path: str, line: int, folder: str) -> str:
     """File and line as a student knows them, the file alone for line 0; of a notebook the cell."""
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            lines = file.readlines()
-    except OSError:
-        lines = []
+    lines = _lines(path)
     above = lines[:line] if line else lines
     cell = next((found for each in reversed(above) if (found := CELL.fullmatch(each))), None)
     if cell and os.path.basename(path).startswith("notebook_"):
         return f"{cell[2]}, {cell[1]}" if line else cell[2]
     return os.path.relpath(path, folder) + (f":{line}" if line else "")
+
+
+def not_run(path: str, name: str | None) -> str:
+    """Where a notebook sets a name that is missing, if checks do not run that line."""
+    begin = f"# {name} is set in code cell "
+    return next((each[2:].strip() for each in _lines(path) if each.startswith(begin)), "")
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.readlines()
+    except OSError:
+        return []
 
 
 def _files(folder: str) -> Iterator[str]:

@@ -159,7 +159,9 @@ def _place(error: BaseException, folders: list[str]) -> str:
     for name, line in reversed(frames):
         for folder in folders:
             if name.startswith(os.path.join(folder, "")):
-                return _elsewhere().where(name, line, folder)
+                elsewhere = _elsewhere()
+                why = elsewhere.not_run(name, getattr(error, "name", None))
+                return elsewhere.where(name, line, folder) + (f"; {why}" if why else "")
     return ""
 
 

@@ -72,7 +72,11 @@ def as_module(cells: list[str], name: str = "the notebook") -> str:
             trees.append([])
     future, parts = [], ["__why__ = {}"]
     name = "".join(letter if letter.isprintable() else "?" for letter in name)
-    for number, statements in enumerate(kept_statements.kept(trees), 1):
+    for number, (tree, statements) in enumerate(zip(trees, kept_statements.kept(trees)), 1):
+        there = {each for statement in statements for each in kept_statements.targets(statement)}
+        for each in (each for statement in tree for each in kept_statements.targets(statement)):
+            if each not in there:
+                parts.append(f"# {each} is set in code cell {number}, by a line that checks do not run")
         for statement in statements:
             if isinstance(statement, ast.ImportFrom) and statement.module == "__future__":
                 future.append(ast.unparse(statement))
