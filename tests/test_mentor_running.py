@@ -216,3 +216,10 @@ def test_python_of_the_work_and_what_it_shares_is_run_and_nothing_else():
 def test_where_modules_are_looked_for():
     code = {"hw2/src/net.py": "", "hw2/pack/__init__.py": "", "hw2/pack/a.py": "", "b.py": ""}
     assert running.folders(code) == ["", "hw2", "hw2/src"]
+
+
+def test_a_file_that_names_its_encoding_is_still_python_when_it_is_written():
+    _, text = running._as_module("a.py", "# -*- coding: cp1251 -*-\nx = 'Иванов'\n".encode("cp1251"))
+    names: dict = {}
+    exec(compile(text.encode(), "a.py", "exec"), names)
+    assert names["x"] == "Иванов"

@@ -27,6 +27,8 @@ from course.mentor.sandbox import Failed, Limits
 
 MOST_FILES, MOST_FOLDERS, MOST_BYTES, MOST_TOTAL = 300, 20, 1 << 20, 16 << 20
 NOT_RUN = re.compile(r"(^|/)(course|tests|theory|benchmarks|\.ipynb_checkpoints|\.?venv|node_modules)/")
+CODING = re.compile(r"([ \t\f]*#.*?coding[:=][ \t]*)[-\w.]+")
+"""As Python looks for it in the first two lines."""
 NOTEBOOK_FOLDER = "notebooks-of-the-submission"
 MOST_SAID = 3
 """Wrong answers of a task that are told in a remark."""
@@ -67,6 +69,9 @@ def _is_shared(file: File, submission: Submission) -> bool:
 def _as_module(path: str, content: bytes) -> tuple[str | None, str]:
     text = markdown.decoded(content)
     if path.endswith(".py"):
+        lines = text.split("\n")
+        lines[:2] = [CODING.sub(r"\1utf-8", line) for line in lines[:2]]  # as it will be written
+        text = "\n".join(lines)
         return path if path.isprintable() else None, text
     try:
         cells = notebook_code.cells_of_text(text, shown(path))
