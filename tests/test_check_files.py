@@ -96,6 +96,14 @@ def test_nothing_of_a_notebook_trains_reads_or_fetches(tmp_path):
     assert not {"history", "made", "file", "code", "other", "raw", "log"} & set(names)
 
 
+def test_a_notebook_of_many_names_is_read_at_once():
+    calls = "\n".join(f"def f{i}():\n    return f{i + 1}(), f{i + 1}(), f{i // 2}()" for i in range(300))
+    chain = "\n".join(f"x{i + 1} = f0(x{i})" for i in range(300))
+    deep = "y = " + "+".join(["f0()"] * 3000)
+    text = notebook_code.as_module([calls, chain, "def g():\n    return x300, y", deep])
+    assert "x300 = f0(x299)" in text
+
+
 def test_functions_by_lambda_and_below_if_with_loop_and_try_are_found(tmp_path, found):
     text = (
         "f1 = lambda x: abs(x)\n"

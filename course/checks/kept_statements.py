@@ -31,24 +31,27 @@ class Names:
     imported: dict[str, str]
     """Name -> the module, or module and function, that it stands for."""
     made: dict[str, list[ast.AST]]
-    """Functions and classes, with all their definitions."""
-    methods: dict[str, list[ast.AST]]
+    """Functions, classes and `.methods`, with all their definitions."""
+    loud: set[str]
+    """Those of them that train, read or fetch, themselves or by what they call."""
 
 
 def kept(cells: list[list[ast.stmt]]) -> list[list[ast.stmt]]:
     """Of every cell the imports, the functions and classes, and the assignments they need."""
     everything = [each for cell in cells for statement in cell for each in _within(statement)]
     names = _names(everything)
-    definitions = [each for each in everything if _defines(each)]
-    wanted = {name for each in definitions for name in _read(each)}
-    candidates = [each for each in everything if isinstance(each, ASSIGNMENTS) and each.value is not None]
-    while True:  # what a wanted assignment reads is wanted, too
-        more = {
-            name for each in candidates if wanted & set(targets(each)) for name in _read(each.value)
-        } - wanted
-        if not more:
-            break
-        wanted |= more
+    reads: dict[str, set[str]] = {}
+    """Name -> what its assignments read."""
+    for each in everything:
+        if isinstance(each, ASSIGNMENTS) and each.value is not None:
+            for name in targets(each):
+                reads.setdefault(name, set()).update(_read(each.value))
+    waiting = [name for each in everything if _defines(each) for name in _read(each)]
+    wanted: set[str] = set()
+    while waiting:
+        if (name := waiting.pop()) not in wanted:
+            wanted.add(name)
+            waiting += reads.get(name, ())
     return [list(_kept(cell, wanted, names)) for cell in cells]
 
 
@@ -124,61 +127,79 @@ def _read(node: ast.AST) -> set[str]:
 
 
 def _names(statements: list[ast.stmt]) -> Names:
-    imported: dict[str, str] = {}
-    made: dict[str, list[ast.AST]] = {}
-    methods: dict[str, list[ast.AST]] = {}
+    names = Names({}, {}, set())
     for each in statements:
         if isinstance(each, ast.Import):
             for one in each.names:
-                imported[one.asname or one.name.partition(".")[0]] = (
-                    one.name if one.asname else one.name.partition(".")[0]
-                )
+                top = one.name.partition(".")[0]
+                names.imported[one.asname or top] = one.name if one.asname else top
         elif isinstance(each, ast.ImportFrom):
             for one in each.names:
-                imported[one.asname or one.name] = f"{each.module or ''}.{one.name}"
+                names.imported[one.asname or one.name] = f"{each.module or ''}.{one.name}"
         elif _defines(each):
             for name in targets(each):
-                made.setdefault(name, []).append(each)
-        if isinstance(each, ast.ClassDef):
-            for one in each.body:
+                names.made.setdefault(name, []).append(each)
+            for one in each.body if isinstance(each, ast.ClassDef) else []:
                 if isinstance(one, ast.FunctionDef):
-                    methods.setdefault(one.name, []).append(one)
-    return Names(imported, made, methods)
+                    names.made.setdefault(f".{one.name}", []).append(one)
+    _find_loud(names)
+    return names
 
 
-def is_quiet(node: ast.AST, names: Names, seen: frozenset[str] = frozenset()) -> bool:
+def _find_loud(names: Names) -> None:
+    """Fill `loud`: what calls a loud function is loud."""
+    callers: dict[str, list[str]] = {}
+    waiting = []
+    for name, definitions in names.made.items():
+        for called in (called for each in definitions for called in _calls(each)):
+            if _is_loud(called, names):
+                waiting.append(name)
+            for own in _own(called, names):
+                callers.setdefault(own, []).append(name)
+    while waiting:
+        if (name := waiting.pop()) not in names.loud:
+            names.loud.add(name)
+            waiting += callers.get(name, ())
+
+
+def is_quiet(node: ast.AST, names: Names) -> bool:
     """Whether what it calls only computes; so must the notebook's own functions that it calls."""
-    if isinstance(node, ast.ClassDef):  # making an object of it
-        begins = ("__init__", "__post_init__", "__new__")
-        return all(
-            is_quiet(each, names, seen)
-            for each in (*node.bases, *node.body)
-            if not isinstance(each, ast.FunctionDef) or each.name in begins
-        )
-    return all(
-        _is_quiet_call(each.func, names, seen) for each in ast.walk(node) if isinstance(each, ast.Call)
-    )
+    return not any(_is_loud(each, names) or names.loud & set(_own(each, names)) for each in _calls(node))
 
 
-def _is_quiet_call(called: ast.AST, names: Names, seen: frozenset[str]) -> bool:
+def _calls(node: ast.AST) -> Iterator[ast.AST]:
+    """What is called in it; of a class, when an object of it is made."""
+    if not isinstance(node, ast.ClassDef):
+        yield from (each.func for each in ast.walk(node) if isinstance(each, ast.Call))
+        return
+    for base in node.bases:
+        yield base
+        yield from _calls(base)
+    for each in node.body:
+        if not isinstance(each, DEFINITIONS) or each.name in ("__init__", "__post_init__", "__new__"):
+            yield from _calls(each)
+
+
+def _chain(called: ast.AST) -> tuple[str, list[str]]:
+    """`nn`, [`Linear`] for nn.Linear; no name where another call gave the object."""
     chain: list[str] = []
     while isinstance(called, ast.Attribute):
-        chain.insert(0, called.attr)
+        chain.append(called.attr)
         called = called.value
-    if any(LOUD.fullmatch(each) for each in chain):
-        return False
-    root = called.id if isinstance(called, ast.Name) else ""  # another call is looked at by itself
+    return called.id if isinstance(called, ast.Name) else "", chain[::-1]
+
+
+def _is_loud(called: ast.AST, names: Names) -> bool:
+    """Whether the called thing itself reads, writes, fetches or trains, or may do so."""
+    root, chain = _chain(called)
     if root in names.imported and root not in names.made:
         known = ".".join([names.imported[root], *chain])
         quiet = known.startswith(tuple(f"{each}." for each in QUIET))
-        return quiet and not any(LOUD.fullmatch(each) for each in known.split("."))
-    if not chain and root in LOUD_BUILTINS:
-        return False
-    own = {each: names.methods[each] for each in chain if each in names.methods}
-    own |= {root: names.made[root]} if root in names.made else {}
-    return all(
-        is_quiet(each, names, seen | {name})
-        for name, made in own.items()
-        if name not in seen
-        for each in made
-    )
+        return not quiet or any(LOUD.fullmatch(each) for each in known.split("."))
+    return any(LOUD.fullmatch(each) for each in chain) or (not chain and root in LOUD_BUILTINS)
+
+
+def _own(called: ast.AST, names: Names) -> list[str]:
+    """The notebook's own functions and methods that it may be."""
+    root, chain = _chain(called)
+    return [each for each in (root, *(f".{one}" for one in chain)) if each in names.made]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import json
 import re
 from pathlib import Path
@@ -80,7 +81,8 @@ def as_module(cells: list[str], name: str = "the notebook") -> str:
         for statement in statements:
             if isinstance(statement, ast.ImportFrom) and statement.module == "__future__":
                 future.append(ast.unparse(statement))
-            else:
+                continue
+            with contextlib.suppress(RecursionError):
                 parts.append(f"# code cell {number} of {name}\n{_guarded(statement)}")
     return "\n\n".join([*dict.fromkeys(future), *parts]) + "\n"
 
