@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -72,8 +73,42 @@ def test_the_next_homework_is_the_next_branch(home, capsys):
     assert git(folder, "rev-parse", "homework_1") == first
 
 
+@pytest.mark.parametrize("where", [".", "common", "new/inside", "../a clone", "../a work tree"])
+def test_a_clone_of_the_course_is_never_taken_over(home, course, capsys, monkeypatch, where):  # noqa: F811
+    git(home, "clone", "--quiet", str(course), str(home / "a clone"))
+    git(course, "worktree", "add", "--quiet", "--detach", str(home / "a work tree"))
+    monkeypatch.chdir(course)
+    assert start.main(["hw1", where]) == 1
+    assert re.fullmatch(r"course start: .* is a clone of the course; .*\n", capsys.readouterr().err)
+    for clone in (course, home / "a clone"):
+        assert git(clone, "branch", "--list", "--format=%(refname:short)").split()[-1] == "main"
+        assert (clone / "hw2_second").is_dir() and git(clone, "status", "--porcelain") == ""
+    assert not (course / "new").exists()
+
+
+def test_a_folder_of_another_repository_becomes_no_repository_unless_it_is_made_one(home, capsys):
+    outer, inner = home / "мои работы", home / "мои работы" / "hw1"
+    outer.mkdir()
+    git(outer, "init", "--quiet")
+    assert start.main(["hw1", str(inner)]) == 1
+    said = capsys.readouterr().err
+    assert f"inside the repository {outer}; " in said and f"git init '{inner}'" in said
+    assert not inner.exists()
+    git(outer, "init", "--quiet", str(inner))
+    assert start.main(["hw1", str(inner)]) == 0 and git(outer, "branch", "--list") == ""
+
+
+def test_an_empty_clone_of_ones_own_repository_is_begun_like_a_new_one(home):
+    remote, folder = home / "remote", home / "mine"
+    git(home, "init", "--quiet", "--bare", "--initial-branch", "main", str(remote))
+    git(home, "clone", "--quiet", str(remote), str(folder))
+    assert start.main(["hw1", str(folder)]) == 0
+    assert git(folder, "branch", "--format=%(refname:short)").split() == ["homework_1", "main"]
+    assert git(folder, "remote").strip() == "origin"
+
+
 @pytest.mark.parametrize(
-    "what", ["a folder with files", "uncommitted", "in the way", "no name", "a file", "unknown"]
+    "what", ["a folder with files", "uncommitted", "in the way", "no name", "a file", "in a file", "unknown"]
 )
 def test_what_cannot_be_done_is_said_and_nothing_changes(home, capsys, monkeypatch, what):
     folder, homework, status = home / "mine", "hw2", 1
@@ -95,7 +130,10 @@ def test_what_cannot_be_done_is_said_and_nothing_changes(home, capsys, monkeypat
         message = "git does not know your user.email"
     elif what == "a file":
         folder.write_text("mine\n")
-        message = str(folder)
+        message = f"{folder}: a file; name a new folder"
+    elif what == "in a file":
+        folder.write_text("mine\n")
+        folder, message = folder / "hw2", f"{folder}: a file; name a new folder"
     else:
         homework, status, message = "hw9", 2, "hw9: no such homework; there are hw1, hw2, lab8"
     before = files(folder) if folder.is_dir() else folder.is_file()

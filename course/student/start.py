@@ -10,6 +10,7 @@ branch that is there is left as it is.
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import subprocess
 import sys
@@ -50,16 +51,17 @@ def main(arguments: list[str]) -> int:
 
 def start(course: Repository, source: str, homework: Homework, folder: Path, language: str) -> None:
     """Begin `homework` in `folder`, say how to go on.  BranchError, OSError: nothing of `folder` changed."""
+    refuse_place(course, folder)
     own = Repository(folder)
-    new = not (folder / ".git").exists()
-    if new:
-        if folder.is_dir() and any(folder.iterdir()):
+    if not (folder / ".git").exists() or not own.say("rev-list", "--max-count=1", "--all"):
+        if folder.is_dir() and any(path.name != ".git" for path in folder.iterdir()):
             raise BranchError(
-                f"{folder}: not empty, and no repository; name a new folder, or your repository"
+                f"{folder}: not empty, and no repository with a commit; name a new folder, or your repository"
             )
         check_name(own if folder.is_dir() else course)
         folder.mkdir(parents=True, exist_ok=True)
-        own.git("init", "--quiet", "--initial-branch", "main")
+        if not (folder / ".git").exists():
+            own.git("init", "--quiet", "--initial-branch", "main")
         first_commit(own, language)
         print(f"{folder}: a new repository with README.md; write your name and subject there")
     check_name(own)
@@ -79,6 +81,42 @@ def start(course: Repository, source: str, homework: Homework, folder: Path, lan
         f"{homework.folder}/ and common/; the homework's page is {homework.folder}/README.md\n"
         f"next: cd {shlex.quote(str(folder))}, then python3 -m course tasks {homework.name}"
     )
+
+
+def refuse_place(course: Repository, folder: Path) -> None:
+    """BranchError where `folder` is a file, belongs to a clone of the course or to another repository."""
+    there = next(path for path in (folder, *folder.parents) if path.exists() or path.is_symlink())
+    if not there.is_dir():
+        raise BranchError(f"{there}: a file; name a new folder, or your repository")
+    top = work_tree(there)
+    if top is None:
+        return
+    if top == work_tree(course.root) or first_commits(course, "HEAD") & first_commits(
+        Repository(top), "--branches"
+    ):
+        raise BranchError(
+            f"{folder}: {top} is a clone of the course; name a folder of your own outside of it"
+        )
+    if top != folder.resolve():
+        raise BranchError(
+            f"{folder}: inside the repository {top}; name {top} or a folder outside of it "
+            f"(or make this one a repository of its own first: git init {shlex.quote(str(folder))})"
+        )
+
+
+def work_tree(folder: Path) -> Path | None:
+    """The top of the work tree that `folder` is in."""
+    try:
+        return Path(
+            os.fsdecode(Repository(folder).git("rev-parse", "--show-toplevel").rstrip(b"\n"))
+        ).resolve()
+    except BranchError:
+        return None
+
+
+def first_commits(repository: Repository, of: str) -> set[str]:
+    """The commits without parents that those of `of` go back to: every clone has the same."""
+    return set(repository.say("rev-list", "--max-parents=0", of).split())
 
 
 def check_name(repository: Repository) -> None:
