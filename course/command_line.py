@@ -1,5 +1,6 @@
 """Which command `python3 -m course` was given, and in which environment it runs."""
 
+import ast
 import importlib
 import os
 import signal
@@ -31,7 +32,9 @@ COMMANDS = {  # name: (module with main(arguments) -> exit status, what it does)
 }
 IN_THE_COURSE = {"run", "results", "test"}
 """Commands whose files are the course's own; paths given to the others begin where the command was given."""
-NEED_NO_PACKAGES = {("run", "--list"), ("run", "--help"), ("run", "-h")}
+NEED_NO_PACKAGES = {"tasks", "start", "branches"} if sys.version_info >= (3, 11) else set()
+"""Commands of the standard library alone, which reads TOML since Python 3.11."""
+HELP = {"-h", "--help"}
 
 
 def usage() -> str:
@@ -85,9 +88,28 @@ def dispatch(arguments: list[str]) -> int:
         return 2
     if command in IN_THE_COURSE:
         os.chdir(ROOT)
-    if not any((command, argument) in NEED_NO_PACKAGES for argument in rest):
+    if HELP.intersection(rest):
+        return tell_more(command, rest)
+    if command not in NEED_NO_PACKAGES and not (command == "run" and "--list" in rest):
         install.enter_environment(ROOT, [command, *rest], here=here)
     return importlib.import_module(COMMANDS[command][0]).main(rest)
+
+
+def tell_more(command: str, rest: list[str]) -> int:
+    """`COMMAND --help`, which installs nothing: without the packages it is the command's docstring."""
+    name = COMMANDS[command][0]
+    try:
+        if command == "test":
+            importlib.import_module("pytest")  # whose help it is
+        main_of_command = importlib.import_module(name).main
+    except ImportError:
+        if sys.prefix == sys.base_prefix and (ready := install.environment_of(ROOT)):
+            return install.become([str(install.environment_python(ready)), "-m", "course", command, *rest])
+        page = ROOT.joinpath(*name.split(".")).with_suffix(".py").read_text(encoding="utf-8")
+        print(ast.get_docstring(ast.parse(page)))
+        print(f"\nOnce python3 -m course {command} has installed its packages, --help lists its flags too.")
+        return 0
+    return main_of_command(rest)
 
 
 def mend_streams() -> None:

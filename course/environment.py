@@ -27,8 +27,9 @@ def is_environment(prefix: Path) -> bool:
     return complete and not (prefix / MAKING).exists()
 
 
-def make_environment(prefix: Path) -> None:
-    """Make the virtual environment `prefix`, anew if an attempt was interrupted or its Python is gone."""
+def make_environment(prefix: Path, base: Path | str = sys.executable) -> None:
+    """Make the virtual environment `prefix` with the Python `base`, anew if an attempt was interrupted or its
+    Python is gone."""
     require_modules("venv", "ensurepip")
     if prefix.exists() and not prefix.is_dir():
         raise InstallError(f"{prefix} is a file where the virtual environment belongs; move it away")
@@ -46,7 +47,7 @@ def make_environment(prefix: Path) -> None:
         print(f"course: making the virtual environment {prefix.name}", flush=True)
         python = str(environment_python(prefix))
         for command in (
-            [sys.executable, "-m", "venv", "--without-pip", str(prefix)],
+            [str(base), "-m", "venv", "--without-pip", str(prefix)],
             [python, "-m", "ensurepip", "--default-pip"],  # a step of its own: venv hides its messages
         ):
             run_or_explain(command, prefix.parent, prefix / LOG, lock)

@@ -7,14 +7,18 @@ Python with the same command line, and this second process installs requirements
 Success is noted in a marker file inside the environment; while the marker fits, a start neither runs pip nor
 touches the network.  Before pip changes anything, the environment is copied by hard links, which takes
 seconds and no space.  A failed installation is undone from the copy at once, a killed one by the next start.
+
+A student's own repository borrows the packages of the clone it was started from (`lend_packages`).
 """
 
+import ast
 import contextlib
 import hashlib
 import importlib.util
 import json
 import os
 import site
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -33,6 +37,7 @@ from course.linked_copy import link_tree, remove, restore
 from course.processes import become, clock, run_or_explain
 
 MARKER = "course-requirements.json"  # what is installed; written after success only
+LENDER = "course-lender.txt"  # names the environment whose packages this one finds too
 BEFORE = "course-before"  # the environment as it was; exists while pip works
 OURS = frozenset((MARKER, LOG, LOCK, BEFORE, BEFORE + ".new", BEFORE + ".old"))
 """Not part of what is copied and put back."""
@@ -87,9 +92,11 @@ def refuse_another_clone(root: Path, directory: Path) -> None:
     marked = (installed(directory) or {}).get("root", directory.parent)
     for clone in (directory.parent, Path(os.fsdecode(str(marked).encode("utf-8", "surrogateescape")))):
         if (clone / "course" / "install.py").is_file() and not clone.samefile(root):
+            link = root / ".venv"
+            way_out = f"remove the link {link}" if link.is_symlink() else "deactivate; python3 -m course run"
             raise InstallError(
                 f"{sys.executable} is the Python of another clone, {clone}, which would then run the code of "
-                f"{root}; use another Python, for example: deactivate; python3 -m course run"
+                f"{root}; use another Python, for example: {way_out}"
             )
 
 
@@ -148,16 +155,26 @@ def what_to_install(root: Path) -> dict:
     """All that makes an installation out of date when it changes; the marker holds the same.
 
     Besides the requirements these are the Python version (its packages lie in another folder) and where the
-    repository is, which `-e .` wrote down: a clone that was copied would import the code of the other.
+    repository is, which `-e .` wrote down: a clone that was copied would import the code of the other.  Where
+    packages are borrowed, it is also what the lender has.
     """
     requirements = root / "requirements.txt"
     if not requirements.is_file():
         raise InstallError(f"{requirements} is missing; start from a complete clone of the course")
-    return {
+    wanted = {
         "requirements_sha256": hashlib.sha256(requirements.read_bytes()).hexdigest(),
         "python": sys.version.split()[0],
-        "root": os.fsencode(root).decode("utf-8", "surrogateescape"),  # the same in every locale
+        "root": written(root),
     }
+    lender = state_directory() / LENDER
+    if lender.is_file():
+        wanted["lender"] = installed(Path(lender.read_text(encoding="utf-8")))
+    return wanted
+
+
+def written(path: Path) -> str:
+    """A path as the marker has it, the same in every locale."""
+    return os.fsencode(path).decode("utf-8", "surrogateescape")
 
 
 def installed(directory: Path) -> dict | None:
@@ -169,6 +186,38 @@ def installed(directory: Path) -> dict | None:
 
 
 def state_directory() -> Path:
-    """Where the marker, the lock and the log of the running interpreter lie: beside its packages."""
+    """Where the marker, the lock and the log of the running interpreter lie: beside its packages.
+
+    The folder itself, not a link to it: `.venv` may be a link into another clone.
+    """
     writable = sys.prefix != sys.base_prefix or os.access(sys.prefix, os.W_OK)
-    return Path(sys.prefix if writable else site.getuserbase())
+    return Path(sys.prefix if writable else site.getuserbase()).resolve()
+
+
+def environment_of(root: Path) -> Path | None:
+    """The environment into which the requirements of `root` are installed; None if there is none yet."""
+    active = [Path(os.environ["VIRTUAL_ENV"])] if os.environ.get("VIRTUAL_ENV") else []
+    for prefix in (*active, Path(sys.prefix), root / ".venv"):
+        if is_environment(prefix) and (installed(prefix) or {}).get("root") == written(root):
+            return prefix.resolve()
+    return None
+
+
+def lend_packages(lender: Path, prefix: Path) -> None:
+    """Make the environment `prefix`, whose Python finds the packages of `lender` after its own.
+
+    Only the packages: Python does not read the lender's .pth files from there, so that `-e .` of the lender
+    does not come along, and `prefix` has its own.
+    """
+    python = environment_python(lender)
+    make_environment(prefix, python)
+    theirs, own = packages(python), packages(environment_python(prefix))
+    line = f"import sys; sys.path.append({theirs!a})\n"  # as code: a path may have letters
+    (Path(own) / "course-lender.pth").write_text(line, encoding="ascii")
+    (prefix / LENDER).write_text(str(lender), encoding="utf-8")
+
+
+def packages(python: Path) -> str:
+    """The folder into which pip of this Python installs."""
+    command = [str(python), "-c", "import sysconfig; print(ascii(sysconfig.get_path('purelib')))"]
+    return ast.literal_eval(subprocess.run(command, capture_output=True, text=True, check=True).stdout)

@@ -16,7 +16,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from course import branches
+from course import branches, install
 from course.branches import BranchError, File, Homework, Repository
 from course.command_line import ROOT
 
@@ -78,8 +78,28 @@ def start(course: Repository, source: str, homework: Homework, folder: Path, lan
     own.git("switch", "--quiet", "--create", homework.branch, commit)
     print(
         f"{folder}: branch {homework.branch}; the tasks are the lines with NotImplementedError in "
-        f"{homework.folder}/ and common/; the homework's page is {homework.folder}/README.md\n"
-        f"next: cd {shlex.quote(str(folder))}, then python3 -m course tasks {homework.name}"
+        f"{homework.folder}/ and common/; the homework's page is {homework.folder}/README.md"
+    )
+    print(about_packages(course.root, folder, homework))
+    leave = "deactivate, " if os.environ.get("VIRTUAL_ENV") else ""
+    print(f"next: {leave}cd {shlex.quote(str(folder))}, then python3 -m course tasks {homework.name}")
+
+
+def about_packages(root: Path, folder: Path, homework: Homework) -> str:
+    """Let the repository borrow the packages of the course, where they are installed, and say so."""
+    own, lender = folder / ".venv", install.environment_of(root)
+    if lender and not own.exists():
+        install.lend_packages(lender, own)
+    if (own / install.LENDER).is_file():
+        lender = (own / install.LENDER).read_text(encoding="utf-8")
+        return (
+            f"{own}: borrows the packages of {lender}; while that is there, nothing large is downloaded again"
+        )
+    if own.exists():
+        return f"{own}: there already; it stays as it is"
+    return (
+        f"{folder}: the first python3 -m course check {homework.name} there installs the packages into "
+        f".venv, which takes a few minutes; tasks needs none"
     )
 
 
