@@ -4,6 +4,7 @@ import io
 import json
 import os
 import random
+import re
 import select
 import sys
 from collections import Counter
@@ -17,6 +18,7 @@ from rich.cells import cell_len
 from course.student import exam, exam_drill, exam_history
 from course.student.exam_drill import Screen, Sitting
 from course.student.exam_history import Asked, History, draw, need, recall
+from theory import exam_pages
 from theory.exam_pages import Question, read_questions
 
 NOW = datetime(2024, 6, 1, 12, tzinfo=timezone.utc)
@@ -169,6 +171,34 @@ def test_answers_come_after_their_questions(tmp_path):
     assert said.index(answer.title[:30]) < places[0] and places == sorted(places)
 
 
+ENGLISH = re.compile(
+    r"\b(question|answer|key|mark|aim|min|history|page|asked|need|figure|generation)\b", re.I
+)
+
+
+def test_in_russian_the_drill_itself_speaks_russian(tmp_path, monkeypatch):
+    monkeypatch.setattr(Screen, "show", lambda *_: None)  # the pages have tests of their own
+    (one,) = written()[:1]
+    for lines in (lines_for(one, "4"), lines_for(one, ""), "q\n"):
+        said = sit(lines, tmp_path, [one], "ru")
+        assert f"Вопрос 1 из 1 · {one.id} · генерация" in said and not ENGLISH.search(said), said
+    assert "1 мин 35 с; цель — около 2 мин 00 с" in sit(lines_for(one, "4"), tmp_path, [one], "ru")
+    assert "Оценки нет: ввод закончился." in sit("", tmp_path, [one], "ru")
+
+
+def test_in_russian_the_stats_speak_russian(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    exam_history.add(tmp_path / "h.json", asked(2, 1))
+    assert run("--stats", "--history", str(tmp_path / "h.json"), "--lang", "ru") == 0
+    said = capsys.readouterr().out
+    assert "2024-05-31" in said and "1 мин 30 с" in said and not ENGLISH.search(said), said
+
+
+def test_every_theme_has_a_name_in_russian():
+    assert {one.theme for one in read_questions()} <= set(exam_pages.THEMES_IN_RUSSIAN)
+    assert {each.theme_in("ru") for each in written()} >= {"генерация", "диффузия"}
+
+
 def test_a_mark_is_asked_for_until_it_is_one(tmp_path):
     (one,) = written()[:1]
     said = sit(lines_for(one, "0") + "six\n6\n\n3\n", tmp_path, [one])
@@ -315,3 +345,4 @@ def test_the_language_is_the_users(monkeypatch, name, language):
 @pytest.mark.parametrize(("seconds", "words"), [(5.4, "5 s"), (59.6, "1 min 00 s"), (125, "2 min 05 s")])
 def test_a_duration_in_words(seconds, words):
     assert exam_drill.spoken(seconds) == words
+    assert exam_drill.spoken(seconds, "ru") == words.replace("min", "мин").replace("s", "с")

@@ -34,6 +34,13 @@ SECTIONS = {
     "sources": {"en": "Sources", "ru": "Источники"},
 }
 """Parts of an answer and the headings under which a page has them."""
+THEMES_IN_RUSSIAN = {
+    "generation": "генерация",
+    "autoencoders": "автокодировщики",
+    "gan": "GAN",
+    "diffusion": "диффузия",
+}
+"""What is shown of a theme; one that is not here is shown as questions.toml has it."""
 
 _HEADING = re.compile(r"^(#{1,6}) +(.*?) *$")
 
@@ -66,6 +73,10 @@ class Question:
     def text(self, language: str) -> str:
         """The question in words."""
         return {"en": self.en, "ru": self.ru}[language]
+
+    def theme_in(self, language: str) -> str:
+        """The theme in words."""
+        return THEMES_IN_RUSSIAN.get(self.theme, self.theme) if language == "ru" else self.theme
 
     def path(self, language: str) -> Path:
         """The page that answers it."""

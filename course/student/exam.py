@@ -21,7 +21,8 @@ from common.errors import InputError
 from rich.table import Table
 
 from course.student import exam_history
-from course.student.exam_drill import Screen, Sitting, spoken
+from course.student.exam_drill import Screen, Sitting
+from course.student.exam_words import WORDS, spoken
 from theory.exam_pages import KINDS, PageError, Question, read_answer, read_questions
 from theory.pages import LANGUAGES
 
@@ -149,9 +150,8 @@ def stats(options: argparse.Namespace) -> int:
         datetime.now(timezone.utc),
         Screen(options.plain),
     )
-    words = screen.console.width >= ROOM_FOR_WORDS
-    columns = ("question", "asked", "last mark", "last time", "answer took", "need", *[""] * words)
-    table = Table(*columns, box=None, pad_edge=False)
+    room, words = screen.console.width >= ROOM_FOR_WORDS, WORDS[options.lang]
+    table = Table(*words["columns"], *[""] * room, box=None, pad_edge=False)
     for question in chosen(options):
         asked = history.of(question)
         row = [
@@ -159,15 +159,15 @@ def stats(options: argparse.Namespace) -> int:
             str(len(asked)),
             str(asked[-1].mark) if asked else "–",
             f"{asked[-1].time.astimezone():%Y-%m-%d}" if asked else "–",
-            spoken(sum(one.seconds for one in asked) / len(asked)) if asked else "–",
-            f"{exam_history.need(asked, now):.0%}" if question.path(options.lang).exists() else "no page",
+            spoken(sum(one.seconds for one in asked) / len(asked), options.lang) if asked else "–",
+            f"{exam_history.need(asked, now):.0%}"
+            if question.path(options.lang).exists()
+            else words["no page"],
         ]
-        table.add_row(*row, *[question.text(options.lang)] * words)
+        table.add_row(*row, *[question.text(options.lang)] * room)
     screen.console.print(table)
-    screen.write(
-        "A question without a page in this language is not drawn. Need grows with time and with bad marks."
-    )
-    screen.write(f"History: {options.history}")
+    screen.write(words["about"])
+    screen.write(words["history"].format(path=options.history))
     return 0
 
 
@@ -177,14 +177,17 @@ def export(options: argparse.Namespace) -> int:
     answers = [
         (question, read_answer(question, options.lang)) for question in written(questions, options.lang)
     ]
+    wrote = lambda path: WORDS[options.lang]["wrote"].format(
+        path=path, count=len(answers), all=len(questions)
+    )
     if options.anki:
         from course.student.exam_anki import write_deck
 
         write_deck(options.anki, answers, options.lang)
-        print(f"wrote {options.anki}: {len(answers)} of {len(questions)} questions")
+        print(wrote(options.anki))
     if options.html:
         from course.student.exam_html import write_page
 
         write_page(options.html, answers, options.lang)
-        print(f"wrote {options.html}: {len(answers)} of {len(questions)} questions")
+        print(wrote(options.html))
     return 0

@@ -70,7 +70,7 @@ def _notes(
         ("wrong", number, f"{one.question} {WHY_WRONG[language]}", html(one.answer))
         for number, one in enumerate(answer.wrong)
     ]
-    where = f"{question.id} · {question.theme}"
+    where = f"{question.id} · {question.theme_in(language)}"
     for part, number, front, back in cards:
         guid = genanki.guid_for("deep-generative-models-course", question.id, part, number, language)
         yield genanki.Note(

@@ -18,6 +18,7 @@ from rich.console import Console
 
 from course.student import exam_history
 from course.student.exam_text import terminal
+from course.student.exam_words import WORDS, spoken
 from theory.exam_pages import Answer, Question, read_answer
 
 AIM_SECONDS = 120
@@ -46,9 +47,9 @@ class Screen:
         """A line of the drill itself."""
         self.console.print(text, style=style if self.keys else None)
 
-    def show(self, markdown: str, folder: Path) -> None:
+    def show(self, markdown: str, folder: Path, language: str) -> None:
         """A part of a page."""
-        self.console.print(terminal(markdown, folder))
+        self.console.print(terminal(markdown, folder, language))
 
     def ask(self, prompt: str) -> str:
         """The key, in lower case, or the line; empty where the input has ended.  Left for q or Esc."""
@@ -78,39 +79,42 @@ class Sitting:
 
     def run(self) -> None:
         """Ask all of them, or until the user leaves; what was marked until then is kept."""
+        words = WORDS[self.language]
         try:
             for number, question in enumerate(self.questions, start=1):
+                said = words["question"].format(number=number, count=len(self.questions))
                 self.screen.write()
-                self.screen.write(
-                    f"Question {number} of {len(self.questions)} · {question.id} · {question.theme}"
-                )
+                self.screen.write(f"{said} · {question.id} · {question.theme_in(self.language)}")
                 self._ask(question, read_answer(question, self.language))
         except Left:
-            self.screen.write("Left; the marks given so far are kept.")
+            self.screen.write(words["left"])
 
     def _ask(self, question: Question, answer: Answer) -> None:
-        screen, folder = self.screen, answer.path.parent
-        screen.show(f"# {answer.title}", folder)
+        screen, words = self.screen, WORDS[self.language]
+        show = lambda markdown: screen.show(markdown, answer.path.parent, self.language)
+        show(f"# {answer.title}")
         started = self.clock()
-        screen.ask("Answer aloud. A key when you have finished (q leaves)")
+        screen.ask(words["aloud"])
         seconds = self.clock() - started
         if not screen.ended:
-            screen.write(f"{spoken(seconds)}; the aim is about {spoken(AIM_SECONDS)}")
-        screen.show(answer.short, folder)
+            aim = spoken(AIM_SECONDS, self.language)
+            screen.write(words["took"].format(time=spoken(seconds, self.language), aim=aim))
+        show(answer.short)
         for item in answer.follow_ups:
-            screen.ask("A key for the next follow-up question")
-            screen.show(f"---\n**{item.question}**", folder)
-            screen.ask("Answer, then a key")
-            screen.show(item.answer, folder)
-        if screen.ask("A key to mark yourself, f for the full answer before") == "f":
+            screen.ask(words["next"])
+            show(f"---\n**{item.question}**")
+            screen.ask(words["answer"])
+            show(item.answer)
+        if screen.ask(words["full"]) == "f":
             for part in (answer.full, *(f"**{item.question}**\n\n{item.answer}" for item in answer.wrong)):
-                screen.show(part, folder)
-        screen.show(answer.places, folder)
+                show(part)
+        show(answer.places)
         self._mark(question, seconds)
 
     def _mark(self, question: Question, seconds: float) -> None:
+        words = WORDS[self.language]
         while not self.screen.ended:
-            given = self.screen.ask("How was it, from 1 (nothing) to 5 (every follow-up)?")
+            given = self.screen.ask(words["mark"])
             if given in ("1", "2", "3", "4", "5"):
                 asked = exam_history.Asked(
                     question=question.id,
@@ -121,10 +125,4 @@ class Sitting:
                 )
                 exam_history.add(self.history, asked)
                 return
-        self.screen.write("No mark: the input has ended.")
-
-
-def spoken(seconds: float) -> str:
-    """A duration in words: 2 min 05 s."""
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+        self.screen.write(words["no mark"])

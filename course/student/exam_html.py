@@ -89,7 +89,7 @@ def _question(question: Question, answer: Answer, language: str) -> str:
     number = f'<span class="number">{question.number}</span>'
     return (
         f'<details class="question" id="{question.id}">\n<summary>{number} {escape(answer.title)} '
-        f'<span class="theme">{question.theme}</span></summary>\n{inside}\n</details>'
+        f'<span class="theme">{question.theme_in(language)}</span></summary>\n{inside}\n</details>'
     )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.markdown import Markdown
 
+from course.student.exam_words import WORDS
 from course.student.formulas import as_text
 from theory.pages import INLINE_MATH, REPOSITORY
 
@@ -15,16 +16,17 @@ _PICTURE = re.compile(r"!\[([^\]]*)\]\(([^)\s]+)\)")
 _LINK = re.compile(r"\[([^\]]*)\]\(([^)\s]+)\)")
 
 
-def terminal(markdown: str, folder: Path) -> Markdown:
+def terminal(markdown: str, folder: Path, language: str) -> Markdown:
     """What Rich prints for a part of a page in `folder`."""
-    return Markdown(plain(markdown, folder), code_theme="ansi_dark", hyperlinks=False)
+    return Markdown(plain(markdown, folder, language), code_theme="ansi_dark", hyperlinks=False)
 
 
-def plain(markdown: str, folder: Path) -> str:
+def plain(markdown: str, folder: Path, language: str = "en") -> str:
     """The same Markdown without LaTeX and without anything that only a browser follows."""
     text = _BLOCK.sub(lambda block: f"```text\n{as_text(block[1])}\n```", _COMMENT.sub("", markdown))
     text = INLINE_MATH.sub(lambda math: f"`{as_text(math[1])}`", text)
-    text = _PICTURE.sub(lambda picture: f"Figure: {picture[1]} ({place(picture[2], folder)})", text)
+    figure = WORDS[language]["figure"]
+    text = _PICTURE.sub(lambda picture: f"{figure}: {picture[1]} ({place(picture[2], folder)})", text)
     return _LINK.sub(lambda link: link[1] + _where(*link.groups(), folder), text)
 
 
