@@ -69,7 +69,7 @@ def test_the_sections_that_the_course_demands(trained, tmp_path):
     )
     assert text.startswith("# Homework\n\n## Task")
     results = part(text, "results")
-    assert "| eval/fd_digits_1k | 40.00 |" in results and "Measured by `0001-base`, n 1000" in results
+    assert "| eval/fd_digits_1k | 40.00 |" in results and "Measured by `0001-base`, n 1,000, " in results
     experiment = part(text, "experiment 0002-slow")
     assert "`lr` 0.001 → 0.0001" in experiment and "outdir" not in experiment and "data_dir" not in experiment
     assert "| eval/fd_digits_1k | 31.50 | 40.00 | −8.500 |" in experiment
@@ -128,6 +128,38 @@ def test_logs_of_a_script_that_does_not_use_ours(tmp_path):
     assert {"report/logs-loss.png", "report/logs-metric.png", "report/logs-samples.png"} == set(
         re.findall(r"\(([^)]+\.png)\)", results)
     )
+
+
+def test_the_loss_is_shown_once_and_a_figure_is_not_called_a_sample(tmp_path):
+    folder = make_run(tmp_path / "0001-base", lr=1e-3, distance=40.0)
+    summary = json.loads((folder / "summary.json").read_text())
+    summary["figures"] = ["loss.png", "roc.png", "samples.png"]
+    summary["metrics"] |= {"epoch": 2, "eval/modes": 40}
+    (folder / "summary.json").write_text(json.dumps(summary))
+    for name in summary["figures"]:
+        Image.new("RGB", (8, 8)).save(folder / name)
+    results = part(run_report(tmp_path / "README.md", folder, "--lang", "ru"), "results")
+    assert results.count("loss.png") == 1 and "моделью: loss" not in results
+    assert "*Рисунок запуска: ROC-кривая.*" in results and "*Нарисовано моделью: сэмплы.*" in results
+    assert "*Нарисовано моделью: ema.*" in results
+    assert "epoch" not in results and "| eval/modes | 40 |" in results
+
+
+def test_a_russian_report_says_it_all_in_russian(trained, tmp_path):
+    text = run_report(tmp_path / "README.md", *trained, "--lang", "ru")
+    assert re.search(r"digits \(рисует common/data/digits\.py, версия \d+, seed \d+\): 32 ", text)
+    measured = re.search(r"Измерено запуском `0001-base`, примеров: 1000, 0,\S* мин, процессор, (.*)\.", text)
+    assert measured and measured[1].split()[1].startswith("поток")
+    for word in ("drawn by", "version", "minutes", "device", "threads", "n 1000"):
+        assert word not in text
+
+
+def test_a_readme_in_another_encoding_is_named(trained, tmp_path, capsys):
+    readme = tmp_path / "README.md"
+    readme.write_bytes("# Моя работа\n".encode("cp1251"))
+    assert report.main([str(trained[0]), "--readme", str(readme)]) == 1
+    assert f"{readme}: not UTF-8 (byte 2); save it as UTF-8" in capsys.readouterr().err
+    assert readme.read_bytes() == "# Моя работа\n".encode("cp1251") and list(tmp_path.iterdir()) == [readme]
 
 
 @pytest.mark.parametrize(

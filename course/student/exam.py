@@ -177,9 +177,7 @@ def export(options: argparse.Namespace) -> int:
     answers = [
         (question, read_answer(question, options.lang)) for question in written(questions, options.lang)
     ]
-    wrote = lambda path: WORDS[options.lang]["wrote"].format(
-        path=path, count=len(answers), all=len(questions)
-    )
+    wrote = lambda path: f"wrote {path}: {len(answers)} of {len(questions)} questions"
     if options.anki:
         from course.student.exam_anki import write_deck
 

@@ -19,7 +19,6 @@ WORDS = {
         "about": "A question without a page in this language is not drawn. "
         "Need grows with time and with bad marks.",
         "history": "History: {path}",
-        "wrote": "wrote {path}: {count} of {all} questions",
     },
     "ru": {
         "question": "Вопрос {number} из {count}",
@@ -39,7 +38,6 @@ WORDS = {
         "about": "Вопрос без страницы на этом языке не задаётся. "
         "Нужность растёт со временем и от низких оценок.",
         "history": "История ответов: {path}",
-        "wrote": "записан файл {path}, вопросов: {count} из {all}",
     },
 }
 

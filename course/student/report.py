@@ -82,7 +82,12 @@ def main(arguments: list[str]) -> int:
 def write(readme: Path, runs: list[TrainedRun], language: str) -> None:
     """Fill the README's marked places; the first run is the baseline.  InputError where a mark is broken."""
     new = template("homework", language).replace("{title}", NEW[language]["title"])
-    text = readme.read_bytes().decode("utf-8") if readme.exists() else new
+    try:
+        text = readme.read_bytes().decode("utf-8") if readme.exists() else new
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{readme}: not UTF-8 (byte {error.start}); save it as UTF-8 in your editor"
+        ) from error
     check_marks(text, readme)
     newline = "\r\n" if "\r\n" in text else "\n"
     baseline, pictures = runs[0], sections.Pictures(readme.parent / "report", readme)

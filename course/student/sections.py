@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 from common import figures
 
 from PIL import Image
 
+from course.pages import tables
 from course.pages.tables import number
 from course.student.trained_run import TrainedRun, differing_flags, example_images
 
 MOST = 10
 """Output images: the course asks for 5 to 10."""
-KNOWN = ("n", "n_test", "n_generated", "minutes", "device")
-"""Of a summary, said under the table."""
+LOSS_FIGURES = ("loss", "training")
+"""Figures of a run that show the losses, which the report draws itself."""
+DRAWN = re.compile(r"drawn by (?P<file>\S+), version (?P<version>\S+), seed (?P<seed>\S+)")
+"""The source of a set that the course draws."""
 LARGEST = 1200
 """Pixels of a picture's longer side in the report."""
 WORDS = {
@@ -27,6 +31,16 @@ WORDS = {
         "loss": "Curve of the loss.",
         "metric": "Curve of the metric on validation images.",
         "output": "What the model drew: {name}.",
+        "figure": "Figure of the run: {name}.",
+        "names": {},
+        "drawn": "drawn by {file}, version {version}, seed {seed}",
+        "known": {
+            "n": "n {}",
+            "n_test": "n_test {}",
+            "n_generated": "n_generated {}",
+            "minutes": "{} min",
+            "device": "{}",
+        },
         "metrics": ("metric", "value"),
         "measured": "Measured by `{run}`{more}.",
         "flags": "flags that differ from the baseline: {flags}",
@@ -44,6 +58,24 @@ WORDS = {
         "loss": "Кривая функции потерь.",
         "metric": "Кривая метрики на валидации.",
         "output": "Нарисовано моделью: {name}.",
+        "figure": "Рисунок запуска: {name}.",
+        "names": {
+            "samples": "сэмплы",
+            "reconstructions": "реконструкции",
+            "interpolation": "интерполяция",
+            "neighbours": "ближайшие обучающие картинки",
+            "mistakes": "ошибки",
+            "scores": "оценки аномальности",
+            "roc": "ROC-кривая",
+        },
+        "drawn": "рисует {file}, версия {version}, seed {seed}",
+        "known": {
+            "n": "примеров: {}",
+            "n_test": "тестовых: {}",
+            "n_generated": "сгенерированных: {}",
+            "minutes": "{} мин",
+            "device": "{}",
+        },
         "metrics": ("метрика", "значение"),
         "measured": "Измерено запуском `{run}`{more}.",
         "flags": "флаги, которые отличаются от базового запуска: {flags}",
@@ -84,8 +116,10 @@ def data_set(run: TrainedRun, pictures: Pictures, language: str) -> str:
     channels, height, width = facts["shape"]
     classes = words["classes"].format(count=facts["classes"]) if facts["classes"] else ""
     count = number(facts["count"], language)
+    drawn = DRAWN.fullmatch(facts["source"])
+    source = words["drawn"].format(**drawn.groupdict()) if drawn else facts["source"]
     text = words["set"].format(
-        name=facts["name"], source=facts["source"], count=count, height=height, width=width,
+        name=facts["name"], source=source, count=count, height=height, width=width,
         channels=channels, classes=classes,
     )  # fmt: skip
     enlarge = max(1, round(64 / height))
@@ -121,13 +155,17 @@ def save_curves(path: Path, found: dict[str, list[tuple[int, float]]], most: int
 
 
 def outputs(run: TrainedRun, pictures: Pictures, language: str) -> str:
-    """Up to MOST pictures that the model drew."""
-    shown = run.pictures[:MOST]
-    words = WORDS[language]["output"]
-    return "\n".join(
-        pictures.keep(f"{run.name}-{name}.png", picture, words.format(name=name.replace("_", " ")))
-        for name, picture in shown
-    )
+    """Up to MOST pictures that the model drew, and figures but for those of the losses."""
+    words, parts = WORDS[language], []
+    again = LOSS_FIGURES if run.curves("loss") else ()
+    shown = [
+        (name, picture) for name, picture in run.pictures if name not in again or name not in run.figures
+    ]
+    for name, picture in shown[:MOST]:
+        said = words["figure" if name in run.figures and name != "samples" else "output"]
+        caption = said.format(name=words["names"].get(name, name.replace("_", " ")))
+        parts.append(pictures.keep(f"{run.name}-{name}.png", picture, caption))
+    return "\n".join(parts)
 
 
 def metric_table(run: TrainedRun, language: str) -> str:
@@ -135,11 +173,22 @@ def metric_table(run: TrainedRun, language: str) -> str:
     words = WORDS[language]
     if not run.metrics:
         return ""
-    known = [f"{name} {run.known[name]}" for name in KNOWN if name in run.known]
+    known = [
+        said.format(known_in_words(run.known[name], language))
+        for name, said in words["known"].items()
+        if name in run.known
+    ]
     rows = [f"| {name} | {written(value, language)} |" for name, value in run.metrics.items()]
     more = "".join(f", {each}" for each in known)
     heading = "| {} | {} |\n|---|---|\n".format(*words["metrics"])
     return heading + "\n".join(rows) + f"\n\n{words['measured'].format(run=run.name, more=more)}\n"
+
+
+def known_in_words(value: object, language: str) -> str:
+    """A number of images or of minutes, or a device."""
+    if isinstance(value, float):
+        return written(value, language) if value < 1 else number(value, language, 1)
+    return number(value, language) if isinstance(value, int) else tables.device(str(value), language)
 
 
 def experiment(run: TrainedRun, baseline: TrainedRun, pictures: Pictures, language: str) -> str:
@@ -168,7 +217,9 @@ def versus(run: TrainedRun, baseline: TrainedRun, language: str) -> str:
 
 
 def written(value: float, language: str, signed: bool = False) -> str:
-    """Four figures, as the language writes numbers."""
+    """Four figures, as the language writes numbers; all of a whole number."""
+    if isinstance(value, int):
+        return number(value, language, 0, signed)
     if not math.isfinite(value):
         return str(value)
     digits = 0 if value == 0 else max(0, 3 - math.floor(math.log10(abs(value))))

@@ -15,6 +15,8 @@ from PIL import Image
 
 PLUMBING = {"outdir", "resume", "wandb", "data_dir", "device", "checkpoint_seconds"}
 """Flags that say nothing of the experiment."""
+PROGRESS = ("step", "seconds", "epoch")
+"""Numbers that say how far a training is."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class TrainedRun:
     """The rest of the summary: minutes, device, numbers of images."""
     pictures: tuple[tuple[str, Image.Image], ...] = ()
     """(name, picture), the newest of each kind."""
+    figures: frozenset[str] = frozenset()
+    """Names of those pictures that the summary names: figures, which may show anything."""
 
     @property
     def name(self) -> str:
@@ -41,7 +45,7 @@ class TrainedRun:
         points: dict[str, list[tuple[int, float]]] = {}
         for line in self.lines:
             for name, value in line.items():
-                if name not in ("step", "seconds", "epoch") and isinstance(value, (int, float)):
+                if is_measure(name, value):
                     points.setdefault(name, []).append((line["step"], value))
         return {
             name: found
@@ -61,13 +65,16 @@ def read(folder: Path) -> TrainedRun:
     if (folder / "config.json").is_file():
         summary = runs.read_json(folder / "summary.json") if (folder / "summary.json").is_file() else {}
         metrics = summary.get("metrics", {})
+        pictures = tuple(kept_pictures(folder, summary))
+        samples = {kind_of_samples(path) for path in (folder / "samples").glob("*.png")}
         return TrainedRun(
             folder.absolute(),
             runs.read_json(folder / "config.json"),
             runs.read_metrics(folder) if (folder / "metrics.jsonl").is_file() else [],
-            {name: value for name, value in metrics.items() if isinstance(value, (int, float))},
+            {name: value for name, value in metrics.items() if is_measure(name, value)},
             {name: value for name, value in summary.items() if name != "metrics"},
-            tuple(kept_pictures(folder, summary)),
+            pictures,
+            frozenset(name for name, _ in pictures) - samples,
         )
     events = sorted(folder.rglob("events.out.tfevents.*")) if folder.is_dir() else []
     if not events:
@@ -82,11 +89,21 @@ def kept_pictures(folder: Path, summary: dict) -> Iterator[tuple[str, Image.Imag
     """The figures that the summary names, then the newest of each kind of samples."""
     kinds = {Path(name).stem: folder / name for name in summary.get("figures", []) if isinstance(name, str)}
     for path in sorted((folder / "samples").glob("*.png")):
-        kinds[path.stem.rpartition("-")[0] or path.stem] = path
+        kinds[kind_of_samples(path)] = path
     for kind, path in kinds.items():
         if path.suffix == ".png" and path.is_file():
             with Image.open(path) as image:
                 yield kind, image.convert("RGB")
+
+
+def kind_of_samples(path: Path) -> str:
+    """`ema` for samples/ema-000100.png."""
+    return path.stem.rpartition("-")[0] or path.stem
+
+
+def is_measure(name: str, value: object) -> bool:
+    """Whether a number says how good the run is, and not how far it is."""
+    return name not in PROGRESS and isinstance(value, (int, float))
 
 
 def read_tensorboard(folder: Path, folders: set[Path]) -> TrainedRun:
@@ -109,7 +126,9 @@ def read_tensorboard(folder: Path, folders: set[Path]) -> TrainedRun:
     last: dict[str, float] = {}
     for line in lines:
         last.update(line)
-    metrics = {name: value for name, value in last.items() if name != "step" and not is_training_number(name)}
+    metrics = {
+        name: last[name] for name in last if is_measure(name, last[name]) and not is_training_number(name)
+    }
     return TrainedRun(folder.absolute(), lines=lines, metrics=metrics, pictures=tuple(pictures.items()))
 
 
