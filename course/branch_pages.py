@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import posixpath
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from urllib.parse import unquote
+
+from theory.pages import Page
 
 LINK = re.compile(r"(?P<picture>!?)\[(?P<words>(?:[^\[\]]|\[[^\[\]]*\])*)\]\((?P<target>[^()\s]+)\)")
 SOURCE = re.compile(r'(?P<before>\b(?:src|href)=")(?P<target>[^"]+)(?P<after>")')
@@ -17,20 +22,29 @@ def without_report(page: str) -> str:
     return REPORT.sub("", page)
 
 
-def without_dead_links(page: str, path: str, there: Collection[str]) -> str:
-    """Links to files that are not `there` become their words; pictures that are not there go."""
+def without_dead_links(pages: Mapping[str, str], there: Collection[str]) -> dict[str, str]:
+    """The pages, by their paths: links to files that are not `there`, and to headings that none of the pages
+    has, become their words; pictures that are not there go."""
     folders = {posixpath.dirname(name) for name in there}
+    anchors = {path: set(Page(Path(path), text).anchors) for path, text in pages.items()}
 
-    def mended(found: re.Match) -> str:
-        target = found["target"].partition("#")[0]
-        if not target or "://" in target or target.startswith("mailto:"):
-            return found[0]
-        name = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
-        if name in there or name == "." or any(f"{folder}/".startswith(f"{name}/") for folder in folders):
-            return found[0]
-        return "" if found["picture"] else found["words"]
+    def leads_somewhere(path: str, target: str) -> bool:
+        if "://" in target or target.startswith("mailto:"):
+            return True
+        file, _, anchor = target.partition("#")
+        name = posixpath.normpath(posixpath.join(posixpath.dirname(path), file)) if file else path
+        if name in anchors:
+            return not anchor or unquote(anchor) in anchors[name]
+        return name in there or name == "." or any(f"{folder}/".startswith(f"{name}/") for folder in folders)
 
-    return _outside_of_code(page, lambda text: LINK.sub(mended, text))
+    def mended(path: str) -> Callable[[re.Match], str]:
+        words = lambda found: "" if found["picture"] else found["words"]
+        return lambda found: found[0] if leads_somewhere(path, found["target"]) else words(found)
+
+    return {
+        path: _outside_of_code(text, functools.partial(LINK.sub, mended(path)))
+        for path, text in pages.items()
+    }
 
 
 def moved_up(page: str, folder: str) -> str:

@@ -185,26 +185,26 @@ def changed(
     files: list[File], own: Homework, repository: Repository, source: list[File], *, starter: bool
 ) -> list[File]:
     """The branch's files with its README on top, links that lead nowhere as words, and tasks cut."""
-    there, result = {file.path for file in files}, []
-    pages = {file.path: file for file in source if file.path.startswith(f"{own.folder}/README")}
+    own_pages = {file.path for file in source if file.path.startswith(f"{own.folder}/README")}
+    result: list[File] = []
+    pages: dict[str, str] = {}
     for file in files:
         if file.path in ("README.md", "README.ru.md"):  # the front page of the whole course
             continue
         if file.path.endswith(".md"):
             text = repository.text(file)
-            if starter and file.path in pages:
-                text = branch_pages.without_report(text)
-            new = branch_pages.without_dead_links(text, file.path, there)
-            result.append(File(file.mode, repository.add(new), file.path))
-            if file.path in pages:
-                top = branch_pages.moved_up(new, own.folder)
-                result.append(File(file.mode, repository.add(top), PurePosixPath(file.path).name))
+            pages[file.path] = text
+            if file.path in own_pages:
+                pages[file.path] = text = branch_pages.without_report(text) if starter else text
+                pages[PurePosixPath(file.path).name] = branch_pages.moved_up(text, own.folder)
         elif starter and file.path.endswith(tasks.KINDS) and file.path.startswith((*WITH_TASKS, own.folder)):
             new = tasks.cut(repository.text(file), file.path, own.name)
             result.append(File(file.mode, repository.add(new), file.path))
         else:
             result.append(file)
-    return result
+    there = {*pages, *(file.path for file in result)}
+    mended = branch_pages.without_dead_links(pages, there)
+    return result + [File("100644", repository.add(text), path) for path, text in mended.items()]
 
 
 def make(repository: Repository, source: str, own: Homework, *, starter: bool) -> str:

@@ -71,6 +71,8 @@ def make_wheel(folder: Path, name: str, version: str, files: dict[str, bytes] | 
 def make_copy(folder: Path) -> Path:
     """A repository with the real course/ (except for what `run` does) and toy requirements."""
     shutil.copytree(ROOT / "course", folder / "course", ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "theory").mkdir()
+    shutil.copy(ROOT / "theory" / "pages.py", folder / "theory" / "pages.py")
     write(folder / "course" / "weeks" / "run.py", REPORT)
     write(folder / "backend.py", BACKEND)
     write(folder / "pyproject.toml", PROJECT)

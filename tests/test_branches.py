@@ -13,6 +13,7 @@ import torch
 
 from course import branch_pages, branches, tasks
 from course.command_line import ROOT
+from course.student import start
 
 FILES = {
     "README.md": "# The course\n\n[hw1](hw1_first/README.md)\n",
@@ -29,7 +30,7 @@ FILES = {
     "course/weeks/hw1.py": "",
     "course/weeks/hw2.py": "",
     "hw1_first/README.md": (
-        "# First\n\n[theory](../theory/en/one.md#part), [second](../hw2_second/README.md), "
+        "# First\n\n[theory](../theory/en/one.md#one), [second](../hw2_second/README.md), "
         "![curve](results/curve.png)\n\n<!-- report -->\nours: 1.0\n<!-- end of report -->\n\nend\n"
     ),
     "hw1_first/train.py": "from common.losses import loss\n",
@@ -100,7 +101,7 @@ def test_a_branch_holds_what_is_shared_and_its_homework(course, capsys):
 def test_its_page_is_the_front_page_and_no_link_leads_nowhere(course):
     branches.main(["hw1"])
     page = show(course, "homework_1", "README.md")
-    assert "[theory](theory/en/one.md#part), second, ![curve](hw1_first/results/curve.png)" in page
+    assert "[theory](theory/en/one.md#one), second, ![curve](hw1_first/results/curve.png)" in page
     assert "ours: 1.0" in page
     assert "[code](../../hw1_first/train.py), other" in show(course, "homework_1", "theory/en/one.md")
 
@@ -204,8 +205,20 @@ def test_a_branch_that_is_checked_out_is_not_moved_under_its_files(course, capsy
 
 def test_links_in_code_stay_and_folders_count_as_there():
     page = "[a](gone.py)\n```\n[b](gone.py)\n```\n[c](../common/), [d](https://x.org/y), [e](#part)\n"
-    mended = branch_pages.without_dead_links(page, "theory/x.md", {"common/data/a.py"})
-    assert mended == "a\n```\n[b](gone.py)\n```\n[c](../common/), [d](https://x.org/y), [e](#part)\n"
+    page += "# Part\n"
+    mended = branch_pages.without_dead_links({"theory/x.md": page}, {"common/data/a.py"})["theory/x.md"]
+    assert mended == "a\n```\n[b](gone.py)\n```\n[c](../common/), [d](https://x.org/y), [e](#part)\n# Part\n"
+
+
+def test_links_to_headings_that_are_not_there_become_their_words():
+    pages = {
+        "a.md": "# Одно: два\n\n[here](#одно-два), [gone](#three), [b](x/b.md#x), "
+        "[not b](x/b.md#y), [b](x/b.md)\n",
+        "x/b.md": "# X\n\n[a](../a.md#%D0%BE%D0%B4%D0%BD%D0%BE-%D0%B4%D0%B2%D0%B0), [not a](../a.md#x)\n",
+    }
+    mended = branch_pages.without_dead_links(pages, {*pages})
+    assert mended["a.md"].endswith("[here](#одно-два), gone, [b](x/b.md#x), not b, [b](x/b.md)\n")
+    assert mended["x/b.md"].endswith("-%D0%B4%D0%B2%D0%B0), not a\n")
 
 
 def test_pages_moved_up_keep_anchors_and_html_pictures():
@@ -241,6 +254,30 @@ def clone(tmp_path_factory) -> branches.Repository:
 
 def of_the_course(repository: branches.Repository) -> list[branches.Homework]:
     return branches.homeworks(repository.files("HEAD"))
+
+
+def dead_links(repository: branches.Repository, commit: str) -> list[str]:
+    """Links of the commit's pages that lead to no file or no heading."""
+    texts = {file.path: repository.text(file) if file.path.endswith(".md") else ""
+             for file in repository.files(commit)}  # fmt: skip
+    pages = {path: text for path, text in texts.items() if path.endswith(".md")}
+    mended = branch_pages.without_dead_links(pages, texts)
+    return [path for path in pages if mended[path] != pages[path]]
+
+
+@pytest.mark.parametrize("name", ["hw1", "hw4", "lab8"])
+def test_no_link_of_the_course_is_dead_on_a_branch_or_in_a_students_repository(clone, tmp_path, name):
+    (own,) = (homework for homework in of_the_course(clone) if homework.name == name)
+    student = branches.Repository(tmp_path)
+    git(tmp_path, "init", "--quiet")
+    for starter in (False, True):
+        commit = branches.make(clone, clone.say("rev-parse", "HEAD"), own, starter=starter)
+        assert dead_links(clone, commit) == []
+    start.bring(clone, commit, student)
+    tree = student.tree(start.with_template(student, commit, own, "ru"))
+    assert dead_links(student, tree) == []
+    page = student.say("show", f"{tree}:course/mentor/README.ru.md")
+    assert "](../../README" not in page
 
 
 @pytest.mark.parametrize("starter", [False, True], ids=["solved", "starter"])

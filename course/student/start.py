@@ -16,7 +16,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from course import branches, install
+from course import branch_pages, branches, install
 from course.branches import BranchError, File, Homework, Repository
 from course.command_line import ROOT
 
@@ -166,10 +166,17 @@ def bring(course: Repository, commit: str, own: Repository) -> None:
 
 def with_template(own: Repository, starter: str, homework: Homework, language: str) -> list[File]:
     """The starter code's files, the student's README in the place of the homework's page."""
-    files = [file for file in own.files(starter) if file.path not in ("README.md", "README.ru.md")]
-    title = own.text(next(file for file in own.files(starter) if file.path == PAGES[language])).split("\n")[0]
-    page = own.add(template("homework", language).replace("{title}", title.removeprefix("# ")))
-    return [*files, File("100644", page, "README.md")]
+    files = {file.path: file for file in own.files(starter)}
+    title = own.text(files[PAGES[language]]).split("\n")[0]
+    for page in PAGES.values():
+        files.pop(page, None)
+    pages = {path: own.text(file) for path, file in files.items() if path.endswith(".md")}
+    pages["README.md"] = template("homework", language).replace("{title}", title.removeprefix("# "))
+    mended = branch_pages.without_dead_links(pages, {*files, *pages})
+    return [
+        *(file for path, file in files.items() if path not in pages),
+        *(File("100644", own.add(text), path) for path, text in mended.items()),
+    ]
 
 
 def template(name: str, language: str) -> str:
