@@ -300,3 +300,12 @@ def test_a_file_in_another_encoding_is_no_starter_code(tmp_path):
     (tmp_path / "hw2_gan").mkdir()
     (tmp_path / "hw2_gan" / "model.py").write_bytes("# coding: cp1251\n# модель\n".encode("cp1251"))
     assert check.unwritten("hw2", tmp_path) == []
+
+
+@pytest.mark.parametrize("seconds", ["nan", "1e400", "0", "-5", "five"])
+def test_a_time_that_is_none_is_refused(tmp_path, capsys, seconds):
+    with pytest.raises(SystemExit) as end:
+        check.main(["hw2", str(tmp_path), "--seconds", seconds])
+    assert end.value.code == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.endswith(f"argument --seconds: {seconds} is no number of seconds from 1 to 86400")

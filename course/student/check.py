@@ -15,6 +15,7 @@ also looks at pictures, numbers and words.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import re
 import sys
@@ -55,7 +56,10 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="the report as JSON instead of text")
     parser.add_argument("--junit", type=Path, metavar="FILE", help="write it as JUnit XML too")
     parser.add_argument(
-        "--seconds", type=float, default=300, help="your code may compute so long a question (default: 300)"
+        "--seconds",
+        type=some_seconds,
+        default=300,
+        help="your code may compute so long a question (default: 300)",
     )
     options = parser.parse_args(arguments)
     if options.homework not in (known := homeworks()):
@@ -81,6 +85,14 @@ def main(arguments: list[str]) -> int:
         print(f"{options.homework} in {folder}", end="\n\n")
         print(as_text(reports, options.homework, folder, everything=options.all))
     return 0 if all(report.right == report.asked for report in reports) else 1
+
+
+def some_seconds(text: str) -> float:
+    """Of the command line: from a second to a day."""
+    with contextlib.suppress(ValueError):
+        if 1 <= float(text) <= 86400:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text} is no number of seconds from 1 to 86400")
 
 
 def check(homework: str, folder: Path, seconds: float, seed: int = SEED) -> list[TaskReport]:
