@@ -6,8 +6,8 @@
 
 Every function of a task is asked with small inputs and its answers are compared with what is right and with
 what typical mistakes give.  The code runs in a process of its own; of a notebook only imports, functions,
-classes and the assignments that these need, and nothing that trains, reads files or fetches.  If your files or functions have other
-names, they are looked for; what is not found is asked for in check_hw2.py, a copy of
+classes and the assignments that these need, and nothing that trains, reads files or fetches.  If your files
+or functions have other names, they are looked for; what is not found is asked for in check_hw2.py, a copy of
 course/checks/hw2_adapter.py on top of your repository.  The points are those of these checks alone: a mentor
 also looks at pictures, numbers and words.
 """
