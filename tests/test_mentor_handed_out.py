@@ -1,5 +1,6 @@
 """What the course hands out is no evidence of a student's work; what a student adds to it is."""
 
+import hashlib
 import json
 import re
 import subprocess
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 from grading import starter
 from student_repositories import Commit, build
+from student_writing import picture
 
 from course import branches
 from course.mentor import assessment, handed_out, points, rubric
@@ -133,6 +135,23 @@ def test_a_heading_of_the_template_stays_for_what_is_written_under_it(tmp_path):
         "places": [],
         "note": "README.md:3: a heading with nothing under it",
     }
+
+
+def test_a_page_as_it_was_handed_out_counts_where_it_shows_pictures_of_ones_own(tmp_path):
+    reading = {}
+    lines = {text_key(line): [0] for line in PAGE.splitlines()}
+    for name, blobs in (("own", []), ("given", [blob_of(picture(1))])):
+        kept = tmp_path / f"{name}.json"
+        kept.write_text(json.dumps({"blobs": blobs, "paths": ["README"], "lines": lines}))
+        files = {"README.md": PAGE + "\n![](a.png)\n", "a.png": picture(1)}
+        source = build(tmp_path / name, [Commit("hw2", files)], head="hw2")
+        found = assess(source, tmp_path / f"of {name}", str(kept))["works"]["hw2"]
+        reading[name] = (found["items"]["conclusions"]["status"], len(found["gallery"]))
+    assert reading == {"own": ("found", 1), "given": ("missing", 0)}
+
+
+def blob_of(content: bytes) -> str:
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
 def test_files_that_the_mentor_names_are_handed_out_too(tmp_path, monkeypatch):

@@ -136,14 +136,12 @@ def _name(path: str) -> str:
     return path
 
 
-@functools.lru_cache(1 << 18)
 def code_key(line: str) -> str:
     """What is kept of a line of code; empty for a blank one."""
     plain = " ".join(line.split())
     return _key("code", plain) if plain else ""
 
 
-@functools.lru_cache(1 << 18)
 def text_key(line: str) -> str:
     """What is kept of a line of a page: its words, without marks of Markdown and HTML."""
     plain = " ".join(re.findall(r"[^\W_]+", NO_WORDS.sub("", line)))
@@ -156,6 +154,12 @@ def _key(kind: str, plain: str) -> str:
 
 # ---- reading the course's own clone
 
+known_code_key, known_text_key = (
+    functools.lru_cache(1 << 18)(code_key),
+    functools.lru_cache(1 << 18)(text_key),
+)
+"""For the course's lines, most of which stand in many versions of a file."""
+
 
 def collect(extra: Iterable[Path], kept: Path) -> str:
     """Write into `kept` what the course and the files `extra` hold, unless it stands there already; a digest
@@ -165,7 +169,7 @@ def collect(extra: Iterable[Path], kept: Path) -> str:
         for path in extra
         for file, content in contents([path])
     ]
-    here = [(path, content) for path, content in _on_disk() if not _history()]
+    here = [] if _history() else list(_on_disk())
     named = [*_history(), *((_blob(content), path) for path, content in [*here, *more])]
     parts = [Path(__file__).read_bytes(), Path(tasks.__file__).read_bytes(), repr(named).encode()]
     digest = hashlib.sha256(b"\0".join(parts)).hexdigest()
@@ -255,7 +259,7 @@ def _keys(path: str, content: bytes) -> set[str]:
     if path.endswith(PAGES):
         words = LINK.sub(lambda link: "" if link["picture"] else link["words"], text)
         joined = CODE_OF_TWO_LINES.sub(lambda code: code[0].replace("\n", " "), words)  # as it is read
-        return {text_key(line) for line in [*words.splitlines(), *joined.splitlines()]} - {""}
+        return {known_text_key(line) for line in [*words.splitlines(), *joined.splitlines()]} - {""}
     if not path.endswith(".py"):
         return set()
     lines = text.splitlines()
@@ -264,4 +268,4 @@ def _keys(path: str, content: bytes) -> set[str]:
     except tasks.TaskError:  # of an earlier time
         found = []
     inside = {number for region in found for number in range(region.first - 1, region.last)}
-    return {code_key(line) for number, line in enumerate(lines) if number not in inside} - {""}
+    return {known_code_key(line) for number, line in enumerate(lines) if number not in inside} - {""}

@@ -169,6 +169,7 @@ class Reader:
         for page in reading.pages:
             found = [self._see(picture, submission, files, used) for picture in page.pictures]
             page.pictures = [each.shown for each in found if each.status != GIVEN]
+            page.given = page.given and not page.pictures
             reading.pictures += [each for each in found if each.status != GIVEN]
         left = [file for file in submission.files if PICTURE_FILE.search(file.path) and file.path not in used]
         left = [file for file in left if file.kind == "file" and not DATA_FOLDER.search(file.path)]
