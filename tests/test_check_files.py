@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 
 from course.checks import elsewhere, inside, notebook_code
 from course.checks.elsewhere import Finder
+from course.command_line import ROOT
 
 
 @pytest.fixture
@@ -197,3 +200,13 @@ def test_a_file_named_like_a_module_of_python(tmp_path, found):
     write(tmp_path / "gan.py", "from random import noise\n\ndef f():\n    return noise()\n")
     with pytest.raises(ImportError, match=r"gan\.py then imports; rename your random\.py"):
         found("f")
+
+
+def test_no_file_of_the_current_folder_runs_in_the_course_itself(tmp_path):
+    for name in ("random.py", "shutil.py", "signal.py"):
+        write(tmp_path / name, "raise SystemExit('a student's file was run')\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "course", "--help"], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0 and "usage: python3 -m course" in done.stdout, done.stderr
