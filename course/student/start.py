@@ -3,8 +3,9 @@
     main          README.md (name, subject, task, data set), .gitignore
     homework_2    the starter code, README.md with the sections that are asked for, requirements.txt
 
-The same command for another homework adds its branch.  A file that is there is never overwritten, and a
-branch that is there is left as it is.
+Where the course is installed, the repository gets a .venv that borrows its packages.  The same command for
+another homework adds its branch.  A file that is there is never overwritten, and a branch that is there is
+left as it is.
 """
 
 from __future__ import annotations
