@@ -127,10 +127,17 @@ def flag(name: str) -> str:
 
 def warn_of_idle(config: Config, *names: str, needs: str, met: bool) -> None:
     """A line for each of these flags that was given although it does nothing without what it `needs`."""
-    for field in dataclasses.fields(config):
-        if field.name in names and not met and (value := getattr(config, field.name)) != field.default:
+    for name in () if met else names:
+        if (value := getattr(config, name)) != _default(config, name):
             shown = " ".join(map(str, value)) if isinstance(value, tuple) else value
-            warn(f"{flag(field.name)} {shown}: does nothing without {needs}")
+            warn(f"{flag(name)} {shown}: does nothing without {needs}")
+
+
+def _default(config: Config, name: str) -> object:
+    """The value of a field that was left out, which other flags may imply."""
+    (default,) = (field.default for field in dataclasses.fields(config) if field.name == name)
+    without = dataclasses.replace(config, **{name: default})
+    return getattr(without.preset() if hasattr(without, "preset") else without, name)
 
 
 def config_from_run(config_class: type[Config], run_dir: Path) -> Config:

@@ -12,6 +12,8 @@ from common.errors import InputError, warn
 import pydantic
 import pytest
 
+from hw4_diffusion import subject_tuning, train_lora
+
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("common", "hw1_bayes_and_autoencoders", "hw2_gan", "hw3_stylegan_sampling", "hw4_diffusion",
          "lab8_generative", "pretrained", "benchmarks")  # fmt: skip
@@ -182,3 +184,14 @@ def test_an_image_set_without_a_name_is_refused(module):
 def test_a_value_that_is_no_number_is_refused_by_its_flag():
     with pytest.raises(InputError, match=r"^--lr nan: must be a finite number"):
         command_line.parse(CONFIGS["hw1_bayes_and_autoencoders.train_vae"], ["--lr", "nan"])
+
+
+def test_a_value_that_the_model_implies_was_not_given(capsys):
+    warn.cache_clear()
+    large = ["--pretrained_model_name_or_path", "runwayml/stable-diffusion-v1-5"]
+    said = lambda *more: subject_tuning.check(command_line.parse(train_lora.Config, [*large, *more]))
+    said()
+    assert capsys.readouterr().err == ""
+    said("--class-guidance-scale", "3", "--num-class-images", "50")
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split()[1] for line in lines] == ["--class-guidance-scale", "--num-class-images"]
