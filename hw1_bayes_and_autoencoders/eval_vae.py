@@ -124,7 +124,7 @@ def measure(
         pixels = (x["train"] + 1) / 2
         row["linear_vae_dimensions"] = vae_bounds.linear_vae_dimensions(pixels, variance, trained.beta)
 
-    labels = sets["test"].labels if model.classes else None  # the classes to generate
+    labels = sets["test"].few(count).labels if model.classes else None  # the classes to generate
     z, numbers = vae_measures.latents_to_decode(model, latents, sets, labels, count, config.components)
     row |= numbers
     if extractor is not None:

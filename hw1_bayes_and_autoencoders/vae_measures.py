@@ -148,9 +148,10 @@ def distances(
     class asked, overall and in the worst class, and the distance of each class to its own test images.
     """
     count = len(next(iter(z.values())))
-    real = test.few(count)
+    rows = spread(count, len(test))
+    real = test.take(rows)
     target, name = extractors.moments_of(real, extractor), extractors.metric_name(extractor.name, count)
-    encoded = latent_space.reparameterise(*(part[:count] for part in latents))
+    encoded = latent_space.reparameterise(*(part[rows] for part in latents))
     numbers = {}
     for source, latent in {**z, "reconstruction": encoded}.items():
         asked = real.labels if source == "reconstruction" else labels

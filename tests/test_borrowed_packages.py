@@ -24,7 +24,7 @@ def test_what_the_standard_library_can_do_installs_nothing(tmp_path, arguments):
 def test_help_installs_nothing(tmp_path, command):
     folder = make_copy(tmp_path / "copy")
     process = course(folder, command, "--help", env=environment(PYTHONPATH=""))
-    assert (process.returncode, process.stderr) == (0, "")
+    assert process.returncode == 0 and (command == "test" or not process.stderr)  # pytest's plugins warn
     assert f"python3 -m course {command}" in process.stdout or command == "test"  # pytest's, if it is there
     assert not (folder / ".venv").exists()
 

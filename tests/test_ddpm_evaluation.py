@@ -75,7 +75,7 @@ def test_the_numbers_are_those_of_the_images(evaluated, data_dir):
     summary = json.loads((evaluated / "summary.json").read_text())
     (row,) = [row for row in summary["rows"]["curve"]
               if (row["seed"], row["sampler"], row["evaluations"]) == (1, "ddim", 5)]  # fmt: skip
-    chosen_on = data.load("digits", "val", size=16, data_dir=data_dir).take(slice(0, 24))
+    chosen_on = data.load("digits", "val", size=16, data_dir=data_dir).few(24)
     model = models.load(json.loads((evaluated / "config.json").read_text())["models"][1])
     noise = torch.randn(24, 1, 16, 16, generator=torch.Generator().manual_seed(7))
     times = sampling_times(model.schedule, 5)
@@ -93,7 +93,7 @@ def test_each_seeds_own_model_is_measured_at_the_guidance_chosen_on_validation_i
     summary = json.loads((evaluated / "summary.json").read_text())
     best = min(summary["guidance"], key=lambda row: row["fd_digits_24"])
     assert summary["chosen_guidance"] == best["guidance"]
-    test = data.load("digits", "test", size=16, data_dir=data_dir).take(slice(0, 40))
+    test = data.load("digits", "test", size=16, data_dir=data_dir).few(40)
     real = samples.reference_of(test, any_side=True)
     for row, path in zip(summary["rows"]["model"], summary["models"]):
         model, way = models.load(path), Way("dpm-solver++", 3, guidance=best["guidance"])
@@ -126,8 +126,8 @@ def test_curves_and_pictures_are_of_the_first_model_and_of_the_images_it_learned
     assert len(calls) == 5 + 2 and all(way.spacing == "log-snr" for _, way, *_ in calls)
     for k, (model, _, labels, _) in enumerate(calls):
         assert (model is calls[0][0]) == (k < 6)  # curves are of one model unless told otherwise
-        assert torch.equal(labels, val.labels[:20] if k < 5 else test.labels[:20])
-    first, near = calls[5][-1], samples.reference_of(val.take(slice(0, 20)), any_side=True)
+        assert torch.equal(labels, (val if k < 5 else test).few(20).labels)
+    first, near = calls[5][-1], samples.reference_of(val.few(20), any_side=True)
     assert torch.equal(shown["save_grid"][0], first)
     neighbours, learned, _ = shown["save_neighbours"]
     assert torch.equal(neighbours, first[:8]) and torch.equal(learned.images, train.images)

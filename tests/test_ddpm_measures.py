@@ -110,7 +110,7 @@ def test_the_bound_takes_every_time_and_the_classes(monkeypatch, digits):
     }
 
 
-def test_an_evaluation_takes_the_bound_of_its_first_images_with_their_classes(monkeypatch, digits, real):
+def test_an_evaluation_takes_the_bound_of_a_few_images_with_their_classes(monkeypatch, digits, real):
     taken = []
     monkeypatch.setattr(ddpm_measures, "bits", lambda model, images, labels, device: taken.append(
         (images.labels, labels)) or {})  # fmt: skip
@@ -119,4 +119,4 @@ def test_an_evaluation_takes_the_bound_of_its_first_images_with_their_classes(mo
     train = digits.take(slice(40, 60))
     eval_ddpm.measure(config, untrained(), way, test, real, train, place)
     ((of_images, told),) = taken
-    assert torch.equal(told, of_images) and torch.equal(told, digits.labels[:6])
+    assert torch.equal(told, of_images) and torch.equal(told, test.few(6).labels)

@@ -67,7 +67,7 @@ def test_strange_names_are_read_and_shown_on_one_line(tmp_path):
         paths = [file.path for file in objects.tree(commit).files]
     assert len(paths) == len(names)
     visible = {shown(path) for path in paths}
-    assert visible == {"new\\x0aline.md", "bell\\x07.md", "\\x202egnp.exe", "\\xdcff\\xdcfe.md", "Отчёт.md"}
+    assert visible == {"new\\x0aline.md", "bell\\x07.md", "\\x202egnp.exe", "\\xff\\xfe.md", "Отчёт.md"}
     assert shown("a" * 500) == "a" * 159 + "…"
 
 

@@ -148,7 +148,9 @@ def test_the_loss_is_shown_once_and_a_figure_is_not_called_a_sample(tmp_path):
 def test_a_russian_report_says_it_all_in_russian(trained, tmp_path):
     text = run_report(tmp_path / "README.md", *trained, "--lang", "ru")
     assert re.search(r"digits \(рисует common/data/digits\.py, версия \d+, seed \d+\): 32 ", text)
-    measured = re.search(r"Измерено запуском `0001-base`, примеров: 1000, 0,\S* мин, процессор, (.*)\.", text)
+    measured = re.search(
+        r"Измерено запуском `0001-base`, примеров: 1000, [\d,]+ мин, процессор, (.*)\.", text
+    )
     assert measured and measured[1].split()[1].startswith("поток")
     for word in ("drawn by", "version", "minutes", "device", "threads", "n 1000"):
         assert word not in text

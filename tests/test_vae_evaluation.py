@@ -84,11 +84,11 @@ def test_bounds_and_distances_are_of_the_images_measured_on(asked, sets):
     assert level_of(x) == "test" and labels is sets["test"].labels and latents == ("latents of test", 8)
     assert draws == {"samples": 7, "images": 3} and asked["seed"] == 5
     (same, z, ordered, latents, test, extractor), _ = asked["distances"]
-    assert same is model and z == {"prior": "z"} and torch.equal(ordered, sets["test"].labels[:6])
+    assert same is model and z == {"prior": "z"} and torch.equal(ordered, sets["test"].few(6).labels)
     assert latents == ("latents of test", 8) and test is sets["test"] and extractor == "extractor"
     _, latents, known, ordered, count, components = asked["decoded"]
     assert latents == {split: (f"latents of {split}", COUNTS[split]) for split in COUNTS} and known is sets
-    assert torch.equal(ordered, sets["test"].labels[:6]) and (count, components) == (6, (4,))
+    assert torch.equal(ordered, sets["test"].few(6).labels) and (count, components) == (6, (4,))
 
 
 def test_a_linear_vae_is_asked_about_training_pixels_from_0_to_1(asked):
@@ -115,7 +115,8 @@ def test_real_images_are_as_many_of_training_against_those_measured_on(split, se
     assert extractor == "extractor" and distance == 1.5
     assert real.shape == other.shape == (5, 1, 4, 4)
     assert (real == LEVEL["train"]).all() and (other == LEVEL[split]).all()
-    assert measured[0][3]["test"] is sets[split] and measured[0][4] == 5
+    images = measured[0][3]["test"].images
+    assert torch.equal(images, sets[split].few(5).images) and measured[0][4] == 5
 
 
 # ---- the measures
@@ -151,7 +152,7 @@ def test_mixtures_are_fitted_to_training_latents_and_chosen_by_validation_ones(s
     assert numbers["eval/mixture_components"] == 3
 
 
-def test_the_importance_bound_takes_so_many_draws_of_the_first_images(monkeypatch):
+def test_the_importance_bound_takes_so_many_draws_of_images_from_all_parts_of_the_set(monkeypatch):
     seen = []
 
     def bound(model, x, labels, samples):
@@ -165,8 +166,9 @@ def test_the_importance_bound_takes_so_many_draws_of_the_first_images(monkeypatc
     x, labels = torch.randn(150, 1, 4, 4), torch.arange(150)
     latents = torch.randn(2, 150, 2).unbind(0)
     vae_measures.bounds(model, x, labels, latents, samples=9, images=120)
-    assert torch.equal(torch.cat([part[0] for part in seen]), x[:120])
-    assert torch.equal(torch.cat([part[1] for part in seen]), labels[:120])
+    rows = torch.arange(120) * 150 // 120
+    assert torch.equal(torch.cat([part[0] for part in seen]), x[rows])
+    assert torch.equal(torch.cat([part[1] for part in seen]), labels[rows])
     assert {part[2] for part in seen} == {9}
 
 
