@@ -234,7 +234,8 @@ def class_moments(world: World, model: LinearDiffusion) -> list[frechet.Moments]
     (labels,) = world.captions["train"].chosen.values()
     (names,) = world.captions["train"].options.values()
     groups = [latents[labels == label] for label in range(len(names))]
-    return [frechet.Moments(group.mean(0), torch.cov(group.T, correction=0)) for group in groups]
+    covariance = lambda group: torch.atleast_2d(torch.cov(group.T, correction=0))  # of one component too
+    return [frechet.Moments(group.mean(0), covariance(group)) for group in groups]
 
 
 def drawn_at_once(world: World, model: LinearDiffusion, seed: int) -> Tensor:  # -> (N, D)

@@ -201,6 +201,18 @@ def costs(few_digits, tmp_path):
     return world, world.train()
 
 
+def test_the_gaussian_of_a_single_component_is_drawn_too(costs):
+    world, _ = costs
+    model = world.train(components=1)
+    latents = model.encoder.encode(world.sets["train"].images)
+    (labels,) = world.captions["train"].chosen.values()
+    gaussian = linear_costs.class_moments(world, model)[3]
+    expected = latents[labels == 3].var(correction=0)
+    assert gaussian.sigma.shape == (1, 1) and torch.allclose(gaussian.sigma[0, 0], expected)
+    drawn = linear_costs.drawn_at_once(world, model, 0)
+    assert drawn.shape == (len(world.sets["test"]), 1) and drawn.isfinite().all()
+
+
 def test_errors_are_of_validation_latents_and_real_images_are_those_trained_on(costs):
     world, model = costs
     rows = {row["model"]: row for row in linear_costs.compare_denoisers(world, model, (0,))}
