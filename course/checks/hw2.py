@@ -6,6 +6,7 @@ import numpy as np
 
 from course.checks.hw2_game import changes_for_hypotheses, training
 from course.checks.hw2_networks import block, generator
+from course.checks.hw2_penalties import penalties
 from course.checks.questions import Maker, Question
 
 
@@ -18,6 +19,7 @@ def questions(seed: int) -> list[Question]:
         ("hw2.b", "layers.md", generator),
         ("hw2.c", "gan.md", training),
         ("hw2.d", "gan.md", changes_for_hypotheses),
+        ("hw2.d", "gan.md", penalties),
     ):
         made.task, made.page = task, page
         ask(made, draw)
