@@ -14,7 +14,7 @@ import torch
 from small_diffusion import untrained
 
 from hw2_gan import gan_data, train_gan
-from hw3_stylegan_sampling import train_stylegan
+from hw3_stylegan_sampling import train_encoder, train_stylegan
 from hw4_diffusion import (
     ddpm_figures,
     ddpm_measures,
@@ -26,6 +26,7 @@ from hw4_diffusion import (
 )
 from hw4_diffusion.ddpm_measures import Way
 from hw4_diffusion.schedule import sampling_times
+from lab8_generative import train_gan as lab_gan
 
 
 @pytest.fixture(scope="module")
@@ -218,7 +219,7 @@ def test_models_that_are_not_alike(tmp_path, data_dir):
     assert not (tmp_path / "hw4").exists()
 
 
-def test_images_of_a_folder_of_classes_are_of_all_classes(tmp_path):
+def test_images_of_a_folder_of_classes_are_of_all_classes(tmp_path, monkeypatch):
     """They come sorted by class: the first few would be cats alone."""
     for split in ("train", "val", "test"):
         for name in ("cats", "dogs", "foxes"):
@@ -234,10 +235,16 @@ def test_images_of_a_folder_of_classes_are_of_all_classes(tmp_path):
         train_controlnet.load(train_controlnet.Config(train_data=pets, validation_images=6), "val", 16),
         data.load(pets, "test", size=16, count=6),
     ]
+    shape = types.SimpleNamespace(size=16, image_channels=3)
+    encoding = train_encoder.Config(network="a", data=pets, train_images=6, measure_images=6)
+    of_encoder = lambda split: train_encoder.load(encoding, types.SimpleNamespace(shape=shape), split)
+    few.append(of_encoder("val"))
+    monkeypatch.setattr(lab_gan, "MEASURED_DRAWN", 6)
+    few.append(lab_gan.load(lab_gan.Config(data=pets, size=48, batch_size=4))[1])
     for images in few:
         assert images.labels.tolist() == [0, 0, 1, 1, 2, 2]
     everything = train_stylegan.load(train_stylegan.Config(data=pets, size=16, train_images=6), "train", 6)
-    assert len(everything) == 24, "--train-images is of drawn sets"
+    assert len(everything) == len(of_encoder("train")) == 24, "--train-images is of drawn sets"
 
 
 def test_the_bound_is_of_images_of_all_parts_of_the_test_set(monkeypatch, data_dir):

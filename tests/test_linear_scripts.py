@@ -1,5 +1,6 @@
 """linear_diffusion.py and linear_costs.py: what they measure, draw, keep and refuse."""
 
+import dataclasses
 import json
 from dataclasses import replace
 from types import SimpleNamespace
@@ -199,6 +200,19 @@ def costs(few_digits, tmp_path):
     flags = {"components": 4, "component_sweep": (4,), "steps": 3, "samples": 60}
     world = linear_costs.prepare(linear_costs.Config(**flags, data_dir=tmp_path / "data"))
     return world, world.train()
+
+
+def test_the_sweeps_draw_with_the_first_seed(costs, monkeypatch):
+    world, model = costs
+    seeds = []
+    monkeypatch.setattr(
+        linear_costs.World, "sampled", lambda self, model, sampler, steps, seed: seeds.append(seed) or {}
+    )
+    monkeypatch.setattr(linear_costs, "exact_error", lambda *_: 0.0)
+    other = dataclasses.replace(world, seed=7)
+    linear_costs.by_steps(other, model, 2)
+    linear_costs.by_components(other, 2)
+    assert set(seeds) == {7} and other.base.seed == 0
 
 
 def test_the_gaussian_of_a_single_component_is_drawn_too(costs):
