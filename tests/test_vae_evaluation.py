@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
-from common import gaussian_mixture
+from common import gaussian_mixture, latent_space
 from common.data import ImageSet
 from common.metrics import extractors
 
@@ -165,11 +165,13 @@ def test_the_importance_bound_takes_so_many_draws_of_images_from_all_parts_of_th
     model.forward = lambda x, labels: {"reconstruction": torch.zeros(len(x))}
     x, labels = torch.randn(150, 1, 4, 4), torch.arange(150)
     latents = torch.randn(2, 150, 2).unbind(0)
-    vae_measures.bounds(model, x, labels, latents, samples=9, images=120)
+    numbers = vae_measures.bounds(model, x, labels, latents, samples=9, images=120)
     rows = torch.arange(120) * 150 // 120
     assert torch.equal(torch.cat([part[0] for part in seen]), x[rows])
     assert torch.equal(torch.cat([part[1] for part in seen]), labels[rows])
     assert {part[2] for part in seen} == {9}
+    kl = latent_space.kl_to_standard_normal(*latents).sum(1)[rows]  # of the images of the bound, here 0
+    assert numbers["eval/posterior_gap_nats"] == pytest.approx(kl.mean().item(), rel=1e-5)
 
 
 def test_images_are_decoded_with_their_own_labels(monkeypatch):
@@ -207,3 +209,10 @@ def test_distances_are_to_all_images_and_of_a_class_to_its_own(sets, monkeypatch
         ([0] * 3, [0]), ([1] * 3, [1])
     ]  # fmt: skip
     assert again[::2].unique().numel() > 1, "drawn from q, which has a width"
+    drawn = []
+    monkeypatch.setattr(latent_space, "reparameterise", lambda *given: drawn.append(given) or given[0])
+    numbered = torch.arange(8.0)[:, None].expand(8, 2)
+    vae_measures.distances(Model(), z, labels, (numbered, numbered), test, extractor)
+    assert drawn[0][0][:, 0].tolist() == [k * 8 // 6 for k in range(6)], (
+        "of the images they are compared with"
+    )
