@@ -93,6 +93,7 @@ def test_projections_become_rows(network, tmp_path):
         (["--cols", "3-1"], "--cols 3-1"),
         (["--styles", "1", "--trunc", "nan"], "--trunc"),
         (["--styles", "1", "--class", "0"], "--class 0: this generator has no classes"),
+        (["--styles", "1", "--class", "-1"], "--class -1: this generator has no classes"),
     ],
 )
 def test_a_mistake_in_mixing_is_one_line(flags, said, network):
@@ -211,6 +212,7 @@ def test_a_film_has_even_sides(tmp_path):
         (["--seeds", "3,3"], "a walk needs two different seeds"),
         (["--seeds", "3-"], "--seeds 3-"),
         (["--ways"], "--ways: none"),
+        (["--class", "-1"], "--class -1: this generator has no classes"),
         (["--frames", "2"], "--frames 2"),
     ],
 )

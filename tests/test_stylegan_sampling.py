@@ -86,7 +86,8 @@ def test_classes(tmp_path):
     pictures = [imageio.imread(tmp_path / index / "seed0001.png") for index in ("0", "2")]
     assert not np.array_equal(*pictures)
     assert "--class: this generator draws one of 3 classes" in run(tmp_path / "net.safetensors")
-    assert "--class 3: there are 3 classes" in run(tmp_path / "net.safetensors", "--class", "3")
+    for index in ("3", "-1"):
+        assert f"--class {index}: there are 3 classes" in run(tmp_path / "net.safetensors", "--class", index)
 
 
 @pytest.mark.parametrize(
