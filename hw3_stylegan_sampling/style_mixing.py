@@ -5,8 +5,8 @@ python hw3_stylegan_sampling/style_mixing.py --network ffhq.pkl --rows 85,100 --
 python hw3_stylegan_sampling/style_mixing.py --network ffhq.pkl --projected-w out/projected_w.npz
 
 Each cell is the image of its row, but for the layers --styles, which are those of its column: the first ones
-hold shapes, the last ones colours.  Files are called as NVIDIA's style_mixing.py calls them: 85-55.png, and
-grid.png with everything.
+hold shapes, the last ones colours.  Files are called as NVIDIA's style_mixing.py calls them: 85-55.png, those
+that are mixed 85-85.png and 55-55.png, and grid.png with everything.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def main(config: Config) -> None:
     labels = models.class_labels(generator, config.class_index)
     of_seed = lambda seed: generator.styles(sample.latent(seed, generator), labels, psi=config.trunc)
     own = [projections.read(path, generator) for path in config.projected_w] + list(map(of_seed, rows))
-    names = [*map(name_of, config.projected_w), *map(str, rows)]
+    names = [*names_of(config.projected_w, {*rows, *columns}), *map(str, rows)]
     mode = config.noise_mode
     with torch.inference_mode():
         sheet = mixed(generator, torch.cat(own), torch.cat(list(map(of_seed, columns))), layers, mode)
@@ -80,6 +80,17 @@ def main(config: Config) -> None:
 def name_of(path: Path) -> str:
     """anna for anna.npz and for anna/projected_w.npz."""
     return path.parent.name or path.stem if path.stem == "projected_w" else path.stem
+
+
+def names_of(paths: tuple[Path, ...], seeds: set[int]) -> list[str]:
+    """What files of projections are called; InputError where two images would be one file."""
+    names = [name_of(path) for path in paths]
+    for name, path in zip(names, paths):
+        if names.count(name) > 1 or name in map(str, seeds):
+            raise InputError(
+                f"--projected-w {path}: another row or column is called {name} too; rename the file"
+            )
+    return names
 
 
 def mix(own: Tensor, other: Tensor, layers: list[int]) -> Tensor:  # (..., L, D) twice -> (..., L, D)
@@ -104,8 +115,10 @@ def mixed(
 
 
 def save(outdir: Path, sheet: Tensor, rows: list[str], columns: list[int], styles: str) -> None:
-    """Every image, and the sheet with their names."""
+    """Every image, those that are mixed too, and the sheet with their names."""
     try:
+        for name, image in zip([*rows, *columns], [*sheet[1:, 0], *sheet[0, 1:]], strict=True):
+            figures.save_png(outdir / f"{name}-{name}.png", image)
         for i, row in enumerate(rows):
             for j, column in enumerate(columns):
                 figures.save_png(outdir / f"{row}-{column}.png", sheet[i + 1, j + 1])

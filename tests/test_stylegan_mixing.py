@@ -50,7 +50,11 @@ def test_a_cell_is_its_row_but_for_the_columns_layers(network, capsys):
     flags = ["--rows", "3-4", "--cols", "7", "--styles", "1-2", "--trunc", "0.6"]
     assert run(style_mixing, network, *flags) == ""
     out = network.parent / "out"
-    assert sorted(path.name for path in out.iterdir()) == ["3-7.png", "4-7.png", "grid.png"]
+    own = ["3-3.png", "4-4.png", "7-7.png"]
+    assert sorted(path.name for path in out.iterdir()) == sorted(["3-7.png", "4-7.png", *own, "grid.png"])
+    for seed in (3, 4, 7):  # what is mixed has files of its own, as with NVIDIA
+        drawn = imageio.imread(out / f"{seed}-{seed}.png")
+        assert np.array_equal(drawn, image_of(network, styles(network, seed, 0.6)))
     for row in (3, 4):
         ws, column = styles(network, row, 0.6), styles(network, 7, 0.6)
         expected = torch.cat([ws[:, :1], column[:, 1:3], ws[:, 3:]], 1)
@@ -76,12 +80,26 @@ def test_projections_become_rows(network, tmp_path):
     flags = ["--projected-w", str(tmp_path / "anna" / "projected_w.npz"), str(tmp_path / "ivan.npz")]
     assert run(style_mixing, network, *flags, "--cols", "5", "--styles", "3") == ""
     out = network.parent / "out"
-    assert sorted(path.name for path in out.iterdir()) == ["anna-5.png", "grid.png", "ivan-5.png"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        "5-5.png", "anna-5.png", "anna-anna.png", "grid.png", "ivan-5.png", "ivan-ivan.png"
+    ]  # fmt: skip
     for name, own in (("anna", ws), ("ivan", 2 * ws)):
         expected = torch.cat([own[:, :3], styles(network, 5)[:, 3:]], 1)
         assert np.array_equal(imageio.imread(out / f"{name}-5.png"), image_of(network, expected))
     assert run(style_mixing, network, *flags, "--cols", "5", "--styles", "3", "--rows", "8") == ""
     assert (out / "8-5.png").exists()
+
+
+@pytest.mark.parametrize("other", ["5.npz", "7.npz", "elsewhere/anna.npz"])
+def test_no_image_takes_the_file_of_another(other, network, tmp_path):
+    paths = [tmp_path / name for name in ("anna.npz", other)]
+    (tmp_path / "elsewhere").mkdir()
+    for path in paths:
+        np.savez(path, w=np.zeros((1, 4, 7), np.float32))
+    flags = ["--projected-w", *map(str, paths), "--rows", "7", "--cols", "5", "--styles", "3"]
+    text = run(style_mixing, network, *flags)
+    assert "is called" in text and text.startswith("error: --projected-w") and "\n" not in text
+    assert not (network.parent / "out").exists()
 
 
 @pytest.mark.parametrize(
