@@ -87,7 +87,8 @@ def walk(generator: Generator, z: Tensor, per_leg: int, way: Way, labels: Tensor
     """Latents (P, D) of the places -> w (P per_leg, D) from each to the next and from the last to the first.
 
     z is brought to one length before it is read: a line and an arc in z show the same images, the line
-    hurrying in the middle, eq. (stylegan.24).  An arc in W goes around the mean w."""
+    hurrying in the middle, eq. (stylegan.24).  Not so numbers that choose options: they count by their size,
+    which is smaller on the line.  An arc in W goes around the mean w."""
     space, shape = way.split("-")
     repeated = lambda points: None if labels is None else labels.expand(len(points), -1)
     places = z if space == "z" else generator.mapping(z, repeated(z)) - generator.w_mean

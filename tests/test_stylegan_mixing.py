@@ -185,6 +185,18 @@ def test_a_walk_visits_its_places_and_comes_back(network):
     assert torch.allclose(along[1], generator.mapping(slerp(z[:1], z[1:2], 0.25))[0], atol=1e-5)
 
 
+def test_a_line_in_z_shows_what_the_arc_shows_but_for_options():
+    torch.manual_seed(0)
+    generator = Generator(Architecture(**{**vars(SMALL), "options": (4,)}))
+    z = torch.tensor([[1.0, 0, 0, 0, 0, 0.6], [0, 1.0, 0, 0, 0, 0.6], [-1.0, 0, 0, 0, 0, 0.1]])
+    line, arc = (interpolate.walk(generator, z, 2, f"z-{shape}")[1:2] for shape in ("linear", "spherical"))
+    third, fourth = torch.eye(4)[2:3], torch.eye(4)[3:]  # Phi of 0.6 and, on the arc, more than 0.67
+    halfway = (z[:1] + z[1:2]) / 2
+    assert torch.allclose(line, generator.mapping(halfway, third), atol=1e-5)
+    assert torch.allclose(arc, generator.mapping(halfway, fourth), atol=1e-5)
+    assert not torch.allclose(line, arc, atol=1e-2)
+
+
 def test_frames_are_the_images_of_w_truncated(network):
     generator = weights.read(network)
     w = torch.randn(20, 7)
