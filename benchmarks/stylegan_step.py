@@ -1,6 +1,6 @@
 """How long StyleGAN2's generator takes: scales around one convolution against weights for every image.
 
-python benchmarks/stylegan_step.py                       # 32x32, batch 32, forward and backward
+python benchmarks/stylegan_step.py                       # 32x32, batch 32; then sampling alone
 python benchmarks/stylegan_step.py --size 64 --channels 192 192 128 64 32 --batch-size 16
 
 `grouped` is the papers' form: a convolution with as many groups as images (theory/en/stylegan.md).
@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from unittest import mock
 
 from common import command_line, devices
@@ -91,25 +92,37 @@ def main(config: Config) -> None:
             return ways[name](z)
 
     apart = (draw("grouped") - draw("scaled")).abs().max().item()
+
+    def step(name: str) -> None:
+        draw(name).square().mean().backward()
+
+    def sample(name: str) -> None:
+        with torch.inference_mode():
+            draw(name)
+
     rounds = [
-        {name: seconds(lambda name=name: draw(name), config.passes) for name in ways}
+        {
+            name: (seconds(partial(step, name), config.passes), seconds(partial(sample, name), config.passes))
+            for name in ways
+        }
         for _ in range(config.rounds + 1)
     ][1:]
     print(f"{shape.size}x{shape.size}, batch {config.batch_size}: largest difference of images {apart:.1e}")
     for name in ways:
-        ratios = [one["grouped"] / one[name] for one in rounds]
+        steps, samples = (statistics.median(one[name][kind] for one in rounds) for kind in (0, 1))
+        ratios = [one["grouped"][0] / one[name][0] for one in rounds]
         print(
-            f"{name:12} {1000 * statistics.median(one[name] for one in rounds):7.1f} ms; "
-            f"{statistics.median(ratios):.2f} times ({min(ratios):.2f} to {max(ratios):.2f})"
+            f"{name:12} {1000 * steps:7.1f} ms; {statistics.median(ratios):.2f} times ({min(ratios):.2f} to "
+            f"{max(ratios):.2f}); sampled without gradients {config.batch_size / samples:.0f} images a second"
         )
 
 
-def seconds(draw: Callable[[], Tensor], passes: int) -> float:
-    """Median of forward and backward passes."""
+def seconds(do: Callable[[], None], passes: int) -> float:
+    """Median of several passes."""
     times = []
     for _ in range(passes):
         start = time.perf_counter()
-        draw().square().mean().backward()
+        do()
         times.append(time.perf_counter() - start)
     return statistics.median(times)
 
