@@ -115,16 +115,12 @@ def squared_error(output: Tensor, wanted: Tensor) -> Tensor:  # 2 x (B, C, H, W)
 
 def error_scale(prediction: Prediction, alpha: Tensor, sigma: Tensor) -> Tensor:
     """Squared error of the network's output as a multiple of that of the x_0 it means, eq. (diffusion.12)."""
-    match prediction:
-        case "epsilon":
-            return (alpha / sigma) ** 2
-        case "x0":
-            return torch.ones_like(alpha)
-        case "v":
-            return ((alpha**2 + sigma**2) / sigma) ** 2
-        case "flow":
-            return ((alpha + sigma) / sigma) ** 2
-    raise ValueError(f"prediction {prediction!r}: there are {', '.join(PREDICTIONS)}")
+    return {
+        "epsilon": (alpha / sigma) ** 2,
+        "x0": torch.ones_like(alpha),
+        "v": ((alpha**2 + sigma**2) / sigma) ** 2,
+        "flow": ((alpha + sigma) / sigma) ** 2,
+    }[prediction]
 
 
 def min_snr_weight(prediction: Prediction, alpha: Tensor, sigma: Tensor, gamma: float = 5.0) -> Tensor:
