@@ -68,6 +68,12 @@ def test_both_languages_give_the_same_commands():
     assert (len(commands(TEXTS["en"])), len(tried(TEXTS["en"]))) == (24, 8)
 
 
+@pytest.mark.parametrize("language", PAGES)
+def test_it_is_said_that_question_marks_stand_for_a_number_before_they_do(language):
+    first = TEXTS[language].index("????")
+    assert TEXTS[language][first - 1 : first + 5] == "`????`"
+
+
 def kept(name: str) -> dict[str, float]:
     return summary(FOLDER, f"results/{name}")["metrics"]
 
