@@ -185,13 +185,13 @@ def read(path: Path) -> Model:
 def from_run(run_dir: Path, checkpoint: str = "last") -> Model:
     """The averaged weights of a checkpoint of train_ddpm.py, while it trains or after.
 
-    Of a run that came here without its checkpoints, those in its model.safetensors."""
+    Of a run that has no checkpoint yet, or came here without, those in its model.safetensors."""
     path = run_dir / DESCRIPTION
     try:
         known = Description.from_json(json.dumps(runs.read_json(path)))
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: not written by train_ddpm.py ({error}); name one of its runs") from None
-    if not (run_dir / "checkpoints").exists() and (run_dir / "model.safetensors").is_file():
+    if not any(run_dir.glob("checkpoints/*.pt")) and (run_dir / "model.safetensors").is_file():
         return read(run_dir / "model.safetensors")
     ema = averaged(UNet(known.architecture), 0.0)
     checkpoints.load_parts(run_dir / "checkpoints" / f"{checkpoint}.pt", ema=ema)
