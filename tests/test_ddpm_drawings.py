@@ -37,6 +37,20 @@ def test_a_row_of_pictures_is_of_one_class():
     assert sample_ddpm.ordered(flags("--count", "6"), untrained(classes=0), 1) == (None, 6)
 
 
+@pytest.mark.parametrize(("classes", "words", "idle"), [
+    (10, ["--show", "process", "--count", "3"], ["--count 3"]),
+    (0, ["--show", "process", "--count", "3"], []),
+    (0, ["--show", "inpainting", "--count", "3"], ["--count 3"]),
+    (10, ["--show", "reconstruction", "--sampler", "ddim", "--eta", "0.5"], ["--sampler ddim", "--eta 0.5"]),
+    (10, ["--sampler", "ddim", "--eta", "0.5", "--steps", "4"], []),
+    (10, ["--checkpoint", "previous"], ["--checkpoint previous"]),
+])  # fmt: skip
+def test_a_word_where_a_flag_does_nothing(classes, words, idle, capsys):
+    sample_ddpm.check(flags(*words), untrained(classes=classes))
+    said = capsys.readouterr().err.splitlines()
+    assert [line.removeprefix("warning: ").split(": does nothing")[0] for line in said] == idle
+
+
 @pytest.mark.parametrize("show", ["inpainting", "reconstruction"])
 def test_test_images_are_drawn_with_their_own_class(show, tmp_path, monkeypatch):
     """The upper half stays and `--repeats` steps are taken; a reconstruction goes to the noise and back."""
