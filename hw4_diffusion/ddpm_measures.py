@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from common.data import ImageSet, to_model_range
+from common.data.image_set import spread
 from common.metrics import kernel, nearest, precision_recall, samples
 
 import torch
@@ -83,10 +84,10 @@ def thorough(features: Tensor, real: samples.Reference, train: ImageSet) -> dict
     """
     known, name = real.features_of(train.images), real.name
     kid = kernel.kernel_distance(features, real.features)
-    count = len(features)
+    some = known[spread(len(features), len(known))]  # of all classes of a folder, which come in their order
     return {
         f"{name}_standard_error": real.estimate(features).standard_error,
-        f"{name}_of_training_images": real.distance(known[:count]),
+        f"{name}_of_training_images": real.distance(some),
         f"kid_{name.removeprefix('fd_')}": kid.value,
         f"kid_{name.removeprefix('fd_')}_standard_error": kid.standard_error,
         "nearest_training_ratio": nearest.training_ratio(features, real.features, known),

@@ -83,6 +83,16 @@ def test_copies_are_near_to_training_images(digits, real):
     assert found["fd_digits_40_of_training_images"] == pytest.approx(real.distance(known))
 
 
+def test_the_distance_of_training_images_is_of_all_parts_of_their_set(real, tmp_path):
+    """A folder of classes comes in their order: the first images would be of a few classes."""
+    train = data.load("digits", "train", size=16, count=80, data_dir=tmp_path)
+    train = train.take(train.labels.argsort())
+    found = ddpm_measures.thorough(real.features, real, train)["fd_digits_40_of_training_images"]
+    distance = lambda images: real.distance(real.features_of(images))
+    assert found == pytest.approx(distance(train.few(40).images))
+    assert found < 0.9 * distance(train.images[:40])
+
+
 # ---- the bound
 
 
