@@ -272,9 +272,13 @@ def save_training(run: runs.Run, config: Config) -> None:
     for one in config.models:
         with suppress(InputError):  # no metrics.jsonl, or nothing in it yet
             trainings.append(runs.read_metrics(Path(one), "val/loss"))
-    distances = [name for name in trainings[0][0] if name.startswith("val/fd_")] if trainings else []
-    if distances:
-        ddpm_figures.save_training(run.folder / "training.png", trainings, distances[0])
+    lines = [line for training in trainings for line in training]
+    distances = sorted({name for line in lines for name in line if name.startswith("val/fd_")})
+    of_all = [name for name in distances if all(name in line for line in lines)]
+    if of_all:
+        ddpm_figures.save_training(run.folder / "training.png", trainings, of_all[0])
+    elif distances:
+        warn(f"the trainings have no distance in common ({', '.join(distances)}): no training.png")
 
 
 # ---- loading

@@ -266,3 +266,17 @@ def test_numbers_are_kept_though_a_training_was_not_measured_yet(tmp_path, data_
     run = types.SimpleNamespace(folder=tmp_path)
     eval_ddpm.save_training(run, eval_ddpm.Config((str(tmp_path), str(tmp_path / "model.safetensors"))))
     assert not (tmp_path / "training.png").exists()
+
+
+def test_trainings_measured_with_different_numbers_of_images_have_no_figure_together(tmp_path, capsys):
+    for count in (10, 12):
+        (tmp_path / str(count)).mkdir()
+        line = {"step": 1, "seconds": 2.0, "val/loss": 1.0, f"val/fd_digits_{count}": 3.0}
+        (tmp_path / str(count) / "metrics.jsonl").write_text(json.dumps(line) + "\n")
+    run, one, other = types.SimpleNamespace(folder=tmp_path), str(tmp_path / "10"), str(tmp_path / "12")
+    eval_ddpm.save_training(run, eval_ddpm.Config((one, other)))
+    assert not (tmp_path / "training.png").exists()
+    said = "warning: the trainings have no distance in common (val/fd_digits_10, val/fd_digits_12): "
+    assert capsys.readouterr().err.startswith(said)
+    eval_ddpm.save_training(run, eval_ddpm.Config((one, one)))
+    assert (tmp_path / "training.png").is_file() and not capsys.readouterr().err
