@@ -214,8 +214,8 @@ def report(
     curve = seeds.over_seeds(rows["curve"], by=("sampler", "evaluations"))
     guidance = seeds.over_seeds(rows["guidance"], by=("guidance",))
     text = "".join(f"{name:40} {value:.4g}\n" for name, value in model.items() if isinstance(value, float))
-    if curve and real.extractor is not None:
-        distance = next(name for name in curve[0] if name.startswith("fd_"))
+    distance = next((name for row in (*curve, *guidance) for name in row if name.startswith("fd_")), None)
+    if curve and distance:
         best = min(curve, key=lambda row: row[distance])
         ddpm_figures.save_curves(
             run.folder / "evaluations.png", curve, distance, points.floor,
@@ -223,12 +223,11 @@ def report(
             f"{best[distance]:.3g}",
         )  # fmt: skip
         text += "\n" + text_table.markdown(columns(distance), curve)
-        if guidance:
-            title = f"{known.data}: what guidance does ({way.sampler}, {way.steps} steps)"
-            ddpm_figures.save_guidance(run.folder / "guidance.png", guidance, distance, title)
-            text += "\n" + text_table.markdown(
-                [Column("guidance", "guidance", "g"), *columns(distance)[2:]], guidance
-            )
+    if guidance and distance:
+        title = f"{known.data}: what guidance does ({way.sampler}, {way.steps} steps)"
+        ddpm_figures.save_guidance(run.folder / "guidance.png", guidance, distance, title)
+        scale = Column("guidance", "guidance", "g")
+        text += "\n" + text_table.markdown([scale, *columns(distance)[2:]], guidance)
     runs.write_text_atomic(run.folder / "table.md", text)
     run.summary(
         {f"eval/{name}": value for name, value in model.items() if isinstance(value, float)},

@@ -280,3 +280,15 @@ def test_trainings_measured_with_different_numbers_of_images_have_no_figure_toge
     assert capsys.readouterr().err.startswith(said)
     eval_ddpm.save_training(run, eval_ddpm.Config((one, one)))
     assert (tmp_path / "training.png").is_file() and not capsys.readouterr().err
+
+
+def test_guidance_is_shown_though_no_number_of_evaluations_is(data_dir, tmp_path):
+    models.save(tmp_path / "model.safetensors", untrained(), "a test")
+    small = {**SMALL_EVALUATION, "evaluations": (), "samples": 20, "bound_images": 0, "curve_models": 1}
+    config = eval_ddpm.Config(
+        (str(tmp_path / "model.safetensors"),), data_dir=data_dir, outdir=tmp_path, **small
+    )
+    folder = eval_ddpm.main(config)
+    assert (folder / "guidance.png").is_file() and not (folder / "evaluations.png").exists()
+    table = (folder / "table.md").read_text()
+    assert "| guidance | fd_digits_24 |" in table and "| sampler |" not in table
