@@ -1,14 +1,13 @@
 """sample_ddpm.py: what its flags mean to the sampler, and which class each picture is of."""
 
-from pathlib import Path
-
-from common import command_line
+from common import command_line, data, figures
 
 import pytest
 import torch
 from small_diffusion import untrained
 
 from hw4_diffusion import sample_ddpm, samplers
+from hw4_diffusion.schedule import sampling_times
 
 
 def flags(*words: str) -> sample_ddpm.Config:
@@ -24,10 +23,12 @@ def test_the_sampler_gets_what_the_flags_say(monkeypatch):
     given = {}
     monkeypatch.setattr(samplers, "sample", lambda *values, **named: given.update(named, values=values))
     model, x, labels = untrained(), torch.randn(2, 1, 16, 16), torch.tensor([4, 7])
-    one = flags("--sampler", "ddim", "--eta", "0.5", "--guidance", "3", "--steps", "4")
+    words = ["--sampler", "ddim", "--eta", "0.5", "--guidance", "3", "--steps", "4", "--spacing", "log-snr"]
+    one = flags(*words)
     sample_ddpm.run(one, model, x, labels)
     name, denoise, _, times, start = given["values"]
-    assert name == "ddim" and given["eta"] == 0.5 and len(times) == 5 and start is x
+    assert name == "ddim" and given["eta"] == 0.5 and start is x
+    assert times == sampling_times(model.schedule, 4, "log-snr") != sampling_times(model.schedule, 4)
     assert same(denoise, model.denoiser(labels, 3.0), x)
 
 
@@ -51,10 +52,20 @@ def test_a_word_where_a_flag_does_nothing(classes, words, idle, capsys):
     assert [line.removeprefix("warning: ").split(": does nothing")[0] for line in said] == idle
 
 
+def test_rows_and_columns_are_called_what_they_show(tmp_path, monkeypatch):
+    said = {}
+    monkeypatch.setattr(figures, "save_grid", lambda path, *_, **titles: said.update({path.stem: titles}))
+    one = flags("--classes", "7", "3", "--steps", "3", "--count", "1", "--outdir", str(tmp_path))
+    for draw in (sample_ddpm.draw_samples, sample_ddpm.draw_process):
+        draw(one, untrained(), torch.device("cpu"))
+    assert said["samples"]["row_titles"] == said["process"]["row_titles"] == ("7", "3")
+    assert said["process"]["column_titles"] == ["t = 40", "t = 27", "t = 13", "t = 0"]
+
+
 @pytest.mark.parametrize("show", ["inpainting", "reconstruction"])
 def test_test_images_are_drawn_with_their_own_class(show, tmp_path, monkeypatch):
     """The upper half stays and `--repeats` steps are taken; a reconstruction goes to the noise and back."""
-    model, given = untrained(), []
+    model, given, shown = untrained(), [], []
 
     def inpaint(denoise, schedule, times, known, mask, *, repeats):
         given.append((denoise, known, mask, repeats, times))
@@ -66,14 +77,24 @@ def test_test_images_are_drawn_with_their_own_class(show, tmp_path, monkeypatch)
 
     monkeypatch.setattr(samplers, "inpaint", inpaint)
     monkeypatch.setattr(samplers, "encode", encode)
-    one = flags("--repeats", "2", "--steps", "4", "--data-dir", str(tmp_path), "--outdir", str(tmp_path))
+    monkeypatch.setattr(figures, "save_grid", lambda path, images, *_, **__: shown.append(images))
+    one = flags(
+        "--repeats", "2", "--steps", "4", "--guidance", "2.5", "--spacing", "log-snr", "--data-dir",
+        str(tmp_path), "--outdir", str(tmp_path),
+    )  # fmt: skip
     draw = {"inpainting": sample_ddpm.draw_inpainting, "reconstruction": sample_ddpm.draw_reconstruction}
     draw[show](one, model, torch.device("cpu"))
     ((denoise, x, mask, repeats, times),) = given
-    _, labels = sample_ddpm.test_images(one, model, sample_ddpm.COLUMNS)
-    clip = show == "inpainting"
-    assert same(denoise, model.denoiser(labels.repeat(len(x) // len(labels)), clip=clip), x)
-    assert repeats == 2 and times == sample_ddpm.sampling_times(model.schedule, 4)
-    if mask is not None:
-        assert len(x) == 3 * sample_ddpm.COLUMNS and mask[:8].min() == 1 and mask[8:].max() == 0
-    assert list(Path(tmp_path).glob("*.png"))
+    real = data.load("digits", "test", size=16, data_dir=tmp_path).take(slice(0, sample_ddpm.COLUMNS))
+    each, clip = len(x) // len(real), show == "inpainting"
+    assert torch.equal(x, data.to_model_range(real.images).repeat(each, 1, 1, 1))
+    assert same(denoise, model.denoiser(real.labels.repeat(each), 2.5, clip=clip), x)
+    assert repeats == 2 and times == sampling_times(model.schedule, 4, "log-snr")
+    rows = shown[0].unflatten(0, (-1, len(real)))
+    assert torch.equal(rows[0], real.images)
+    if mask is None:
+        assert torch.equal(rows[1], data.to_uint8(data.to_model_range(real.images) / 2))
+    else:
+        assert each == 3 and mask[:8].min() == 1 and mask[8:].max() == 0
+        assert torch.equal(rows[1, :, :, :8], real.images[:, :, :8])
+        assert torch.equal(rows[1, :, :, 8:], data.to_uint8(torch.zeros(len(real), 1, 8, 16)))

@@ -194,6 +194,15 @@ def test_every_sampler_is_measured_at_equal_evaluations():
     assert Way("euler", 10, "time") in ddpm_measures.ways(straight, (10,), "time")
 
 
+def test_guidance_is_measured_in_the_way_of_the_flags():
+    asked = {"sampler": "ddim", "steps": 7, "spacing": "log-snr", "evaluations": (), "guidances": (1.0, 2.0)}
+    config = eval_ddpm.Config(("a",), **asked)
+    wanted = [("guidance", Way("ddim", 7, "log-snr", scale)) for scale in (1.0, 2.0)]
+    assert eval_ddpm.small_ways(config, untrained()) == wanted
+    for model in (untrained(guidable=False), untrained(classes=0)):
+        assert eval_ddpm.small_ways(config, model) == []
+
+
 def test_more_evaluations_than_the_schedule_has_are_left_out_in_a_word(tmp_path, capsys):
     models.save(tmp_path / "a.safetensors", untrained(), "a test")
     eval_ddpm.load_models(eval_ddpm.Config((str(tmp_path / "a.safetensors"),), evaluations=(40, 41)))
@@ -292,3 +301,13 @@ def test_guidance_is_shown_though_no_number_of_evaluations_is(data_dir, tmp_path
     assert (folder / "guidance.png").is_file() and not (folder / "evaluations.png").exists()
     table = (folder / "table.md").read_text()
     assert "| guidance | fd_digits_24 |" in table and "| sampler |" not in table
+
+
+def test_trainings_are_shown_over_minutes_or_hours(tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr(figures, "save_figure", lambda figure, path: shown.append(figure.axes[0]))
+    for seconds in (600.0, 7200.0):
+        line = {"step": 1, "seconds": seconds, "val/loss": 1.0, "val/fd": 3.0}
+        ddpm_figures.save_training(tmp_path / "training.png", [[line]], "val/fd")
+    seen = [(axis.get_xlabel(), axis.lines[0].get_xdata()[0]) for axis in shown]
+    assert seen == [("minutes of training", 10), ("hours of training", 2)]

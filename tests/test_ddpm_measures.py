@@ -65,6 +65,12 @@ def test_classes_guidance_and_times_are_those_of_the_way(handed):
         assert torch.allclose(got, wanted, atol=1e-6)
 
 
+def test_seconds_are_those_of_one_image(handed, monkeypatch):
+    clock = iter((3.0, 11.0))
+    monkeypatch.setattr(ddpm_measures.time, "process_time", lambda: next(clock))
+    assert ddpm_measures.draw(untrained(), Way("ddim", 2), 4, None, 0, CPU).seconds == 2
+
+
 # ---- quality
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from common import checkpoints, data, runs
+from common.metrics import samples
 
 import pytest
 import torch
@@ -78,3 +79,27 @@ def test_long_gradients_are_shortened(data_dir, tmp_path, monkeypatch):
         run_dir = train_ddpm.main(config(data_dir, tmp_path, steps=steps, measure_every=9))
         weights.append(checkpoints.read(run_dir / "checkpoints" / "last.pt")["parts"]["network"])
     assert all((value - weights[1][name]).abs().max() < 1e-6 for name, value in weights[0].items())
+
+
+def test_the_average_follows_the_step(data_dir, tmp_path):
+    """It begins as the weights after the first step, not as those before it."""
+    run_dir = train_ddpm.main(config(data_dir, tmp_path, steps=1, measure_every=1))
+    parts = checkpoints.read(run_dir / "checkpoints" / "last.pt")["parts"]
+    assert all(torch.equal(parts["ema"][f"module.{name}"], value) for name, value in parts["network"].items())
+
+
+def test_samples_of_a_measurement_have_the_classes_of_validation_images(data_dir, tmp_path, monkeypatch):
+    """Each is drawn as an even grey of its class; the picture has up to eight of each class, in order."""
+    grey = lambda labels: (25 * labels[:, None, None, None] / 127.5 - 1).expand(-1, 1, 16, 16)
+    pictures, measured = [], []
+    monkeypatch.setattr(train_ddpm.Report, "draw", lambda report, noise, labels: grey(labels))
+    monkeypatch.setattr(
+        runs.Run, "save_samples", lambda run, name, step, images, columns: pictures.append(images)
+    )
+    monkeypatch.setattr(samples.Reference, "measure", lambda real, images: measured.append(images) or {})
+    one = config(data_dir, tmp_path, steps=1, measure_every=1, measure_images=120)
+    train_ddpm.main(one)
+    labels = train_ddpm.load(one, "val", 120).labels
+    shown = torch.cat([labels[labels == k][:8] for k in range(10)])
+    for images, wanted in ((measured[0], labels), (pictures[0], shown)):
+        assert torch.equal(images, data.to_uint8(grey(wanted)))
