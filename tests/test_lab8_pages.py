@@ -41,3 +41,13 @@ def test_the_report_says_what_the_gan_reached(language):
     assert abs(int(near[2]) - distance["gan"]) < 10
     weaker = trained["val/ema_grid"] / metrics("creatures_gan_nearest")["val/ema_grid"]
     assert 6.5 < weaker < 8, "seven times"
+
+
+@pytest.mark.parametrize("language", PAGES)
+def test_the_question_on_linear_diffusion_leads_to_its_derivation_and_to_homework_4(language):
+    page = (FOLDER / PAGES[language]).read_text(encoding="utf-8")
+    (answer,) = re.findall(r"^5\. \*.*?(?=^6\. )", page, re.M | re.S)
+    assert (
+        f"](../theory/{language}/diffusion.md#" in answer
+        and f"](../hw4_diffusion/{PAGES[language]}#" in answer
+    )
