@@ -1,6 +1,7 @@
 """sample_ddpm.py: what its flags mean to the sampler, and which class each picture is of."""
 
 from common import command_line, data, figures
+from common.errors import warn
 
 import pytest
 import torch
@@ -47,6 +48,7 @@ def test_a_row_of_pictures_is_of_one_class():
     (10, ["--checkpoint", "previous"], ["--checkpoint previous"]),
 ])  # fmt: skip
 def test_a_word_where_a_flag_does_nothing(classes, words, idle, capsys):
+    warn.cache_clear()  # a word is said once a process
     sample_ddpm.check(flags(*words), untrained(classes=classes))
     said = capsys.readouterr().err.splitlines()
     assert [line.removeprefix("warning: ").split(": does nothing")[0] for line in said] == idle
