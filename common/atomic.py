@@ -41,6 +41,12 @@ def replacing(path: Path, *, advice: str, keep_old_as: Path | None = None) -> It
         raise
 
 
+def copy(source: Path, path: Path, *, advice: str) -> None:
+    """A copy of a file as `path`, whole or not at all."""
+    with replacing(path, advice=advice) as beside:
+        shutil.copyfile(source, beside)
+
+
 @contextmanager
 def replacing_folder(folder: Path, *, advice: str) -> Iterator[Path]:
     """The same for a folder of several files: `folder` holds all of the old ones, then all of the new ones.

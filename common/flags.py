@@ -10,6 +10,7 @@ annotations) and names the flag that is out of its range.  Not-a-number and infi
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -58,6 +59,13 @@ def _set_or_folder(value: str) -> str:
     return str(folder.absolute()) if value not in NAMES and folder.is_dir() else value
 
 
+def _file_name(value: str) -> str:
+    """As it is where it can be a file beside others, whatever comes before or after it."""
+    if not re.fullmatch(r"\w[\w.+-]{0,99}", value):
+        raise ValueError("a file is called so; give up to 100 letters, digits, - and _, and no folder")
+    return value
+
+
 def expanded(path: Path) -> Path:
     """`~` is the home folder; that of a user who does not exist stays as it is written."""
     if not str(path).strip():
@@ -69,6 +77,8 @@ def expanded(path: Path) -> Path:
 
 Data = Annotated[str, AfterValidator(_set_or_folder)]
 """An image set by name, or a folder."""
+Name = Annotated[str, AfterValidator(_file_name)]
+"""What a file or folder will be called, in the folder that another flag names."""
 Folder = Annotated[Path, AfterValidator(lambda path: expanded(path).absolute())]
 """A place that stays what it is when a run is resumed from another working folder."""
 

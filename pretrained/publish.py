@@ -11,7 +11,7 @@ measured of them; all of it comes from the two run directories.
 from __future__ import annotations
 
 import importlib
-import shutil
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -19,11 +19,11 @@ from typing import Annotated, Any, NamedTuple
 from common import atomic, command_line, data, runs
 from common.environment import ROOT
 from common.errors import InputError
-from common.flags import Flags, Folder
+from common.flags import Flags, Folder, Name
 from common.metrics import extractors
 
 import tyro
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from pretrained.card_command import command_of
 
@@ -100,7 +100,7 @@ KINDS = (
 class Config(Flags):
     """Flags of publish.py."""
 
-    name: Annotated[str, tyro.conf.Positional]
+    name: Annotated[Name, tyro.conf.Positional]
     """What the file will be called: ddpm-mnist, stylegan-avatars."""
     run_dir: Annotated[Folder, tyro.conf.Positional]
     """A finished run of train_stylegan.py, train_encoder.py or train_ddpm.py."""
@@ -113,12 +113,15 @@ class Config(Flags):
 def main(config: Config) -> Path:
     kind, summary = kind_of(config.run_dir), runs.read_json(config.run_dir / "summary.json")
     evaluation = runs.read_json(config.evaluation / "summary.json")
-    if config.run_dir.name not in (config.evaluation / "config.json").read_text(encoding="utf-8"):
+    evaluated = json.dumps(runs.read_json(config.evaluation / "config.json"), ensure_ascii=False)
+    if config.run_dir.name not in evaluated:
         raise InputError(f"{config.evaluation}: not an evaluation of {config.run_dir}; name the one that is")
+    if not config.name.startswith(kind.prefix):
+        raise InputError(f"{config.name}: scripts look for {kind.prefix}...; give a name that begins so")
+    text = card(config, kind, summary, evaluation)  # before the weights: nothing is shipped without one
     weights = config.outdir / f"{config.name}.safetensors"
-    with atomic.replacing(weights, advice="free some space or choose another --outdir") as beside:
-        shutil.copyfile(config.run_dir / kind.weights, beside)
-    text = card(config, kind, weights, summary, evaluation)
+    advice = "free some space or choose another --outdir"
+    atomic.copy(config.run_dir / kind.weights, weights, advice=advice)
     runs.write_text_atomic(weights.with_suffix(".md"), text)
     print(f"{weights}\n{text}")
     return weights
@@ -136,19 +139,24 @@ def kind_of(run_dir: Path) -> Kind:
     )
 
 
-def card(config: Config, kind: Kind, weights: Path, summary: dict, evaluation: dict) -> str:
+def card(config: Config, kind: Kind, summary: dict, evaluation: dict) -> str:
     """The page beside the weights."""
+    weights = config.run_dir / kind.weights
     trained = command_line.config_from_run(importlib.import_module(kind.module).Config, config.run_dir)
     environment = runs.read_json(config.run_dir / "env.json")
-    with safe_open(weights, framework="pt") as file:
-        tensors = [file.get_slice(name) for name in file.keys()]  # noqa: SIM118  not a dict
     flags = runs.read_json(config.evaluation / "config.json")
     flags["guidance"] = evaluation.get("chosen_guidance", 1.0)
+    n_test = evaluation.get("n_test") or evaluation.get("n")
     numbers = [
         f"| {name} | {value:.4g} |"
-        for name, value in evaluation["metrics"].items()
+        for name, value in evaluation.get("metrics", {}).items()
         if name.startswith(kind.measured) and isinstance(value, float) and "seconds" not in name
     ]
+    if not (numbers and n_test):
+        raise InputError(
+            f"{config.evaluation}/summary.json: no {kind.measured}... of test images; name a finished "
+            "evaluation"
+        )
     return CARD.format(
         name=config.name,
         what=kind.what.format(called=config.name.removeprefix(kind.prefix)),
@@ -161,16 +169,24 @@ def card(config: Config, kind: Kind, weights: Path, summary: dict, evaluation: d
         device=summary["device"],
         precision=environment["precision"],
         parameters=summary.get("generator_parameters") or summary["parameters"],
-        format=" and ".join(
-            sorted({{"F16": "float16", "F32": "float32"}[one.get_dtype()] for one in tensors})
-        ),
+        format=" and ".join(number_formats(weights)),
         bytes=weights.stat().st_size,
         sha256=extractors.file_sha256(weights),
         numbers="\n".join(numbers),
-        n_test=evaluation.get("n_test") or evaluation["n"],
+        n_test=n_test,
         closing=kind.closing.format(**flags),
         evaluated=Path(runs.read_json(config.evaluation / "env.json")["command"].split()[1]).name,
     )
+
+
+def number_formats(weights: Path) -> list[str]:
+    """Of the tensors in a file; InputError where it is damaged."""
+    try:
+        with safe_open(weights, framework="pt") as file:
+            found = {file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118  not a dict
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{weights}: not readable as .safetensors ({error}); train again") from error
+    return sorted(FORMATS.get(one, one) for one in found)
 
 
 def source(trained: Any) -> str:

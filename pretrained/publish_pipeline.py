@@ -16,7 +16,7 @@ from typing import Annotated
 from common import atomic, command_line, runs
 from common.environment import ROOT
 from common.errors import InputError
-from common.flags import Flags, Folder
+from common.flags import Flags, Folder, Name
 from common.metrics import extractors
 
 import tyro
@@ -68,7 +68,7 @@ class Config(Flags):
     """A run of the second stage of train_text_to_image.py."""
     evaluation: Folder
     """Run directory of its evaluation."""
-    name: str = "text-to-image-avatars"
+    name: Name = "text-to-image-avatars"
     """What the folder will be called."""
     outdir: Path = ROOT / "pretrained"
     """Where the folder and the card go."""
@@ -78,20 +78,24 @@ def main(config: Config) -> Path:
     evaluation = runs.read_json(config.evaluation / "summary.json")
     if evaluation.get("model") != config.run_dir.name:
         raise InputError(f"{config.evaluation}: not an evaluation of {config.run_dir}; name the one that is")
+    if not (trained := config.run_dir / PIPELINE).is_dir():
+        raise InputError(f"{config.run_dir}: no {PIPELINE}/ there; name a finished run of the second stage")
     folder = config.outdir / config.name
+    if folder.exists() and not (folder / "model_index.json").is_file():
+        raise InputError(f"{folder}: there already, and no pipeline; choose another --name or --outdir")
+    text = card(config, evaluation)  # before the folder: nothing is shipped without one
     with atomic.replacing_folder(folder, advice="free some space or choose another --outdir") as beside:
-        shutil.copytree(config.run_dir / PIPELINE, beside, dirs_exist_ok=True, copy_function=shutil.copyfile)
+        shutil.copytree(trained, beside, dirs_exist_ok=True, copy_function=shutil.copyfile)
         for path in beside.glob("*/config.json"):  # diffusers notes where a part was read from
             known = runs.read_json(path)
             known.pop("_name_or_path", None)
             runs.write_json(path, known)
-    text = card(config, folder, evaluation)
-    runs.write_text_atomic(folder.with_suffix(".md"), text)
+    runs.write_text_atomic(config.outdir / f"{config.name}.md", text)
     print(f"{folder}\n{text}")
     return folder
 
 
-def card(config: Config, folder: Path, evaluation: dict) -> str:
+def card(config: Config, evaluation: dict) -> str:
     """The page beside the folder."""
     second = command_line.config_from_run(training.Config, config.run_dir)
     first_run = (
@@ -107,6 +111,7 @@ def card(config: Config, folder: Path, evaluation: dict) -> str:
         if not any(word in name for word in LEFT_OUT) or name.startswith("autoencoder/")
     }  # fmt: skip
     (measured,) = evaluation["rows"]["test"]
+    folder = config.run_dir / PIPELINE
     files = sorted(path for path in folder.rglob("*.safetensors"))
     return CARD.format(
         name=config.name,

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import shutil
 
 from common import command_line
 from common.errors import InputError
@@ -121,3 +122,32 @@ def test_what_cannot_be_shipped(run_dir, evaluation, tmp_path):
     with pytest.raises(InputError, match=r"my/photos: only models of the course's image sets are shipped"):
         publish.source(own)
     assert not list(tmp_path.glob("*.safetensors"))
+
+
+@pytest.mark.parametrize(
+    "spoil, said",
+    [
+        (
+            lambda run, evaluation: (run / "model.safetensors").write_bytes(b"cut"),
+            "model.safetensors: not readable",
+        ),
+        (lambda run, evaluation: (evaluation / "config.json").unlink(), "config.json: no such file"),
+        (lambda run, evaluation: (evaluation / "summary.json").write_text("{}"), "summary.json: no eval/"),
+        (lambda run, evaluation: (run / "env.json").unlink(), "env.json: no such file"),
+    ],
+)
+def test_without_a_card_nothing_is_shipped(run_dir, evaluation, tmp_path, spoil, said):
+    """What was shipped before stays, and so does its card."""
+    run = tmp_path / run_dir.name
+    shutil.copytree(run_dir, run)
+    for name in ("ddpm-digits.safetensors", "ddpm-digits.md"):
+        (tmp_path / name).write_text("of last year")
+    spoil(run, evaluation)
+    with pytest.raises(InputError, match=said):
+        publish.main(publish.Config("ddpm-digits", run, evaluation=evaluation, outdir=tmp_path))
+    assert {path.read_text() for path in tmp_path.glob("ddpm-*")} == {"of last year"}
+
+
+def test_the_name_is_one_that_scripts_look_for(run_dir, evaluation, tmp_path):
+    with pytest.raises(InputError, match=r"^digits: scripts look for ddpm-\.\.\.; give a name"):
+        publish.main(publish.Config("digits", run_dir, evaluation=evaluation, outdir=tmp_path))

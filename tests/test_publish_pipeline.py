@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 from common.errors import InputError
 
@@ -52,3 +53,26 @@ def test_an_evaluation_of_another_model_is_refused(runs, tmp_path):
     with pytest.raises(InputError, match="not an evaluation of"):
         publish_pipeline.main(publish_pipeline.Config(second.parent / FIRST, evaluation, outdir=tmp_path))
     assert second.name == SECOND and not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_is_no_pipeline_is_never_replaced(runs, tmp_path):
+    """Nor is a pipeline where its card cannot be written."""
+    second, evaluation = runs
+    for name in ("thesis", "damaged"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "chapter.txt").write_text("of last year")
+    with pytest.raises(InputError, match=r"thesis: there already, and no pipeline; choose another --name"):
+        publish_pipeline.main(publish_pipeline.Config(second, evaluation, name="thesis", outdir=tmp_path))
+    (tmp_path / "damaged" / "model_index.json").write_text("{}")
+    lost = shutil.copytree(second, tmp_path / second.name)
+    (lost / "config.json").unlink()
+    with pytest.raises(InputError, match=r"config\.json: no such file"):
+        publish_pipeline.main(publish_pipeline.Config(lost, evaluation, name="damaged", outdir=tmp_path))
+    assert all((tmp_path / name / "chapter.txt").exists() for name in ("thesis", "damaged"))
+
+
+def test_a_run_without_a_pipeline_is_named(runs, tmp_path):
+    second, evaluation = runs
+    (tmp_path / second.name).mkdir()
+    with pytest.raises(InputError, match=r": no pipeline/ there; name a finished run of the second stage"):
+        publish_pipeline.main(publish_pipeline.Config(tmp_path / second.name, evaluation, outdir=tmp_path))
