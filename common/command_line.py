@@ -61,9 +61,11 @@ def run(
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left has nowhere to go
         sys.exit(1)
     except OSError as error:
-        if error.errno != errno.ENAMETOOLONG:
+        if error.errno == errno.ENAMETOOLONG:
+            sys.exit(f"error: {str(error.filename)[:40]}...: the name is too long; give a shorter path")
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise
-        sys.exit(f"error: {str(error.filename)[:40]}...: the name is too long; give a shorter path")
+        sys.exit(f"error: {error.filename}: {error.strerror}; take another path, or change who may use it")
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
@@ -175,10 +177,14 @@ def _first_problem(error: pydantic.ValidationError) -> str:
 def _refuse_empty(arguments: list[str]) -> None:
     """InputError for an argument without a letter, as an unset variable of a shell leaves it: a path would
     become the working folder."""
-    for before, argument in itertools.pairwise(["the first argument", *arguments]):
+    for before, argument in itertools.pairwise(["", *arguments]):
         name, equals, value = argument.partition("=")
-        if not argument or (argument.startswith("--") and equals and not value):
-            raise InputError(f"{name or before}: an empty value; give one, or leave the flag out")
+        if argument.startswith("--") and equals and not value:
+            raise InputError(f"{name}: an empty value; give one, or leave the flag out")
+        if not argument:
+            after = f"the argument after {before}" if before else "the first argument"
+            where = before if before.startswith("-") else after
+            raise InputError(f"{where}: an empty value; give one, or leave the flag out")
 
 
 def _plumbing_last(config_class: type) -> None:

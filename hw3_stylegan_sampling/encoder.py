@@ -8,6 +8,7 @@ of steps, and its answers stay where training images have their styles.
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -99,7 +100,7 @@ def save(path: Path, encoder: Encoder) -> None:
 def load(name: str | Path, generator: Generator) -> Encoder:
     """The encoder of this generator, on its device: a shipped one's name, a run directory of train_encoder.py
     or a .safetensors file.  InputError where it was trained for another generator."""
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))
     if str(name) in shipped():
         path = PRETRAINED / f"{PREFIX}{name}.safetensors"
     path = path / "encoder.safetensors" if path.is_dir() else path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from common.environment import ROOT
@@ -30,7 +31,7 @@ def load(network: str | Path, device: torch.device | str = "cpu") -> Generator:
     A pickle that nvidia_pickle.py has converted is read from the file beside it.  InputError names what
     cannot be read.
     """
-    text, path = str(network), Path(network).expanduser()
+    text, path = str(network), Path(os.path.expanduser(network))
     if text in names():
         path = PRETRAINED / f"{PREFIX}{text}.safetensors"
     elif path.is_dir():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -211,7 +212,7 @@ def names() -> list[str]:
 def load(model: str | Path, checkpoint: str = "last") -> Model:
     """The model called `model`: a shipped one's name, a run directory of train_ddpm.py, or a .safetensors
     file."""
-    text, path = str(model), Path(model).expanduser()
+    text, path = str(model), Path(os.path.expanduser(model))
     if text in names():
         return read(PRETRAINED / f"{PREFIX}{text}.safetensors")
     if path.is_dir():

@@ -1,6 +1,7 @@
 """Command lines, the ranges of flags, what a user's mistake looks like, and the choice of a device."""
 
 import dataclasses
+import errno
 import json
 import os
 import signal
@@ -126,7 +127,13 @@ def test_a_name_that_is_no_text_is_refused(flag, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "arguments, named", [(["--outdir", ""], "--outdir"), (["--lr="], "--lr"), ([""], "the first argument")]
+    "arguments, named",
+    [
+        (["--outdir", ""], "--outdir"),
+        (["--lr="], "--lr"),
+        ([""], "the first argument"),
+        (["ddpm-mnist", ""], "the argument after ddpm-mnist"),
+    ],
 )
 def test_an_empty_argument_is_refused_by_the_flag_before_it(arguments, named):
     with pytest.raises(InputError, match=f"^{named}: an empty value"):
@@ -280,3 +287,16 @@ def test_a_path_too_long_for_the_system_is_one_line():
         command_line.run(lambda config: None, Config, ["--data", "x" * 5000])
     assert stop.value.code.startswith("error: xxxx")
     assert stop.value.code.endswith("the name is too long; give a shorter path")
+
+
+def test_a_path_that_its_user_may_not_look_into_is_one_line(tmp_path):
+    """Not only where a script reads: `is_file` of such a path raises too."""
+
+    def main(config: Config) -> None:
+        raise PermissionError(
+            errno.EACCES, "Permission denied", str(tmp_path / "closed" / "model.safetensors")
+        )
+
+    with pytest.raises(SystemExit) as stop:
+        command_line.run(main, Config, [])
+    assert stop.value.code.startswith(f"error: {tmp_path}/closed/model.safetensors: Permission denied; take")

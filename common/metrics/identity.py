@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -141,7 +142,7 @@ def names() -> list[str]:
 
 def load(network: str | Path, device: torch.device | str = "cpu") -> Identity:
     """A shipped network by name, a file of train_identity.py, or a user's .py file with `load(device)`."""
-    path, device = Path(network).expanduser(), torch.device(device)
+    path, device = Path(os.path.expanduser(network)), torch.device(device)
     if str(network) in names():
         path = FOLDER / f"{PREFIX}{network}.safetensors"
     if not path.is_file():

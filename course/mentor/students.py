@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import os
 import re
 import unicodedata
 from dataclasses import dataclass
@@ -125,7 +126,7 @@ def _student(row: dict[str, str], number: int, path: Path) -> Student:
     if not who:
         raise InputError(f"{path}: line {number} names no student; fill in `student_id`")
     if source and "://" not in source and not re.match(r"[\w.-]+@[\w.-]+:", source):
-        source = str(path.parent / Path(source).expanduser())
+        source = str(path.parent / Path(os.path.expanduser(source)))
     return Student(identifier(who), trimmed(source), last, first, row.get("email", ""))
 
 

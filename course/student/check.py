@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import re
 import sys
 import tempfile
@@ -67,7 +68,7 @@ def main(arguments: list[str]) -> int:
         print(f"course check: {options.homework}: no such homework; there are {there}", file=sys.stderr)
         return 2
     try:
-        folder = (options.folder or here.here()).expanduser().absolute()
+        folder = Path(os.path.expanduser(options.folder or here.here())).absolute()
         if here.is_solved_course(options.homework, folder):
             said = (
                 f"{folder} holds the course's own solution of {options.homework}; for yours, name its folder"

@@ -105,11 +105,11 @@ def main(arguments: list[str]) -> int:
 
 def convert(options: argparse.Namespace) -> Path:
     """Write what was asked for; its path."""
-    source = options.file.expanduser()
+    source = Path(os.path.expanduser(options.file))
     if options.one_page and options.script:
         raise InputError("--one-page makes a notebook, and --script a script of one; leave one of them out")
     ending = ".py" if options.script else "_on_one_page.ipynb" if options.one_page else ".ipynb"
-    out = (options.out or Path(source.stem + ending)).expanduser()
+    out = Path(os.path.expanduser(options.out or source.stem + ending))
     if out.exists():
         raise InputError(f"{out}: there already; name another file by --out, or move it away")
     if options.script:

@@ -12,6 +12,7 @@ other bytes of the README stay as they are.  Pictures go into report/ beside it.
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 from pathlib import Path
@@ -67,10 +68,10 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--lang", choices=("en", "ru"), default="en")
     options = parser.parse_args(arguments)
     try:
-        trained = [read(folder.expanduser()) for folder in options.runs]
-        baseline = read(options.baseline.expanduser()) if options.baseline else trained[0]
+        trained = [read(Path(os.path.expanduser(folder))) for folder in options.runs]
+        baseline = read(Path(os.path.expanduser(options.baseline))) if options.baseline else trained[0]
         runs = [run for run in trained if run.folder != baseline.folder]
-        readme = (options.readme or here() / "README.md").expanduser().absolute()
+        readme = Path(os.path.expanduser(options.readme or here() / "README.md")).absolute()
         write(readme, [baseline, *runs], options.lang)
     except (InputError, OSError, UnicodeDecodeError) as error:
         print(f"course report: {error}", file=sys.stderr)

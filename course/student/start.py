@@ -43,7 +43,13 @@ def main(arguments: list[str]) -> int:
             there = ", ".join(known)
             print(f"course start: {options.homework}: no such homework; there are {there}", file=sys.stderr)
             return 2
-        start(course, source, known[options.homework], options.folder.expanduser().absolute(), options.lang)
+        start(
+            course,
+            source,
+            known[options.homework],
+            Path(os.path.expanduser(options.folder)).absolute(),
+            options.lang,
+        )
     except (BranchError, OSError) as error:
         print(f"course start: {error}", file=sys.stderr)
         return 1
