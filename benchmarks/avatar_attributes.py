@@ -15,6 +15,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from common import schedules
 from common.command_line import run
 from common.data import avatars
 from common.data.batches import Batches
@@ -81,9 +82,7 @@ def train(images: ImageSet, targets: Tensor, options: list[int], epochs: int, co
     model = Reader(config.size, options).to(memory_format=torch.channels_last)
     batches = Batches(images, config.batch_size, drop_last=True, seed=config.seed)
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, config.learning_rate, total_steps=epochs * len(batches), pct_start=0.2
-    )
+    schedule = schedules.one_cycle(optimizer, config.learning_rate, epochs * len(batches))
     for epoch in range(epochs):
         start, total = time.perf_counter(), 0.0
         for batch in batches:

@@ -254,7 +254,8 @@ def main(config: Config) -> Path:
 
 def check(config: Config) -> None:
     """A word where a flag does nothing; InputError where it can do nothing."""
-    if config.augment == ("adaptive",):
+    architecture(config, options_of(config)).check()  # before images of a size that cannot be are drawn
+    if set(config.augment) == {"adaptive"}:
         raise InputError("--augment adaptive: name the changes too: translation, color, cutout")
     command_line.warn_of_idle(config, "r1_every", needs="--r1-gamma", met=config.r1_gamma > 0)
     command_line.warn_of_idle(config, "path_every", needs="--path-weight", met=config.path_weight > 0)
@@ -294,7 +295,12 @@ def options_of(config: Config) -> tuple[int, ...]:
 
 def build(config: Config, options: tuple[int, ...]) -> tuple[Generator, Discriminator]:
     """Both networks, untrained."""
-    shape = Architecture(
+    return Generator(architecture(config, options)), Discriminator(config.channels, options=options)
+
+
+def architecture(config: Config, options: tuple[int, ...]) -> Architecture:
+    """The generator's shape."""
+    return Architecture(
         size=config.size,
         channels=config.channels,
         z_dim=config.z_dim + len(options),
@@ -304,7 +310,6 @@ def build(config: Config, options: tuple[int, ...]) -> tuple[Generator, Discrimi
         mapping_rate=config.mapping_rate,
         noise=config.noise,
     )
-    return Generator(shape), Discriminator(config.channels, options=options)
 
 
 def latents(config: Config, noise: BatchNoise, generator: Generator) -> tuple[Tensor, Tensor, Tensor]:

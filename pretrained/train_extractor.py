@@ -13,12 +13,11 @@ on the validation split; the test split is looked at once, at the end, through t
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from common import checkpoints, command_line, data, devices, flags, resumable, runs
+from common import atomic, checkpoints, command_line, data, devices, flags, resumable, runs, schedules
 from common.data import Batches, ImageSet, avatars
 from common.errors import InputError
 from common.metrics import extractors
@@ -26,6 +25,7 @@ from common.metrics.extractors import Architecture, Extractor, Network
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Interval
 from torch import Tensor, nn
 
 from pretrained import extractor_card
@@ -35,6 +35,8 @@ LAYERS = {
     64: ((24, 2), (48, 1), (48, 2), (96, 1), (96, 2), (64, 2)),
 }
 """Channels and stride of the convolutions for each size of image; the last leaves 4 x 4 pixels."""
+Shift = Annotated[int, Interval(ge=0, le=16)]
+"""Pixels; beyond half of a digit's 28 nothing of it is left in the picture."""
 COUNTS = {"creatures": {"train": 10_000, "val": 1_000, "test": 2_000}}
 """Images of each split, where the set itself is too small to learn from but more of it can be drawn."""
 
@@ -57,7 +59,7 @@ class Config(flags.TrainingFlags):
     """Weight decay of AdamW."""
     dropout: flags.Decay = 0.3
     """Share of the features that the heads do not see while training."""
-    shift: flags.CountOrZero = 2
+    shift: Shift = 2
     """Training images are moved by up to so many pixels."""
     publish: bool = False
     """Copy the weights and the card to `pretrained/`."""
@@ -79,7 +81,7 @@ def main(config: Config) -> Path:
     batches = Batches(train, config.batch_size, device, drop_last=True, seed=config.seed)
     steps = config.epochs * len(batches)
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=config.weight_decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.lr, total_steps=steps, pct_start=0.2)
+    schedule = schedules.one_cycle(optimizer, config.lr, steps)
     dropout, averages = nn.Dropout(config.dropout), runs.Averages()
     parts = {"network": network, "optimizer": optimizer, "schedule": schedule, "averages": averages}
     parts |= {"batches": batches, "validation": val}
@@ -210,7 +212,7 @@ def finish(config: Config, run: runs.Run, network: Network, sets: tuple[ImageSet
     run.say(card.read_text(encoding="utf-8"))
     if config.publish:
         for path in (weights, card):
-            shutil.copy(path, extractors.FOLDER / path.name)
+            atomic.copy(path, extractors.FOLDER / path.name, advice="copy it from the run directory yourself")
 
 
 def accuracy(extractor: Extractor, image_set: ImageSet) -> dict[str, float]:

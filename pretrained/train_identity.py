@@ -13,21 +13,22 @@ end, through the written file.  The run directory gets the weights and their car
 
 from __future__ import annotations
 
-import shutil
+import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
-from common import checkpoints, command_line, data, devices, flags, resumable, runs
+from common import atomic, checkpoints, command_line, data, devices, flags, resumable, runs, schedules
 from common.data import Batches, ImageSet, avatars
 from common.metrics import identity
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Interval
 from torch import Tensor, nn
 
 from pretrained import identity_card
-from pretrained.train_extractor import augmented
+from pretrained.train_extractor import Shift, augmented
 
 AMONG = 100
 """Persons that a picture is compared with."""
@@ -37,29 +38,29 @@ AMONG = 100
 class Config(flags.TrainingFlags):
     """Flags of train_identity.py."""
 
-    name: str = "avatars"
+    name: flags.Name = "avatars"
     """What the network is called: identity-NAME.safetensors."""
     first_set: flags.CountOrZero = 0
     """Seed of the first set of training pictures."""
-    sets: flags.Count = 1
+    sets: Annotated[int, Interval(ge=1, le=100)] = 1
     """Sets of training pictures, each of 2,000 other persons."""
     train_images: flags.Images = 50_000
     """Pictures of each set."""
     steps: flags.Count = 3000
     """Updates."""
-    batch_size: flags.Count = 128
-    """Pictures an update."""
+    batch_size: flags.SeveralImages = 128
+    """Pictures an update: several, which batch normalisation compares."""
     lr: flags.LearningRate = 3e-3
     """Peak of the one-cycle schedule of AdamW's learning rate."""
     weight_decay: flags.NonNegative = 0.05
     """Weight decay of AdamW."""
     scale: flags.Positive = 24.0
     """What cosines are multiplied by before the softmax."""
-    margin: flags.NonNegative = 0.3
+    margin: Annotated[float, Interval(ge=0, le=math.pi)] = 0.3
     """Angle in radians by which a picture must be nearer to its person than the softmax asks."""
-    shift: flags.CountOrZero = 2
+    shift: Shift = 2
     """Training pictures are moved by up to so many pixels."""
-    smallest: flags.Pixels = 32
+    smallest: Annotated[int, Interval(ge=1, le=avatars.DEFAULT_SIZE)] = 32
     """Half of the batches are shrunk to a side between this and their own, and enlarged again."""
     measure_every: flags.Count = 250
     """Steps between measurements on the validation people."""
@@ -97,9 +98,7 @@ def main(config: Config) -> Path:
     batches = Batches(train, config.batch_size, device, drop_last=True, seed=config.seed)
     weights = [*network.parameters(), *margin.parameters()]
     optimizer = torch.optim.AdamW(weights, weight_decay=config.weight_decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, config.lr, total_steps=config.steps, pct_start=0.2
-    )
+    schedule = schedules.one_cycle(optimizer, config.lr, config.steps)
     averages = runs.Averages()
     parts = {"network": network, "margin": margin, "optimizer": optimizer, "schedule": schedule}
     parts |= {"batches": batches, "averages": averages, "validation": val}
@@ -227,7 +226,7 @@ def finish(config: Config, run: runs.Run, network: nn.Module, train: ImageSet, v
     run.say(card.read_text(encoding="utf-8"))
     if config.publish:
         for file in (path, card):
-            shutil.copy(file, identity.FOLDER / file.name)
+            atomic.copy(file, identity.FOLDER / file.name, advice="copy it from the run directory yourself")
 
 
 if __name__ == "__main__":

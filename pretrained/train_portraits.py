@@ -9,11 +9,10 @@ is looked at once, at the end, through the written file.
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from common import command_line, data, devices, flags, resumable, runs
+from common import atomic, command_line, data, devices, flags, resumable, runs, schedules
 from common.data import Batches, ImageSet, avatars
 from common.metrics import extractors, portraits
 from common.metrics.extractors import Network
@@ -78,7 +77,7 @@ def main(config: Config) -> Path:
     batches = Batches(train, config.batch_size, device, drop_last=True, seed=config.seed)
     steps = config.epochs * len(batches)
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=0.02)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.lr, total_steps=steps, pct_start=0.2)
+    schedule = schedules.one_cycle(optimizer, config.lr, steps)
     averages = runs.Averages()
     parts = {"network": network, "optimizer": optimizer, "schedule": schedule, "averages": averages}
     with resumable.start(
@@ -217,7 +216,7 @@ def finish(config: Config, run: runs.Run, network: Network, val: ImageSet) -> No
     run.say(text)
     if config.publish:
         for path in (weights, card):
-            shutil.copy(path, extractors.FOLDER / path.name)
+            atomic.copy(path, extractors.FOLDER / path.name, advice="copy it from the run directory yourself")
 
 
 if __name__ == "__main__":

@@ -98,6 +98,11 @@ def test_every_number_has_a_range(module, name):
         ("hw3_stylegan_sampling.train_stylegan", "mapping_layers", 64),
         ("lab8_generative.train_gan", "width", 256),
         ("pretrained.train_extractor", "features", 4096),
+        ("pretrained.train_extractor", "shift", 16),
+        ("pretrained.train_identity", "sets", 100),
+        ("pretrained.train_identity", "margin", 3.14),
+        ("pretrained.train_identity", "shift", 16),
+        ("pretrained.train_identity", "smallest", 64),
     ],
 )
 def test_no_network_is_wider_and_no_set_larger_than_anyone_trains(module, name, largest):
@@ -195,3 +200,47 @@ def test_a_value_that_the_model_implies_was_not_given(capsys):
     said("--class-guidance-scale", "3", "--num-class-images", "50")
     lines = capsys.readouterr().err.splitlines()
     assert [line.split()[1] for line in lines] == ["--class-guidance-scale", "--num-class-images"]
+
+
+NAMED = [each for each in FIELDS if each[0].startswith("pretrained.") and each[1] == "name"]
+
+
+@pytest.mark.parametrize("module, name", NAMED)
+@pytest.mark.parametrize("value", [" ", ".", "..", "a/b", "/anywhere", "~", "a\nb", "\udcff", "n" * 101])
+def test_what_becomes_a_file_name_is_no_path(module, name, value):
+    """`--name .` would replace the folder that it is to lie in."""
+    assert refuses(CONFIGS[module], name, value) and not refuses(CONFIGS[module], name, "ddpm-mnist_2.1")
+
+
+@pytest.mark.parametrize(
+    "module, more, said",
+    [
+        ("hw3_stylegan_sampling.models", (), "--network ~nobody-of-that-name/x: neither a file"),
+        ("hw3_stylegan_sampling.encoder", (None,), "--encoder ~nobody-of-that-name/x: neither a file"),
+        ("hw4_diffusion.models", (), "--model ~nobody-of-that-name/x: neither a run directory"),
+        ("common.metrics.identity", (), "--identity ~nobody-of-that-name/x: no such file"),
+    ],
+)
+def test_a_network_in_the_home_of_an_unknown_user_is_no_traceback(module, more, said):
+    with pytest.raises(InputError, match=f"^{said}"):
+        importlib.import_module(module).load("~nobody-of-that-name/x", *more)
+
+
+def test_batch_normalisation_of_the_identity_network_compares_several_pictures():
+    assert refuses(CONFIGS["pretrained.train_identity"], "batch_size", 1)
+    assert not refuses(CONFIGS["pretrained.train_identity"], "batch_size", 2)
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["--size", "12"], "--size 12: the sides of images are powers of two"),
+        (["--size", "32"], "--channels 192 192 128 64 32: 5 numbers; --size 32 needs 4"),
+        (["--channels"], "--channels : 0 numbers"),
+        (["--augment", "adaptive", "adaptive"], "--augment adaptive: name the changes too"),
+    ],
+)
+def test_what_no_stylegan_can_be_is_said_before_images_are_drawn(words, said):
+    script = importlib.import_module("hw3_stylegan_sampling.train_stylegan")
+    with pytest.raises(InputError, match=f"^{said}"):
+        script.check(command_line.parse(script.Config, words))

@@ -1,7 +1,7 @@
 """Learning rates set by the step, also where a graph on a GPU reads them from a tensor."""
 
 from common.devices import _keep_learning_rates
-from common.schedules import set_learning_rate
+from common.schedules import one_cycle, set_learning_rate
 
 import pytest
 import torch
@@ -36,3 +36,16 @@ def test_a_run_begun_elsewhere_goes_on_with_this_optimisers_tensor():
     assert all(
         torch.equal(one, begun.state[weight]["exp_avg"]) for one, weight in zip(moments, network.parameters())
     )
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4, 5, 6, 10, 40])
+def test_one_cycle_rises_and_falls_whatever_its_length(steps):
+    optimizer = torch.optim.SGD(nn.Linear(2, 2).parameters(), 1.0)
+    schedule, rates = one_cycle(optimizer, 0.5, steps), []
+    for _ in range(steps):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert max(rates) <= 0.5 and min(rates) > 0
+    if steps >= 10:
+        assert rates[steps // 5 - 1] == pytest.approx(0.5) and rates[-1] < 1e-3
