@@ -13,13 +13,13 @@ picture, the mouth may be left out, a list for several faces; or the 68 points o
 from __future__ import annotations
 
 import json
-import math
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from common import command_line
-from common.data.decoding import printable, reason, to_rgb, upright
+from common.data.decoding import DEEP_GREY, printable, reason, to_rgb, upright, words_for
 from common.data.folder import list_images
 from common.errors import InputError, warn
 from common.flags import Flags, Pixels
@@ -150,8 +150,10 @@ def opened(path: Path) -> Image.Image:
     """The photograph in colours, upright."""
     try:
         with Image.open(path) as image:
-            if image.mode in ("1", "L", "LA", "I", "F") or image.mode.startswith("I;16"):
+            if image.mode in ("1", "L", "LA", *DEEP_GREY):
                 warn(f"{printable(path.name)}: a grey photograph; projections onto colours will be grey too")
+            if image.mode in DEEP_GREY:
+                warn(f"{printable(path.name)}: {words_for(image.mode)}")
             return to_rgb(upright(image), WHITE)
     except Exception as error:  # each of Pillow's decoders has its own ways to fail on bytes it dislikes
         raise InputError(f"{printable(path.name)}: {reason(error)}; name a photograph") from error
@@ -200,23 +202,28 @@ def pair_of(boxes: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray] | No
 
 
 def read_landmarks(path: Path) -> dict:
-    """The file's object: names of photographs and their faces."""
+    """The file's object: names of photographs, composed as `composed` has it, and their faces."""
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        told = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise InputError(f"--landmarks {path}: {error.strerror}; name a JSON file") from error
     except ValueError as error:
         raise InputError(f"--landmarks {path}: no JSON ({error}); see --help for its form") from error
     if not isinstance(told, dict):
         raise InputError(f"--landmarks {path}: needs an object that has a key for each photograph's name")
-    return told
+    return {composed(name): faces for name, faces in told.items()}
+
+
+def composed(name: str) -> str:
+    """One spelling of a name: macOS writes й as и and a breve."""
+    return unicodedata.normalize("NFC", name)
 
 
 def told_of(told: dict, path: Path, source: Path) -> list[Landmarks]:
     """The faces of one photograph; InputError where the file does not say."""
-    if path.name not in told:
+    if (name := composed(path.name)) not in told:
         raise InputError(f"{printable(path.name)}: --landmarks {source} says nothing of it; add it")
-    known = told[path.name]
+    known = told[name]
     faces = known if isinstance(known, list) and not _is_points(known) else [known]
     try:
         return [landmarks_of(face) for face in faces]
@@ -230,14 +237,16 @@ def told_of(told: dict, path: Path, source: Path) -> list[Landmarks]:
 def landmarks_of(face: dict | list) -> Landmarks:
     """Of named points, or of dlib's 68: 36-41 and 42-47 are the eyes, 48 and 54 the corners of the mouth."""
     if isinstance(face, dict):
-        points = [_point(face["left_eye"]), _point(face["right_eye"])]
-        landmarks = Landmarks(*points, _point(face["mouth"]) if "mouth" in face else None)
+        eyes = _point(face["left_eye"]), _point(face["right_eye"])
+        landmarks = Landmarks(*eyes, _point(face["mouth"]) if "mouth" in face else None)
     else:
         points = np.array(face, dtype=float)
         if points.shape != (68, 2):
             raise ValueError("68 points are needed")
         landmarks = Landmarks(points[36:42].mean(0), points[42:48].mean(0), points[[48, 54]].mean(0))
-    if landmarks.left_eye[0] >= landmarks.right_eye[0] or not math.isfinite(sum(map(np.sum, points))):
+    if not all(np.isfinite(point).all() for point in landmarks if point is not None):
+        raise ValueError("a place is two numbers")
+    if landmarks.left_eye[0] >= landmarks.right_eye[0]:
         raise ValueError("the left eye must be the left one in the picture")
     return landmarks
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from common.data import avatars
-from common.data.decoding import printable, read_images
+from common.data.decoding import DEEP_GREY, printable, read_images, words_for
 from common.data.folder import list_images
 from common.errors import InputError, warn
 
@@ -119,8 +119,10 @@ def read(paths: Sequence[Path], size: int) -> Tensor:
                 f"{printable(path.name)}: {side} pixels, too small for a generator of {size}; take a larger "
                 "picture"
             )
-        if mode in GREY:
+        if mode in GREY or mode in DEEP_GREY:
             warn(f"{printable(path.name)}: a grey picture; its projection will be grey too")
+        if mode in DEEP_GREY:
+            warn(f"{printable(path.name)}: {words_for(mode)}")
     pictures = read_images(paths, size)
     if pictures.skipped:
         raise InputError(f"--images: {pictures.skipped[0]}; take it out, or mend it")

@@ -6,13 +6,14 @@ subject = subjects.load("photos/anna", 512)      # squares around the face, at l
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 from common.data import ImageSet, avatars
-from common.data.decoding import reason, to_rgb, upright
+from common.data.decoding import DEEP_GREY, reason, say_deep, to_rgb, upright
 from common.data.folder import list_images
 from common.errors import InputError, warn
 from common.flags import expanded
@@ -73,17 +74,20 @@ def load(name: str, side: int, *, flag: str = "--instance_data_dir") -> ImageSet
             f"{flag} {name}: no such folder; name one with {FEWEST} pictures of the subject, or "
             + ", ".join(DRAWN)
         )
-    cuts, skipped = [], []
+    cuts, skipped, modes = [], [], Counter()
     find = face_finder()
     for path in list_images(folder):
         try:
             with Image.open(path) as image:
                 name = path.relative_to(folder).as_posix()
                 cuts.append(Cut.of(name, to_rgb(upright(image), (255, 255, 255)), side, find))
+                modes[image.mode] += 1
         except Exception as error:  # each of Pillow's decoders has its own ways to fail
             skipped.append(f"{path.name}: {reason(error)}")
     if skipped:
         warn(f"{folder}: skipped {len(skipped)} pictures: {'; '.join(skipped[:3])}")
+    deep = {mode: count for mode, count in modes.items() if mode in DEEP_GREY}
+    say_deep(folder, len(cuts), deep)
     if len(cuts) < FEWEST:
         raise InputError(
             f"{flag} {folder}: {len(cuts)} pictures of the subject, and at least {FEWEST} are needed"

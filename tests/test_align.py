@@ -178,6 +178,9 @@ def test_one_face_keeps_the_photographs_name_and_grey_ones_are_mentioned(photo, 
     assert run("--images", tmp_path / "bob.png", *flags, "--size", 64, "--outdir", tmp_path / "out") == ""
     assert (tmp_path / "out" / "bob.png").is_file()
     assert "bob.png: a grey photograph" in capsys.readouterr().err
+    Image.fromarray(np.full((160, 200), 40000, dtype=np.uint16)).save(tmp_path / "bob.png")
+    assert run("--images", tmp_path / "bob.png", *flags, "--size", 64, "--outdir", tmp_path / "out") == ""
+    assert "bob.png: 16 bits of grey from 0, black, to 65535, white" in capsys.readouterr().err
 
 
 def test_a_photograph_is_turned_as_its_camera_was_held(photo, tmp_path):
@@ -223,6 +226,8 @@ def test_no_photograph_and_no_other_face_is_overwritten(photo, tmp_path, capsys)
         ({"anna.png": {"left_eye": [1, 2]}}, "anna.png needs left_eye and right_eye"),
         ({"anna.png": {"left_eye": [120, 70], "right_eye": [80, 70]}}, "anna.png needs left_eye"),
         ({"anna.png": [[1, 2], [3, 4]]}, "anna.png needs left_eye"),
+        ({"anna.png": FACE | {"mouth": [math.nan, 110]}}, "anna.png needs left_eye"),
+        ({"anna.png": FACE | {"left_eye": [80, -math.inf]}}, "anna.png needs left_eye"),
         (
             {"anna.png": {"left_eye": [90, 70], "right_eye": [96, 70]}},
             "anna.png: the face is too small, its square 24",
@@ -232,6 +237,15 @@ def test_no_photograph_and_no_other_face_is_overwritten(photo, tmp_path, capsys)
 def test_mistakes_in_one_line(photo, tmp_path, content, message):
     said = run("--images", photo, *landmarks(tmp_path, content), "--size", 64, "--outdir", tmp_path / "out")
     assert message in said and "\n" not in said.strip()
+
+
+def test_a_name_is_found_however_its_letters_are_composed_and_behind_a_byte_order_mark(photo, tmp_path):
+    """macOS stores й as two letters, and an editor of Windows puts three bytes before the text."""
+    decomposed = photo.rename(tmp_path / "andrei\u0306.png")
+    content = "\ufeff" + json.dumps({"andre\u012d.png": FACE}, ensure_ascii=False)
+    (tmp_path / "marks.json").write_text(content, encoding="utf-8")
+    flags = ["--landmarks", tmp_path / "marks.json", "--size", 64, "--outdir", tmp_path / "out"]
+    assert run("--images", decomposed, *flags) == ""
 
 
 # ---- with OpenCV, and the photograph of a face that scikit-image carries

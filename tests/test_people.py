@@ -9,6 +9,7 @@ from common import figures
 from common.data import avatars
 from common.errors import InputError
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -93,3 +94,10 @@ def test_persons_are_numbered_anew_where_pictures_were_removed(tmp_path):
     left = projected.load(tmp_path, generator)
     assert left.persons.tolist() == [0, 0, 1, 1] and left.names == names[:2] + names[4:]
     assert left.count == 2 and left.first().tolist() == [0, 2]
+
+
+def test_how_16_bits_of_grey_are_read_is_said(tmp_path, capsys):
+    Image.fromarray(np.full((64, 64), 257 * 99, dtype=np.uint16)).save(tmp_path / "deep.png")
+    assert (people.read([tmp_path / "deep.png"], 64) == 99).all()
+    said = capsys.readouterr().err
+    assert "deep.png: a grey picture" in said and "deep.png: 16 bits of grey from 0, black, to 65535" in said

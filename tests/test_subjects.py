@@ -7,6 +7,7 @@ from common import figures
 from common.data import avatars
 from common.errors import InputError
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -101,3 +102,12 @@ def test_too_few_pictures_and_unreadable_ones_are_said(tmp_path, monkeypatch, ca
         subjects.load(str(tmp_path / "empty"), 16)
     with pytest.raises(InputError, match="--subject nobody: no such folder; name one with 15 pictures"):
         subjects.load("nobody", 16, flag="--subject")
+
+
+def test_how_16_bits_of_grey_are_read_is_said(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(subjects, "face_finder", lambda: None)
+    folder = photographs(tmp_path / "anna", 15)
+    Image.fromarray(np.full((40, 40), 257 * 99, dtype=np.uint16)).save(folder / "07.png")
+    found = subjects.load(str(folder), 16)
+    assert (found.images[found.file_names.index("07.png")] == 99).all()
+    assert "anna: 1 of 15 images have 16 bits of grey from 0, black, to 65535" in capsys.readouterr().err

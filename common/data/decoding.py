@@ -116,7 +116,12 @@ def report(folder: Path, total: int, skipped: Sequence[str], deep: dict[str, int
     if skipped:
         more = f" and {len(skipped) - 5} more" if len(skipped) > 5 else ""
         warn(f"{folder}: skipped {len(skipped)} of {total} images: {'; '.join(skipped[:5])}{more}")
-    for mode, count in (deep or {}).items():
+    say_deep(folder, total, deep or {})
+
+
+def say_deep(folder: Path, total: int, deep: dict[str, int]) -> None:
+    """How the levels of deep grey files were read, on stderr."""
+    for mode, count in deep.items():
         warn(f"{folder}: {count} of {total} images have {words_for(mode)}")
 
 
