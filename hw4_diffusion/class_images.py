@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from common import atomic, runs
 from common.data import DATA_DIR, ImageSet
-from common.data.decoding import read_images
+from common.data.decoding import read_images, say_deep
 from common.data.folder import list_images
 from common.errors import InputError, warn
 
@@ -123,10 +123,12 @@ def _save(path: Path, image: Tensor) -> None:
 
 def _read(folder: Path, side: int) -> tuple[Tensor | None, tuple[str, ...]]:
     """The images of a folder in the order of their names, blank ones left out."""
-    if not any(path.is_file() and path.suffix != ".json" for path in folder.iterdir()):
+    shown = [path for path in folder.iterdir() if not path.name.startswith(".")]  # .DS_Store, or half a PNG
+    if not any(path.is_file() and path.suffix != ".json" for path in shown):
         return None, ()
     paths = list_images(folder)
     read = read_images(paths, side)
+    say_deep(folder, len(paths), read.deep)
     good = [i for i, image in enumerate(read.images) if not is_blank(image)]
     if len(good) < len(paths):
         warn(f"{folder}: left out {len(paths) - len(good)} images that are blank or cannot be read")

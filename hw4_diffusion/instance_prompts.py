@@ -8,6 +8,7 @@ stands in 01.txt beside it, as trainers of LoRA have it; the drawn persons come 
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,9 @@ def of(pipeline: StableDiffusionPipeline, subject: ImageSet, token: str, *, othe
     the token, or has words that the model does not know."""
     if subject.attributes:
         return captions_of_drawn(subject, token)
-    files = [(Path(subject.source) / name).with_suffix(".txt") for name in subject.file_names]
+    files = [caption_beside(Path(subject.source) / name) for name in subject.file_names]
+    if shared := next((path for path in files if path.is_file() and files.count(path) > 1), None):
+        raise InputError(f"{shared}: beside two pictures of that name; rename one, and give each its own")
     said = [caption_in(path) if path.is_file() else None for path in files]
     for path, caption in zip(files, said):
         if caption:
@@ -50,6 +53,15 @@ def captions_of_drawn(subject: ImageSet, token: str) -> list[str]:
             shown["expression"], shown["clothes_color"], shown["clothes"], turned, shown["background"]
         )
     ]
+
+
+def caption_beside(picture: Path) -> Path:
+    """Its text file, there or not; macOS writes й in a name as и and a breve, most editors as one letter."""
+    text = picture.with_suffix(".txt")
+    composed = lambda path: unicodedata.normalize("NFC", path.name)
+    if text.is_file():
+        return text
+    return next((path for path in picture.parent.glob("*.txt") if composed(path) == composed(text)), text)
 
 
 def caption_in(path: Path) -> str:

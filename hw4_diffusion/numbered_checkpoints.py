@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from common.checkpoints import Checkpoints, Stateful
@@ -37,7 +38,8 @@ class NumberedCheckpoints(Checkpoints):
 
     def found(self) -> list[Path]:
         """The newest first."""
-        return sorted(self.folder.glob("checkpoint-[0-9]*.pt"), key=self.number, reverse=True)
+        files = [path for path in self.folder.glob("*.pt") if re.fullmatch(r"checkpoint-[0-9]+", path.stem)]
+        return sorted(files, key=self.number, reverse=True)
 
     def resume(self, name: str | None = None) -> int:
         """Restore everything from the checkpoint called `name`, or from the newest that is sound.

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from common import checkpoints, command_line
+from common import checkpoints, command_line, devices
 from common.data import ImageSet
 from common.errors import InputError
 
@@ -15,7 +15,16 @@ import pytest
 import torch
 from small_text_to_image import folder, pipeline, tuning
 
-from hw4_diffusion import drawing, dreambooth, instance_prompts, pipelines, small_pipeline, subjects
+from hw4_diffusion import (
+    class_images,
+    drawing,
+    dreambooth,
+    instance_prompts,
+    pipelines,
+    small_pipeline,
+    subjects,
+)
+from hw4_diffusion.numbered_checkpoints import NumberedCheckpoints
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -297,6 +306,19 @@ def test_class_images_are_counted_reused_and_drawn_where_some_are_missing(model,
     other = config(model, tmp_path, num_class_images=4, class_data_dir=place, class_prompt="a face", **prior)
     with pytest.raises(InputError, match=r"--class_data_dir .* with prompt 'a portrait of a person'"):
         dreambooth.main(other)
+
+
+def test_what_a_file_manager_or_a_killed_run_left_is_no_class_image(tmp_path):
+    for name in (".DS_Store", ".seed000000.png.7.partial"):
+        (tmp_path / name).write_bytes(b"half")
+    assert class_images._read(tmp_path, 16) == (None, ())
+
+
+def test_a_users_copy_of_a_checkpoint_is_left_alone(tmp_path):
+    for name in ("checkpoint-4", "checkpoint-12", "checkpoint-4 copy", "checkpoint-8-best"):
+        (tmp_path / f"{name}.pt").touch()
+    saver = NumberedCheckpoints(tmp_path, devices.Device(torch.device("cpu")), every_steps=1, limit=1)
+    assert [path.stem for path in saver.found()] == ["checkpoint-12", "checkpoint-4"]
 
 
 def test_blank_images_are_no_class_images(model, tmp_path, monkeypatch, capsys):

@@ -100,3 +100,18 @@ def test_a_run_does_not_go_on_with_another_caption(photographs, tmp_path):
         train_lora.main(again)
     (photographs / "07.txt").write_text("a happy sks person, red hoodie", encoding="utf-8")
     assert train_lora.main(again) == [run_dir] and (run_dir / "checkpoints" / "checkpoint-8.pt").is_file()
+
+
+def test_a_caption_is_found_however_the_letters_of_its_name_are_composed(pipe, photographs):
+    (photographs / "01.png").rename(photographs / "andrei\u0306.png")
+    (photographs / "andre\u012d.txt").write_text("a sad sks person", encoding="utf-8")
+    subject = subjects.load(str(photographs), 32)
+    said = dict(zip(subject.file_names, instance_prompts.of(pipe, subject, "sks", otherwise=OTHERWISE)))
+    assert said["andrei\u0306.png"] == "a sad sks person"
+
+
+def test_one_caption_beside_two_pictures_is_refused(pipe, photographs):
+    (photographs / "08.png").rename(photographs / "07.jpg")
+    subject = subjects.load(str(photographs), 32)
+    with pytest.raises(InputError, match=r"07\.txt: beside two pictures of that name"):
+        instance_prompts.of(pipe, subject, "sks", otherwise=OTHERWISE)
