@@ -64,6 +64,8 @@ def replacing_folder(folder: Path, *, advice: str) -> Iterator[Path]:
         reason = getattr(error, "strerror", None) or "the folder could not be written"
         raise InputError(f"{folder}: {reason}; {advice}") from error
     finally:
+        if old.exists() and not folder.exists():  # stopped between the two
+            old.rename(folder)
         for place in (beside, old):
             _remove(place)
 
