@@ -113,13 +113,17 @@ def checked(config: Config) -> Config:
         sound = _adapter(type(config)).validate_python(vars(config))
     except pydantic.ValidationError as error:
         raise InputError(_first_problem(error)) from None
-    paths = {name: path for name, path in vars(sound).items() if isinstance(path, Path)}
-    try:
-        for name, path in paths.items():
-            paths[name] = flags.expanded(path)
-    except ValueError as error:
-        raise InputError(f"{flag(name)} {str(path)!r}: {error}") from None
-    return dataclasses.replace(sound, **paths)
+    expanded = {}
+    for name, value in vars(sound).items():
+        several = value if isinstance(value, tuple) else (value,)
+        if not any(isinstance(one, Path) for one in several):
+            continue
+        try:
+            paths = tuple(flags.expanded(path) for path in several)
+        except ValueError as error:
+            raise InputError(f"{flag(name)} {' '.join(map(str, several))!r}: {error}") from None
+        expanded[name] = paths if isinstance(value, tuple) else paths[0]
+    return dataclasses.replace(sound, **expanded)
 
 
 def flag(name: str) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from common.errors import warn
+
 import imageio.v3 as imageio
 import numpy as np
 import torch
@@ -87,6 +89,12 @@ def save_mp4(path: Path | str, frames: Tensor, frame_ms: int = 40) -> None:
 def gif_frame_ms(frame_ms: float) -> int:
     """The frame time that a GIF can hold: whole hundredths of a second, and two at least, as viewers show."""
     return 10 * max(2, round(frame_ms / 10))
+
+
+def warn_of_gif_time(frame_ms: int) -> None:
+    """A word where a GIF cannot show its frames for the time that was asked."""
+    if (shown := gif_frame_ms(frame_ms)) != frame_ms:
+        warn(f"--frame-ms {frame_ms}: a GIF counts time in 10 ms; its frames last {shown} ms")
 
 
 def save_grid(

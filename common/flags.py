@@ -11,9 +11,12 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
+
+from common.errors import warn
 
 from annotated_types import Interval
 from pydantic import AfterValidator, ConfigDict
@@ -57,6 +60,17 @@ def _set_or_folder(value: str) -> str:
         raise ValueError("name an image set or a folder of images")
     folder = expanded(Path(value))
     return str(folder.absolute()) if value not in NAMES and folder.is_dir() else value
+
+
+def shipped_or_place(value: str, shipped: Callable[[], Collection[str]]) -> str:
+    """The name of something that comes with the course as it is, and a file or folder as an absolute path: a
+    run can be resumed from anywhere."""
+    path = expanded(Path(value))
+    if value not in shipped():
+        return str(path.absolute()) if path.exists() else value
+    if path.exists():
+        warn(f"{value}: taken for what comes with the course; give ./{value} for the one called so here")
+    return value
 
 
 def _file_name(value: str) -> str:

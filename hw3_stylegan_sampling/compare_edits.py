@@ -23,6 +23,7 @@ from common.data import avatars, to_model_range
 from common.errors import InputError
 from common.flags import Count, CountOrZero, Flags, NonNegative, Seed
 from common.metrics import identity, portraits
+from common.metrics.identity import IdentityName
 from common.text_table import markdown
 
 import torch
@@ -59,12 +60,12 @@ SWAP_LAYERS = {"0-3": range(4), "2-5": range(2, 6), "2-7": range(2, 8), "0-5": r
 class Config(Flags):
     """Flags of compare_edits.py."""
 
-    network: str
+    network: models.Network
     """A generator of avatars whose z chooses attributes: a shipped one's name, a run directory, a file."""
-    identity: str = "avatars"
+    identity: IdentityName = "avatars"
     """Net that edits by optimisation ask who is in a picture: a shipped one's name, a .safetensors file, or a
     .py file of your own."""
-    judge: str = "avatars"
+    judge: IdentityName = "avatars"
     """Net that says who is in the edited picture; of edits that asked the same one, believe the reader of
     traits instead."""
     people: Annotated[int, Interval(ge=2, le=50)] = 6

@@ -11,13 +11,16 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 
 from common import tensor_files
 from common.environment import ROOT
 from common.errors import InputError
+from common.flags import shipped_or_place
 
 import torch
 import torch.nn.functional as F
+from pydantic import AfterValidator
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
@@ -95,6 +98,10 @@ def save(path: Path, encoder: Encoder) -> None:
         {"architecture": json.dumps(asdict(encoder.architecture))},
         advice="free some space or choose another place",
     )
+
+
+Network = Annotated[str, AfterValidator(lambda name: shipped_or_place(name, shipped))]
+"""A shipped encoder by name, or where another one is."""
 
 
 def load(name: str | Path, generator: Generator) -> Encoder:

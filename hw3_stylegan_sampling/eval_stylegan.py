@@ -42,7 +42,7 @@ WALKED = 10
 class Config(Flags):
     """Flags of eval_stylegan.py."""
 
-    network: Annotated[str, tyro.conf.Positional]
+    network: Annotated[models.Network, tyro.conf.Positional]
     """A run directory of train_stylegan.py, a shipped generator's name, a .safetensors or a .pkl file."""
     data: Data = "avatars"
     """Images to compare with: avatars or creatures, which have an extractor."""

@@ -23,6 +23,7 @@ from common.data import avatars
 from common.errors import InputError
 from common.flags import CountOrZero, Flags
 from common.metrics import identity
+from common.metrics.identity import IdentityName
 from common.text_table import Column, markdown
 
 import torch
@@ -57,7 +58,7 @@ class Config(Flags):
 
     projections: Annotated[Path, tyro.conf.Positional]
     """Run directory of project.py: pictures and their styles."""
-    network: str
+    network: models.Network
     """The generator they were projected into: a shipped one's name, a run directory, or a file."""
     emotions: tuple[Emotion, ...] = ("smile", "surprise", "anger")
     """Expressions to give, of those that z chooses from."""
@@ -70,10 +71,10 @@ class Config(Flags):
     """Style layers that move: 2-7, or 3,4,5."""
     steps: CountOrZero = 0
     """Steps of an optimiser that brings the person back after the edit; 0 leaves the edit as it is."""
-    identity: str = "avatars"
+    identity: IdentityName = "avatars"
     """Net that the optimiser asks who is in a picture: a shipped one's name, a .safetensors file, or a .py
     file of your own whose load(device) gives one."""
-    judge: str = "avatars"
+    judge: IdentityName = "avatars"
     """Net that says who is in the edited picture, named likewise; where --steps asked the same one, believe
     the reader of traits instead."""
     outdir: Path = Path("runs")

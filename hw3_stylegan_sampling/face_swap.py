@@ -22,6 +22,7 @@ from common.data import to_model_range
 from common.errors import InputError
 from common.flags import Count, Flags, LearningRate, NonNegative
 from common.metrics import identity
+from common.metrics.identity import IdentityName
 from common.text_table import Column, markdown
 
 import torch
@@ -45,7 +46,7 @@ class Config(Flags):
 
     projections: Annotated[Path, tyro.conf.Positional]
     """Run directory of project.py: pictures and their styles, of two persons or more."""
-    network: str
+    network: models.Network
     """The generator they were projected into: a shipped one's name, a run directory, or a file."""
     by: Literal["optimised", "subspace", "layers"] = "optimised"
     """optimised: styles moved until the identity net sees the other person; subspace: all of the other's w
@@ -64,10 +65,10 @@ class Config(Flags):
     """Weight of the difference of coarse colours, outside the face."""
     pose_weight: NonNegative = SwapRecipe.kept
     """Weight of the change in what pose, expression and style move in W."""
-    identity: str = "avatars"
+    identity: IdentityName = "avatars"
     """Net that the optimiser asks who is in a picture: a shipped one's name, a .safetensors file, or a .py
     file of your own whose load(device) gives one."""
-    judge: str = "avatars"
+    judge: IdentityName = "avatars"
     """Net that says who is in the swapped picture, named likewise; where the optimiser asked the same one,
     believe the reader of traits instead."""
     perceptual: Literal["auto", "lpips", "small"] = "auto"

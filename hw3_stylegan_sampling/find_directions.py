@@ -44,7 +44,7 @@ COLUMNS = (
 class Config(Flags):
     """Flags of find_directions.py."""
 
-    network: str
+    network: models.Network
     """A shipped generator's name, a run directory of train_stylegan.py, a .safetensors or a .pkl file."""
     ways: tuple[Literal["ganspace", "sefa"], ...] = ("ganspace", "sefa")
     """ganspace: principal axes of W; sefa: what the styles' matrices answer most to."""

@@ -39,7 +39,7 @@ WIDTH = 1024
 class Config(Flags):
     """Flags of interpolate.py."""
 
-    network: str
+    network: models.Network
     """A shipped generator's name, a run directory of train_stylegan.py, a .safetensors or a .pkl file."""
     seeds: str = "0,1,2,3"
     """Seeds of the images to walk through: 0,1,4-6."""
@@ -122,6 +122,7 @@ def save(outdir: Path, panels: dict[str, Tensor], per_leg: int, frame_ms: int) -
     shown = torch.linspace(0, per_leg, SHOWN).round().long()
     strip = torch.cat([images[shown % len(images)] for images in panels.values()])
     shares = [f"{100 * k // (SHOWN - 1)} %" for k in range(SHOWN)]
+    figures.warn_of_gif_time(frame_ms)
     try:
         figures.save_gif(outdir / "interpolation.gif", fitted(frames), frame_ms)
         figures.save_mp4(outdir / "interpolation.mp4", film, frame_ms)

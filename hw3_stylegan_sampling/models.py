@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Annotated
 
 from common.environment import ROOT
 from common.errors import InputError
+from common.flags import shipped_or_place
 
 import torch
+from pydantic import AfterValidator
 from torch import Tensor
 
 from hw3_stylegan_sampling import nvidia_pickle, weights
@@ -22,6 +25,10 @@ PREFIX = "stylegan-"
 def names() -> list[str]:
     """Of the shipped generators."""
     return sorted(path.stem.removeprefix(PREFIX) for path in PRETRAINED.glob(f"{PREFIX}*.safetensors"))
+
+
+Network = Annotated[str, AfterValidator(lambda name: shipped_or_place(name, names))]
+"""A shipped generator by name, or where another one is."""
 
 
 def load(network: str | Path, device: torch.device | str = "cpu") -> Generator:

@@ -96,7 +96,7 @@ def others(count: int, seed: int = 0) -> Tensor:
 def photographed(folder: Path, size: int) -> People:
     """The pictures of a folder, each of the person that its name begins with."""
     paths = list_images(folder)
-    names = [path.stem for path in paths]
+    names = [printable(path.stem) for path in paths]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise InputError(f"{folder}: {repeated[0]} is the name of two images; rename one of them")
     who = [name.split("-")[0] for name in names]

@@ -21,10 +21,12 @@ from typing import Annotated, Literal
 
 from common import command_line, devices, runs
 from common.data import to_model_range, to_uint8
+from common.data.decoding import printable
 from common.data.folder import list_images
 from common.errors import InputError
 from common.flags import Count, Flags, LearningRate, NonNegative, Seed
 from common.metrics import identity
+from common.metrics.identity import IdentityName
 from common.metrics.perceptual import Perceptual
 
 import numpy as np
@@ -51,7 +53,7 @@ FRAMES = 40
 class Config(Flags):
     """Flags of project.py."""
 
-    network: str
+    network: models.Network
     """A shipped generator's name, a run directory of train_stylegan.py, a .safetensors or a .pkl file."""
     images: tuple[Path, ...] = ()
     """Image files, and folders of them; cut to squares and made as large as the generator's."""
@@ -62,7 +64,7 @@ class Config(Flags):
     how: tuple[How, ...] = ("w+",)
     """w: one vector for all layers, optimised; w+: one for each layer, which fits more and edits worse;
     encoder: what the encoder answers; encoder+w+: optimised from there.  Several are compared."""
-    encoder: str | None = None
+    encoder: encoders.Network | None = None
     """A shipped encoder's name, a run directory of train_encoder.py, or a .safetensors file."""
     steps: Count = 300
     """Steps of the optimiser."""
@@ -73,7 +75,7 @@ class Config(Flags):
     perceptual: Literal["auto", "lpips", "small"] = "auto"
     """Network of the perceptual error: lpips (a package with weights of its own), the shipped small one, or
     lpips where it is at hand."""
-    identity: str | None = None
+    identity: IdentityName | None = None
     """Net that says how much a projection shows the same person: avatars, a .safetensors file, or a .py file
     of your own whose load(device) gives one."""
     seed: Seed = 0
@@ -170,7 +172,7 @@ def targets_of(config: Config, generator: Generator) -> tuple[list[str], Tensor]
     drawn = people.drawn(config.people, size) if config.people else None
     labels = models.class_labels(generator, 0 if generator.shape.classes else None)
     own = [sample.draw(generator, seed, labels, 1.0, None, "const") for seed in seeds]
-    names = (drawn.names if drawn else []) + [path.stem for path in paths]
+    names = (drawn.names if drawn else []) + [printable(path.stem) for path in paths]
     names += [f"seed{seed:04d}" for seed in seeds]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:

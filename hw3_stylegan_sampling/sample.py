@@ -41,7 +41,7 @@ MOST_SEEDS = 100_000
 class Config(Flags):
     """Flags of sample.py."""
 
-    network: str
+    network: models.Network
     """A shipped generator's name, a run directory of train_stylegan.py, a .safetensors or a .pkl file."""
     seeds: str = "0-15"
     """Seeds of the latents, one image each: 0,1,4-6."""

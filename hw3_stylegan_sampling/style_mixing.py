@@ -35,7 +35,7 @@ ROWS = "85,100,75,458"
 class Config(Flags):
     """Flags of style_mixing.py."""
 
-    network: str
+    network: models.Network
     """A shipped generator's name, a run directory of train_stylegan.py, a .safetensors or a .pkl file."""
     rows: str | None = None
     """Seeds of the rows: 0,1,4-6.  If left out: none beside --projected-w, a few without it."""

@@ -21,8 +21,9 @@ from common import command_line, data, devices, resumable, runs, shapes
 from common.cuda_graphs import Graphed
 from common.data import Batches, ImageSet, to_model_range, to_uint8
 from common.errors import InputError
-from common.flags import Count, Data, Images, LearningRate, NonNegative, SeveralImages, TrainingFlags
+from common.flags import Count, Data, Folder, Images, LearningRate, NonNegative, SeveralImages, TrainingFlags
 from common.metrics import identity
+from common.metrics.identity import IdentityName
 from common.noise import BatchNoise
 from common.schedules import half_cosine, set_learning_rate
 
@@ -40,9 +41,9 @@ from hw3_stylegan_sampling.networks import Generator
 class Config(TrainingFlags):
     """Flags of train_encoder.py."""
 
-    network: str = "avatars"
+    network: models.Network = "avatars"
     """A shipped generator's name, a run directory of train_stylegan.py, a .safetensors or a .pkl file."""
-    start: Path | None = None
+    start: Folder | None = None
     """Encoder's file to begin with: a few steps fit it to a generator that was trained on."""
     data: Data = "avatars"
     """Images to project: avatars, celeba, or a folder."""
@@ -64,12 +65,15 @@ class Config(TrainingFlags):
     """Weight of the squared distance of the layers' styles from their mean, in variances of w."""
     perceptual: Literal["auto", "lpips", "small"] = "auto"
     """Network of the perceptual error: lpips, the shipped small one, or lpips where it is at hand."""
-    identity: str | None = None
+    identity: IdentityName | None = None
     """Net that recognises people; if left out, the shipped one for avatars and none for other images."""
     measure_every: Count = 500
     """Steps between measurements."""
     measure_images: SeveralImages = 200
     """Validation images, and generated ones, that are projected."""
+
+    changeable_on_resume = frozenset({"network", "start"})
+    """The generator may have moved; the encoder's mean w tells whether it is the same."""
 
 
 class Losses(nn.Module):

@@ -22,6 +22,7 @@ from common import command_line, devices, figures, runs, text_table
 from common.data import ImageSet, avatars
 from common.flags import Count, CountOrZero, Flags, Folder, Pixels, Seed
 from common.metrics import identity
+from common.metrics.identity import IdentityName
 from common.text_table import Column
 
 import torch
@@ -78,7 +79,7 @@ class Config(Flags):
     """Prompt without the token, to see what became of the class."""
     subject: subjects.Subject = "drawn1"
     """The subject that was taught: drawn1, ..., drawn6, or a folder of pictures."""
-    identity: str = "avatars"
+    identity: IdentityName = "avatars"
     """Net that recognises people: a shipped one's name, a .safetensors file, a .py file with load(device)."""
     seeds: Count = 4
     """Images of each prompt."""

@@ -45,7 +45,7 @@ FEWEST = 4
 class Config(Flags):
     """Flags of eval_ddpm.py."""
 
-    models: Annotated[tuple[str, ...], tyro.conf.Positional]
+    models: Annotated[tuple[models.Network, ...], tyro.conf.Positional]
     """Run directories of train_ddpm.py, .safetensors files or shipped models, alike but for the seed."""
     sampler: Sampler = "dpm-solver++"
     """How the samples are drawn of which most is measured."""

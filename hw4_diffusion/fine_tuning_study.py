@@ -20,6 +20,7 @@ from pathlib import Path
 from common import command_line, devices, runs, seeds, text_table
 from common.errors import InputError
 from common.flags import Count, CountOrZero, Flags, Folder, Seed
+from common.metrics.identity import IdentityName
 from common.text_table import Column
 
 from hw4_diffusion import compare, drawing, dreambooth, pipelines, train_lora
@@ -60,7 +61,7 @@ class Config(Flags):
     """Images of each prompt."""
     controlnet: pipelines.Model | None = None
     """Run directory of train_controlnet.py: every model draws along edges too."""
-    identity: str = "avatars"
+    identity: IdentityName = "avatars"
     """Net that recognises people: a shipped one's name, a .safetensors file, a .py file with load(device)."""
     num_inference_steps: drawing.Steps = 20
     """Steps of the sampler."""

@@ -8,6 +8,7 @@ import os
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from common import checkpoints, command_line, runs, tensor_files
 from common.averaged_weights import averaged
@@ -15,9 +16,10 @@ from common.data import ImageSet, to_uint8
 from common.devices import Device
 from common.environment import ROOT
 from common.errors import InputError
-from common.flags import Count
+from common.flags import Count, shipped_or_place
 
 import torch
+from pydantic import AfterValidator
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -207,6 +209,10 @@ def ready(known: Description, network: UNet) -> Model:
 def names() -> list[str]:
     """Of the shipped models."""
     return sorted(path.stem.removeprefix(PREFIX) for path in PRETRAINED.glob(f"{PREFIX}*.safetensors"))
+
+
+Network = Annotated[str, AfterValidator(lambda name: shipped_or_place(name, names))]
+"""A shipped model by name, or where another one is."""
 
 
 def load(model: str | Path, checkpoint: str = "last") -> Model:

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Annotated
 
 from common import (
     atomic,
+    downloads,
     torchvision_operators,  # noqa: F401  diffusers imports torchvision
 )
 from common.environment import ROOT
 from common.errors import InputError
-from common.flags import expanded
+from common.flags import shipped_or_place
 
 import torch
 from pydantic import AfterValidator
@@ -46,8 +47,7 @@ def _folder_or_id(name: str) -> str:
     """A place on this machine as an absolute path, so that a run can be resumed from anywhere."""
     if not name.strip():
         raise ValueError("no name of a model; give a folder, a hub id or a checkpoint file")
-    path = expanded(Path(name))
-    return str(path.absolute()) if name not in SHIPPED and path.exists() else name
+    return shipped_or_place(name, lambda: SHIPPED)
 
 
 Model = Annotated[str, AfterValidator(_folder_or_id)]
@@ -163,7 +163,8 @@ def _from_hub(name: str, flag: str) -> StableDiffusionPipeline:
                 "it, or name a folder that holds the model"
             )
         elif isinstance(error, (OSError, ConnectionError, RuntimeError)) or of(LocalEntryNotFoundError):
-            reason = UNREACHABLE.format(cache=constants.HF_HUB_CACHE)
+            wrong = downloads.wrong_environment(constants.ENDPOINT)
+            reason = wrong or UNREACHABLE.format(cache=constants.HF_HUB_CACHE)
         else:
             reason = _line(error)
         raise InputError(f"{flag} {name}: {reason}") from error

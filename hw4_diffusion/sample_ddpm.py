@@ -40,7 +40,7 @@ COLUMNS = 9
 class Config(Flags):
     """Flags of sample_ddpm.py."""
 
-    model: str
+    model: models.Network
     """A shipped model's name, a run directory of train_ddpm.py, or a .safetensors file."""
     show: Show = "samples"
     """What is drawn."""

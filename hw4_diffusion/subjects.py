@@ -16,7 +16,7 @@ from common.data import ImageSet, avatars
 from common.data.decoding import DEEP_GREY, reason, say_deep, to_rgb, upright
 from common.data.folder import list_images
 from common.errors import InputError, warn
-from common.flags import expanded
+from common.flags import shipped_or_place
 
 import numpy as np
 import torch
@@ -48,7 +48,7 @@ CLOSE_UP, MEDIUM = 0.35, 0.12
 def _folder_or_drawn(name: str) -> str:
     if not name.strip():
         raise ValueError("name a folder of pictures, or " + ", ".join(DRAWN))
-    return name if name in DRAWN else str(expanded(Path(name)).absolute())
+    return shipped_or_place(name, lambda: DRAWN)
 
 
 Subject = Annotated[str, AfterValidator(_folder_or_drawn)]

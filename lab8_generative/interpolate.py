@@ -195,8 +195,7 @@ def latents_of(
 
 def say(run: runs.Run, config: Config, numbers: dict[str, float]) -> None:
     """The numbers, and where the GIF is."""
-    if (frame_ms := figures.gif_frame_ms(config.frame_ms)) != config.frame_ms:
-        run.say(f"a GIF counts time in 10 ms: {frame_ms} ms a frame instead of {config.frame_ms}")
+    figures.warn_of_gif_time(config.frame_ms)
     jumps = numbers["eval/largest_step"] > JUMP * numbers["eval/detour"]
     run.say(
         f"squared error of the ends {numbers['eval/mse_first']:.4f} and {numbers['eval/mse_second']:.4f}; "

@@ -326,6 +326,12 @@ def test_what_is_nowhere_is_downloaded_once(tmp_path, server):
     assert len(server["asked"]) == 3
 
 
+def test_the_variable_that_keeps_a_download_away_is_named(tmp_path, server, monkeypatch):
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/no/such.pem")
+    with pytest.raises(InputError, match=r"--data celeba: REQUESTS_CA_BUNDLE=/no/such\.pem: no such file"):
+        data.load("celeba", "val", size=8, data_dir=tmp_path / "data")
+
+
 def test_a_bad_download_is_explained_and_leaves_nothing(tmp_path, server):
     good, data_dir = server["img_align_celeba.zip"], tmp_path / "data"
     for bad, message in [

@@ -39,6 +39,8 @@ class Config(flags.TrainingFlags):
     """Side."""
     data: flags.Data = "digits"
     """A set or a folder."""
+    images: tuple[Path, ...] = ()
+    """Some files."""
 
 
 # ---- flags
@@ -108,6 +110,14 @@ def test_folders_are_kept_absolute_and_the_home_folder_is_known(tmp_path, monkey
     assert config.outdir == tmp_path / "runs"
     assert command_line.parse(Config, ["--data", "~/moulds"]).data == str(tmp_path / "moulds")
     assert command_line.parse(Config, ["--data", "digits"]).data == "digits"
+
+
+def test_the_home_folder_is_known_among_several_paths(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    one = command_line.parse(Config, ["--images", "~/a.png", "b.png"])
+    assert one.images == (tmp_path / "a.png", Path("b.png"))
+    with pytest.raises(InputError, match=r"--images .*: no name of a file or folder"):
+        command_line.checked(Config(images=(Path("a.png"), Path(" "))))
 
 
 @pytest.mark.parametrize("flag", ["--outdir", "--data-dir", "--data"])

@@ -242,10 +242,13 @@ def test_stopped_and_resumed_it_ends_with_the_same_bits(folder, trained, tmp_pat
         assert all(torch.equal(resumed["optimizer"]["state"][key][slot], slots[slot]) for slot in slots)
     assert logged(half) == logged(trained)
     weights.save(folder / "other.safetensors", make(seed=1), "a test")
-    other = ["--resume", str(half), "--steps", "8"]
-    one = command_line.parse(train_encoder.Config, other)
+    weights.save(folder / "moved.safetensors", make(), "a test")
+    with_network = lambda name: command_line.parse(
+        train_encoder.Config, ["--resume", str(half), "--network", str(folder / f"{name}.safetensors")]
+    )
     with pytest.raises(InputError, match="trained for another generator"):
-        train_encoder.main(dataclasses.replace(one, network=str(folder / "other.safetensors")))
+        train_encoder.main(with_network("other"))
+    assert train_encoder.main(with_network("moved")) == half
 
 
 def test_it_can_begin_with_the_encoder_of_an_earlier_generator(folder, trained, tmp_path):

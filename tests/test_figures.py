@@ -1,12 +1,19 @@
 """Figures as files: what a GIF holds, and titles that can be read beside large images."""
 
+from collections import defaultdict
+from types import SimpleNamespace
+
 from common import figures
+from common.errors import warn
 
 import imageio.v3 as imageio
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+
+from hw3_stylegan_sampling import interpolate as stylegan_interpolate
+from lab8_generative import interpolate as lab_interpolate
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -27,6 +34,24 @@ def test_gif_keeps_equal_frames_and_small_changes(tmp_path, channels):
 
 def test_gif_times_are_hundredths_of_a_second():
     assert [figures.gif_frame_ms(ms) for ms in (20, 33, 38, 80, 5)] == [20, 30, 40, 80, 20]
+
+
+@pytest.mark.parametrize(
+    ("frame_ms", "said"),
+    [
+        (40, ""),
+        (33, "warning: --frame-ms 33: a GIF counts time in 10 ms; its frames last 30 ms\n"),
+    ],
+)
+def test_a_time_that_a_gif_cannot_hold_is_said(tmp_path, capsys, frame_ms, said):
+    frames = torch.zeros(8, 3, 16, 16, dtype=torch.uint8)
+    warn.cache_clear()
+    stylegan_interpolate.save(tmp_path, {"z": frames}, 2, frame_ms)
+    assert capsys.readouterr().err == said
+    warn.cache_clear()
+    run, config = SimpleNamespace(say=print, folder=tmp_path), SimpleNamespace(frame_ms=frame_ms)
+    lab_interpolate.say(run, config, defaultdict(float))
+    assert capsys.readouterr().err == said
 
 
 def test_titles_of_large_grids_are_as_large_as_those_of_small_ones_where_both_fill_a_page(tmp_path):

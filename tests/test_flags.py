@@ -244,3 +244,34 @@ def test_what_no_stylegan_can_be_is_said_before_images_are_drawn(words, said):
     script = importlib.import_module("hw3_stylegan_sampling.train_stylegan")
     with pytest.raises(InputError, match=f"^{said}"):
         script.check(command_line.parse(script.Config, words))
+
+
+NETWORKS = [
+    (module, name)
+    for module, name in FIELDS
+    if name in ("network", "identity", "judge", "encoder", "model", "models")
+    and str in kinds(typing.get_type_hints(CONFIGS[module], include_extras=True)[name])
+]
+
+
+@pytest.mark.parametrize("module, name", NETWORKS)
+def test_a_network_is_named_by_a_place_that_stays_what_it_is(module, name, tmp_path, monkeypatch, capsys):
+    """A run is resumed from another folder; what comes with the course is not a file called so."""
+    adapter = pydantic.TypeAdapter(typing.get_type_hints(CONFIGS[module], include_extras=True)[name])
+    read = lambda value: (
+        adapter.validate_python((value,))[0] if name == "models" else adapter.validate_python(value)
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "own.safetensors").touch()
+    assert read("own.safetensors") == read("~/own.safetensors") == str(tmp_path / "own.safetensors")
+    assert read("no/such") == "no/such"  # perhaps of a hub
+    (tmp_path / "avatars").mkdir()
+    warn.cache_clear()
+    assert read("avatars") == "avatars"
+    assert "warning: avatars: taken for what comes with the course; give ./avatars" in capsys.readouterr().err
+    assert read("./avatars") == str(tmp_path / "avatars")
+
+
+def test_networks_are_named_in_many_scripts():
+    assert len({module for module, _ in NETWORKS}) >= 15

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 
 from common import figures
@@ -66,6 +67,19 @@ def test_a_folder_names_its_persons(tmp_path):
     assert found.rows().tolist() == [1, 2, 5] and found.rows(turned=True).tolist() == [0, 3]
     with pytest.raises(InputError, match=r"pictures of 3 person\(s\), 4 are needed"):
         people.load(str(tmp_path), 16, at_least=4)
+
+
+def test_names_that_are_no_text_can_be_printed_and_saved(tmp_path):
+    figures.save_png(tmp_path / "a.png", torch.zeros(3, 16, 16, dtype=torch.uint8))
+    os.rename(os.fsencode(tmp_path / "a.png"), os.fsencode(tmp_path) + b"/caf\xe9.png")
+    assert people.load(str(tmp_path), 16).names == ["caf\\xe9"]
+
+
+def test_two_photographs_of_one_name_are_refused(tmp_path):
+    for ending in ("png", "bmp"):
+        Image.new("RGB", (16, 16)).save(tmp_path / f"anna.{ending}")
+    with pytest.raises(InputError, match="anna is the name of two images; rename one of them"):
+        people.load(str(tmp_path), 16)
 
 
 def test_photographs_too_small_or_broken_are_named_and_grey_ones_mentioned(tmp_path, capsys):

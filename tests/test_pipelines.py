@@ -205,6 +205,9 @@ def test_a_hub_that_cannot_be_reached_is_said(monkeypatch):
         InputError, match=r"some-one/some-model: the hub cannot be reached .* connect once, or"
     ):
         pipelines.load("some-one/some-model")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/no/such.pem")
+    with pytest.raises(InputError, match=r"some-model: REQUESTS_CA_BUNDLE=/no/such\.pem: no such file"):
+        pipelines.load("some-one/some-model")
 
 
 def test_a_hub_without_such_a_model_is_said(monkeypatch):

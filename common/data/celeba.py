@@ -25,6 +25,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+from common import downloads
 from common.data.decoded import decode_once
 from common.data.decoding import report
 from common.data.image_set import ImageSet
@@ -48,6 +49,7 @@ AUTHORS = ("Img", "Anno", "Eval")
 """Subfolders of the authors' copy: images, attributes, the partition."""
 NEEDED = (f"{PARTITION}.txt", f"{ATTRIBUTES}.txt", ARCHIVE)
 """What is downloaded, small files first."""
+DRIVE = "https://drive.google.com"
 KAGGLE = "Kaggle's copy (kaggle.com/datasets/jessicali9530/celeba-dataset)"
 
 
@@ -284,11 +286,13 @@ def _download(data_dir: Path) -> Path:
 
 
 def _fetch(utils, part: Path, file_id: str, md5: str, root: Path) -> None:
+    if wrong := downloads.wrong_environment(DRIVE):
+        raise InputError(f"--data celeba: {wrong}")
     reason = "nothing arrived"
     try:
         utils.download_file_from_google_drive(file_id, part.parent, part.name, md5)
     except Exception as error:  # each version of gdown has classes of its own
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = downloads.reason(error, DRIVE)
     found = fault(part, md5) if part.is_file() else reason
     if found is None:
         part.replace(root / part.name)

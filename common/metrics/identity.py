@@ -19,13 +19,16 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 
 from common import tensor_files
 from common.data import avatars, to_model_range
 from common.errors import InputError
+from common.flags import shipped_or_place
 
 import torch
 import torch.nn.functional as F
+from pydantic import AfterValidator
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
@@ -138,6 +141,10 @@ def gallery(net: Identity, persons: Tensor, pictures: int = 8, *, size: int = 64
 def names() -> list[str]:
     """Of the shipped networks."""
     return sorted(path.stem.removeprefix(PREFIX) for path in FOLDER.glob(f"{PREFIX}*.safetensors"))
+
+
+IdentityName = Annotated[str, AfterValidator(lambda name: shipped_or_place(name, names))]
+"""A shipped network by name, or where the file of another one is."""
 
 
 def load(network: str | Path, device: torch.device | str = "cpu") -> Identity:

@@ -113,7 +113,7 @@ def table(names: dict[str, dict], key: str, digits: int, write_note=note) -> Tab
 
 
 DDPM = f"{RESULTS}/eval_ddpm_mnist"
-DDPM_SETS = ("mnist", "fashion_mnist")
+DDPM_SETS = ("mnist", "fashion_mnist", "avatars")
 """Sets whose trainings and evaluations are kept."""
 TRAININGS = (0, 1, 2)
 """Their seeds."""
@@ -243,19 +243,26 @@ def ddpm_rows(root: Path) -> list[dict]:
 
 
 def ddpm_note(root: Path, language: str) -> str:
-    kept, options = summary(root, DDPM), flags(root, DDPM)
-    n, computer = number(kept["n_test"], language), device(kept["device"], language)
-    steps, chosen_on, trainings = options["steps"], number(kept["n_curve"], language), len(kept["models"])
+    names = RUSSIAN if language == "ru" else SETS
+    kept = {data: summary(root, f"{RESULTS}/eval_ddpm_{data}") for data in DDPM_SETS}
+    options = {data: flags(root, f"{RESULTS}/eval_ddpm_{data}") for data in DDPM_SETS}
+    of_sets = lambda read: ", ".join(f"{names[data]} {read(data)}" for data in DDPM_SETS)
+    samples = of_sets(lambda data: number(kept[data]["n_test"], language))
+    computers = of_sets(
+        lambda data: f"({device(kept[data]['device'], language)}, {options[data]['precision']})"
+    )
+    steps, chosen_on = options["mnist"]["steps"], number(kept["mnist"]["n_curve"], language)
+    trainings = len(kept["mnist"]["models"])
     if language == "ru":
         return (
-            f"Сэмплов и тестовых картинок по {n}; DPM-Solver++, шагов {steps}; guidance выбран по "
-            f"{chosen_on} валидационным картинкам; среднее ± стандартное отклонение по "
-            f"{trainings} обучениям; {computer}, {options['precision']}; `eval_ddpm.py`."
+            f"Сэмплов и столько же тестовых картинок: {samples}; DPM-Solver++, шагов {steps}; guidance "
+            f"выбран по {chosen_on} валидационным картинкам; среднее ± стандартное отклонение по "
+            f"{trainings} обучениям; {computers}; `eval_ddpm.py`."
         )
     return (
-        f"{n} samples against as many test images; DPM-Solver++, {steps} steps; guidance chosen on "
-        f"{chosen_on} validation images; mean ± standard deviation over {trainings} trainings; {computer}, "
-        f"{options['precision']}; `eval_ddpm.py`."
+        f"Samples, against as many test images: {samples}; DPM-Solver++, {steps} steps; guidance chosen on "
+        f"{chosen_on} validation images; mean ± standard deviation over {trainings} trainings; {computers}; "
+        "`eval_ddpm.py`."
     )
 
 

@@ -59,6 +59,7 @@ SEEDS = (0, 1, 2)
 TRAINED_ON = {
     "mnist": "--data mnist --batch-size 128 --steps 12000 --measure-every 2400",
     "fashion-mnist": "--data fashion-mnist --steps 8000 --measure-every 1600",
+    "avatars": "--data avatars --size 32 --told hair --steps 2500 --measure-every 500",
 }
 """Flags of the trainings whose numbers the page shows."""
 FIRST_DDPM = Script(
