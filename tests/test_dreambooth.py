@@ -11,8 +11,10 @@ from common import checkpoints, command_line, devices
 from common.data import ImageSet
 from common.errors import InputError
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from small_text_to_image import folder, pipeline, tuning
 
 from hw4_diffusion import (
@@ -312,6 +314,16 @@ def test_what_a_file_manager_or_a_killed_run_left_is_no_class_image(tmp_path):
     for name in (".DS_Store", ".seed000000.png.7.partial"):
         (tmp_path / name).write_bytes(b"half")
     assert class_images._read(tmp_path, 16) == (None, ())
+
+
+def test_how_deep_greys_of_the_class_are_read_is_said(tmp_path, capsys):
+    levels = np.arange(0, 65536, 257, dtype=np.uint16).reshape(16, 16)
+    Image.fromarray(levels).save(tmp_path / "deep.png")
+    Image.fromarray((levels // 257).astype(np.uint8)).save(tmp_path / "plain.png")
+    images, names = class_images._read(tmp_path, 16)
+    assert names == ("deep.png", "plain.png") and torch.equal(*images)
+    words = "1 of 2 images have 16 bits of grey from 0, black, to 65535, white"
+    assert f"{tmp_path}: {words}" in capsys.readouterr().err
 
 
 def test_a_users_copy_of_a_checkpoint_is_left_alone(tmp_path):

@@ -6,8 +6,10 @@ from common import figures
 from common.data.image_set import to_grey
 from common.metrics import images
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 
 @pytest.fixture
@@ -28,6 +30,21 @@ def test_images_below_a_folder_without_any(folder, tmp_path):
     (tmp_path / "class" / "x").mkdir(parents=True)
     (tmp_path / "class" / "x" / "1.PNG").write_bytes((folder / "0.png").read_bytes())
     assert len(images.FolderImages(tmp_path / "class")) == 1
+
+
+@pytest.mark.parametrize(
+    ("levels", "words"),
+    [
+        (np.uint16([[257, 65535]]), "16 bits of grey from 0, black, to 65535, white"),
+        (np.float32([[1 / 255, 1]]), "floating point levels from 0, black, to 1, white"),
+    ],
+)
+def test_how_deep_greys_are_read_is_said(tmp_path, capsys, levels, words):
+    for name in "ab":
+        Image.fromarray(levels).save(tmp_path / f"{name}.tif")
+    read = next(images.FolderImages(tmp_path, workers=0).batches(2))
+    assert [image[0, 0].tolist() for image in read] == [[1, 255]] * 2
+    assert capsys.readouterr().err.count(f"{tmp_path}: images with {words}") == 1  # not once a file
 
 
 def test_threads_decode_in_order(folder):

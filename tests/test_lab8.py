@@ -187,17 +187,18 @@ def test_samples_of_a_gan_repeat_with_their_seed(gan_run, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("kind", ["vae", "gan"])
-def test_interpolation_makes_a_looping_gif_and_a_strip(kind, request, tmp_path):
+def test_interpolation_makes_a_looping_gif_and_a_strip(kind, request, tmp_path, capsys):
     run_dir = request.getfixturevalue(f"{kind}_run")
     config = interpolate.Config(
         run_dir, "0", "0007", split="train", frames=20, restarts=2, inversion_steps=3, outdir=tmp_path
     )
+    names = trained.load(run_dir).images("train").file_names
     if kind == "vae":  # 0007 may have fallen into another split
-        names = trained.load(run_dir).images("train").file_names
         config = interpolate.Config(**{**vars(config), "second": Path(names[5]).name})
     else:
         config = interpolate.Config(**{**vars(config), "second": "5", "way": "spherical"})
     folder = interpolate.main(config)
+    assert f"from {names[0]} to {names[5]} of the train split" in capsys.readouterr().out
     known = summary(folder)
     frames = imageio.imread(folder / "interpolation.gif")
     assert frames.shape[0] == 20 and frames.shape[1:3] == (96, 192)

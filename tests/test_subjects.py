@@ -111,3 +111,14 @@ def test_how_16_bits_of_grey_are_read_is_said(tmp_path, monkeypatch, capsys):
     found = subjects.load(str(folder), 16)
     assert (found.images[found.file_names.index("07.png")] == 99).all()
     assert "anna: 1 of 15 images have 16 bits of grey from 0, black, to 65535" in capsys.readouterr().err
+
+
+def test_photographs_are_set_upright(tmp_path, monkeypatch):
+    """Turned a quarter clockwise, the red left half comes to the top."""
+    monkeypatch.setattr(subjects, "face_finder", lambda: None)
+    folder, exif = photographs(tmp_path / "anna", 15), Image.Exif()
+    exif[0x0112] = 6
+    for path in folder.iterdir():
+        Image.open(path).save(path, exif=exif)
+    images = subjects.load(str(folder), 16).images
+    assert (images[:, 0, :7] > 240).all() and (images[:, 0, 9:] < 10).all()
