@@ -65,7 +65,7 @@ def test_commands_of_the_page_can_be_given(command):
 def test_both_languages_give_the_same_commands():
     assert commands(TEXTS["en"]) == commands(TEXTS["ru"])
     assert tried(TEXTS["en"]) == tried(TEXTS["ru"])
-    assert (len(commands(TEXTS["en"])), len(tried(TEXTS["en"]))) == (24, 8)
+    assert (len(commands(TEXTS["en"])), len(tried(TEXTS["en"]))) == (25, 8)
 
 
 @pytest.mark.parametrize("language", PAGES)
@@ -197,6 +197,23 @@ def test_the_report_of_the_ddpm_says_what_was_measured(language):
     assert re.search(
         rf"(above|выше) {re.escape(number(int(10 * min(without_noise)) / 10, language, 1))}", report
     )
+    of_avatars = summary(FOLDER, "results/eval_ddpm_avatars")
+    faces = of_avatars["metrics"]
+    by_ten = {
+        row["sampler"]: row["fd_avatars_500"] for row in of_avatars["curve"] if row["evaluations"] == 10
+    }
+    of_faces = lambda name, digits: number(faces[f"eval/{name}"], language, digits)
+    trained = [summary(FOLDER, f"results/train_ddpm_avatars_{seed}") for seed in (0, 1, 2)]
+    for text in (
+        f"{of_faces('fd_avatars_2k', 0)} ± {of_faces('fd_avatars_2k_sd', 0)}",
+        of_faces("fd_avatars_2k_of_training_images", 0),
+        percent(faces["eval/class_accuracy"], language, 1),
+        of_faces("nearest_training_ratio", 2),
+        number(by_ten["dpm-solver++"], language, 0),
+        number(by_ten["ancestral"], language, 0),
+        number(sum(one["metrics"]["val/fd_avatars_1k"] for one in trained) / 3, language, 0),
+    ):
+        assert re.search(rf"(?<![\d.,]){re.escape(text)}(?!\d)", report), text
     assert curve["sde-dpm-solver++", 10] < 1.1 * curve["ancestral", 250]
     assert all(curve[name, 5] < 1.4 * curve[name, 50] for name in ("ancestral", "ddim", "dpm-solver++"))
 

@@ -251,18 +251,18 @@ def ddpm_note(root: Path, language: str) -> str:
     computers = of_sets(
         lambda data: f"({device(kept[data]['device'], language)}, {options[data]['precision']})"
     )
-    steps, chosen_on = options["mnist"]["steps"], number(kept["mnist"]["n_curve"], language)
-    trainings = len(kept["mnist"]["models"])
+    steps, trainings = options["mnist"]["steps"], len(kept["mnist"]["models"])
+    chosen_on = ", ".join(number(one["n_curve"], language) for one in kept.values())
     if language == "ru":
         return (
             f"Сэмплов и столько же тестовых картинок: {samples}; DPM-Solver++, шагов {steps}; guidance "
-            f"выбран по {chosen_on} валидационным картинкам; среднее ± стандартное отклонение по "
+            f"выбран по валидационным картинкам ({chosen_on}); среднее ± стандартное отклонение по "
             f"{trainings} обучениям; {computers}; `eval_ddpm.py`."
         )
     return (
         f"Samples, against as many test images: {samples}; DPM-Solver++, {steps} steps; guidance chosen on "
-        f"{chosen_on} validation images; mean ± standard deviation over {trainings} trainings; {computers}; "
-        "`eval_ddpm.py`."
+        f"validation images ({chosen_on}); mean ± standard deviation over {trainings} trainings; "
+        f"{computers}; `eval_ddpm.py`."
     )
 
 
