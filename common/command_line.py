@@ -12,6 +12,7 @@ import json
 import os
 import signal
 import sys
+import typing
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -112,7 +113,7 @@ def checked(config: Config) -> Config:
     try:
         sound = _adapter(type(config)).validate_python(vars(config))
     except pydantic.ValidationError as error:
-        raise InputError(_first_problem(error)) from None
+        raise InputError(_first_problem(error, type(config))) from None
     expanded = {}
     for name, value in vars(sound).items():
         several = value if isinstance(value, tuple) else (value,)
@@ -162,7 +163,7 @@ def config_from_run(config_class: type[Config], run_dir: Path) -> Config:
     try:  # strict: a number in quotes is a file that was edited
         return _adapter(config_class).validate_json(json.dumps(values), strict=True)
     except pydantic.ValidationError as error:
-        raise InputError(f"{run_dir}/config.json: {_first_problem(error)}") from None
+        raise InputError(f"{run_dir}/config.json: {_first_problem(error, config_class)}") from None
 
 
 def _adapter(config_class: type) -> pydantic.TypeAdapter:
@@ -170,12 +171,19 @@ def _adapter(config_class: type) -> pydantic.TypeAdapter:
     return pydantic.TypeAdapter(config_class)
 
 
-def _first_problem(error: pydantic.ValidationError) -> str:
+def _first_problem(error: pydantic.ValidationError, config_class: type) -> str:
     problem = error.errors()[0]
     said = problem["msg"].removeprefix("Value error, ").replace("Input should", "must")
     given = "" if problem["input"] is None else f" {problem['input']}"
-    where = flag(str(problem["loc"][0])) if problem["loc"] else "its flags"
+    where = _flag_of(config_class, str(problem["loc"][0])) if problem["loc"] else "its flags"
     return f"{where}{given}: {said}"
+
+
+def _flag_of(config_class: type, name: str) -> str:
+    """The flag of a field, which `tyro.conf.arg` may call otherwise: `--class` for class_index."""
+    annotation = typing.get_type_hints(config_class, include_extras=True).get(name)
+    names = [getattr(note, "name", None) for note in getattr(annotation, "__metadata__", ())]
+    return flag(next((given for given in names if isinstance(given, str)), name))
 
 
 def _refuse_empty(arguments: list[str]) -> None:

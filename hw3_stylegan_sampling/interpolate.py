@@ -17,7 +17,7 @@ from typing import Annotated, Literal
 from common import command_line, devices, figures, latent_space
 from common.data import to_uint8
 from common.errors import InputError
-from common.flags import Flags
+from common.flags import CountOrZero, Flags
 
 import torch
 import torch.nn.functional as F
@@ -51,7 +51,7 @@ class Config(Flags):
     """Time of a frame in milliseconds; a GIF counts in steps of 10."""
     trunc: sample.Psi = 1.0
     """Psi of eq. (stylegan.14)."""
-    class_index: Annotated[int | None, tyro.conf.arg(name="class")] = None
+    class_index: Annotated[CountOrZero | None, tyro.conf.arg(name="class")] = None
     """Class to draw, for generators with classes."""
     noise_mode: Literal["const", "none"] = "const"
     """Noise in the layers: the same maps for all frames, or none."""

@@ -50,7 +50,7 @@ class Config(Flags):
     sheet."""
     trunc_cutoff: CountOrZero | None = None
     """Style layers that are truncated, the first ones; all of them if left out."""
-    class_index: Annotated[int | None, tyro.conf.arg(name="class")] = None
+    class_index: Annotated[CountOrZero | None, tyro.conf.arg(name="class")] = None
     """Class to draw, for generators with classes."""
     noise_mode: NoiseMode = "const"
     """Noise in the layers: the same maps for all images, new ones for each seed, or none."""

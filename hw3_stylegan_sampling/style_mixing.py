@@ -18,7 +18,7 @@ from typing import Annotated
 from common import command_line, devices, figures
 from common.data import to_uint8
 from common.errors import InputError
-from common.flags import Flags
+from common.flags import CountOrZero, Flags
 
 import torch
 import tyro
@@ -47,7 +47,7 @@ class Config(Flags):
     """Files of projections, each of which becomes a row above those of --rows."""
     trunc: sample.Psi = 1.0
     """Psi of eq. (stylegan.14) for the seeds' styles."""
-    class_index: Annotated[int | None, tyro.conf.arg(name="class")] = None
+    class_index: Annotated[CountOrZero | None, tyro.conf.arg(name="class")] = None
     """Class to draw, for generators with classes."""
     noise_mode: NoiseMode = "const"
     """Noise in the layers: the same maps for all images, new ones, or none."""

@@ -77,7 +77,7 @@ class Config(Flags):
 def main(config: Config) -> None:
     device = devices.start(config.device, precision=config.precision, seed=config.seed)
     model = models.load(config.model, config.checkpoint)
-    check(config, model)
+    check(config, with_classes=model.classes > 0)
     model.check(config.classes, config.guidance)
     samplers.check(config.sampler, model.schedule, config.eta)
     sampling_times(model.schedule, config.steps, config.spacing)  # refuses too many
@@ -193,14 +193,14 @@ def draw_schedule(config: Config, model: Model, device: torch.device) -> list[st
 # ---- parts
 
 
-def check(config: Config, model: Model) -> None:
+def check(config: Config, with_classes: bool = True) -> None:
     """A word where a flag does nothing for what is drawn."""
-    of_run = Path(config.model).expanduser().is_dir()
+    of_run = Path(config.model).is_dir()
     command_line.warn_of_idle(config, "checkpoint", needs="a run directory as --model", met=of_run)
     sampled = ("samples", "process", "interpolation")
     for names, shown in (
         (("sampler", "eta"), sampled),
-        (("count",), ("samples",) if model.classes else sampled),
+        (("count",), ("samples",) if with_classes else sampled),
         (("repeats",), ("inpainting",)),
         (("steps", "spacing", "guidance", "classes"), tuple(get_args(Show))[:-1]),
     ):

@@ -49,7 +49,7 @@ def test_a_row_of_pictures_is_of_one_class():
 ])  # fmt: skip
 def test_a_word_where_a_flag_does_nothing(classes, words, idle, capsys):
     warn.cache_clear()  # a word is said once a process
-    sample_ddpm.check(flags(*words), untrained(classes=classes))
+    sample_ddpm.check(flags(*words), with_classes=classes > 0)
     said = capsys.readouterr().err.splitlines()
     assert [line.removeprefix("warning: ").split(": does nothing")[0] for line in said] == idle
 

@@ -111,7 +111,7 @@ def test_no_image_takes_the_file_of_another(other, network, tmp_path):
         (["--cols", "3-1"], "--cols 3-1"),
         (["--styles", "1", "--trunc", "nan"], "--trunc"),
         (["--styles", "1", "--class", "0"], "--class 0: this generator has no classes"),
-        (["--styles", "1", "--class", "-1"], "--class -1: this generator has no classes"),
+        (["--styles", "1", "--class", "-1"], "--class -1: must be greater than or equal to 0"),
     ],
 )
 def test_a_mistake_in_mixing_is_one_line(flags, said, network):
@@ -242,7 +242,7 @@ def test_a_film_has_even_sides(tmp_path):
         (["--seeds", "3,3"], "a walk needs two different seeds"),
         (["--seeds", "3-"], "--seeds 3-"),
         (["--ways"], "--ways: none"),
-        (["--class", "-1"], "--class -1: this generator has no classes"),
+        (["--class", "-1"], "--class -1: must be greater than or equal to 0"),
         (["--frames", "2"], "--frames 2"),
     ],
 )

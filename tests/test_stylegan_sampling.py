@@ -86,8 +86,8 @@ def test_classes(tmp_path):
     pictures = [imageio.imread(tmp_path / index / "seed0001.png") for index in ("0", "2")]
     assert not np.array_equal(*pictures)
     assert "--class: this generator draws one of 3 classes" in run(tmp_path / "net.safetensors")
-    for index in ("3", "-1"):
-        assert f"--class {index}: there are 3 classes" in run(tmp_path / "net.safetensors", "--class", index)
+    for index, said in (("3", "there are 3 classes"), ("-1", "must be greater than or equal to 0")):
+        assert f"--class {index}: {said}" in run(tmp_path / "net.safetensors", "--class", index)
 
 
 @pytest.mark.parametrize(
