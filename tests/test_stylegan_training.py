@@ -241,7 +241,7 @@ def test_a_gradient_that_is_not_finite_stops_the_run(pets, tmp_path, monkeypatch
         (["--size", "32"], "--channels"),
         (["--cooldown", "2"], "--cooldown 2"),
         (["--batch-size", "64"], "--batch-size 64"),
-        (["--data", "digits", "--size", "16"], "grey images"),
+        (["--data", "digits", "--size", "16", "--channels", "8", "6", "6"], "grey images"),
         (["--data", "SAME"], "no two that differ"),
     ],
 )
