@@ -76,13 +76,14 @@ def quality(model: Model, images: Tensor, labels: Tensor | None, real: samples.R
     return numbers
 
 
-def thorough(features: Tensor, real: samples.Reference, train: ImageSet) -> dict[str, float]:
-    """Of features (N, D) of samples: standard error of the Fréchet distance, KID, nearest training images.
+def thorough(features: Tensor, real: samples.Reference, known: Tensor) -> dict[str, float]:
+    """Of features (N, D) of samples: standard error of the Fréchet distance, KID, nearest training images;
+    `known` (M, D) are the features of those.
 
     nearest_training_ratio   median distance of a sample to its nearest training image, as a share of the same
                              for test images: far below 1, the model copies
     """
-    known, name = real.features_of(train.images), real.name
+    name = real.name
     kid = kernel.kernel_distance(features, real.features)
     some = known[spread(len(features), len(known))]  # of all classes of a folder, which come in their order
     return {

@@ -99,8 +99,9 @@ def main(config: Config) -> Path:
                     rows[kind].append({"seed": number, **measured})
         way = Way(config.sampler, config.steps, config.spacing, chosen(config, rows["guidance"]))
         real = samples.reference_of(test, device.torch, any_side=True)
+        features = None if real.extractor is None else real.features_of(train.images)
         for number, model in enumerate(trained):
-            row, drawn = measure(config, model, way, test, real, train, device)
+            row, drawn = measure(config, model, way, test, real, features, device)
             rows["model"].append({"seed": number, **row})
             if number == 0:
                 save_pictures(run, way, drawn, train, real)
@@ -156,15 +157,17 @@ def chosen(config: Config, by_guidance: list[dict]) -> float:
 
 
 def measure(
-    config: Config, model: Model, way: Way, test: ImageSet, real: samples.Reference, train: ImageSet,
+    config: Config, model: Model, way: Way, test: ImageSet, real: samples.Reference, known: Tensor | None,
     device: devices.Device,
 ) -> tuple[dict, Tensor]:  # fmt: skip
-    """Everything about one model, and the images that were drawn, uint8 (N, C, S, S)."""
+    """Everything about one model, and the images that were drawn, uint8 (N, C, S, S).
+
+    `known` are the features (M, D) of the training images, where there is an extractor."""
     labels = labels_of(model, test)
     drawn = ddpm_measures.draw(model, way, len(test), labels, config.seed, device.torch)
     row = ddpm_measures.quality(model, drawn.images, labels, real)
     if real.extractor is not None:
-        row |= ddpm_measures.thorough(real.features_of(drawn.images), real, train)
+        row |= ddpm_measures.thorough(real.features_of(drawn.images), real, known)
     row["seconds_an_image"] = drawn.seconds
     if config.bound_images:
         some = test.few(config.bound_images)

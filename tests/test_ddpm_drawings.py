@@ -54,6 +54,15 @@ def test_a_word_where_a_flag_does_nothing(classes, words, idle, capsys):
     assert [line.removeprefix("warning: ").split(": does nothing")[0] for line in said] == idle
 
 
+@pytest.mark.parametrize("classes", [0, 10])
+def test_a_script_asks_its_model_for_classes(classes, monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr(sample_ddpm.models, "load", lambda *_: untrained(classes=classes))
+    monkeypatch.setattr(sample_ddpm, "check", lambda config, with_classes: asked.append(with_classes))
+    sample_ddpm.main(flags("--show", "schedule", "--device", "cpu", "--outdir", str(tmp_path)))
+    assert asked == [classes > 0]
+
+
 def test_rows_and_columns_are_called_what_they_show(tmp_path, monkeypatch):
     said = {}
     monkeypatch.setattr(figures, "save_grid", lambda path, *_, **titles: said.update({path.stem: titles}))

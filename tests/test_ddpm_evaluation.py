@@ -264,7 +264,7 @@ def test_the_bound_is_of_images_of_all_parts_of_the_test_set(monkeypatch, data_d
     test = data.load("digits", "test", size=16, count=40, data_dir=data_dir)
     real = samples.reference_of(test)
     config = eval_ddpm.Config(("a",), bound_images=4)
-    eval_ddpm.measure(config, model, Way("ddim", 2, "time"), test, real, test, device)
+    eval_ddpm.measure(config, model, Way("ddim", 2, "time"), test, real, None, device)
     ((images, labels),) = bounded
     assert torch.equal(images.images, test.images[::10]) and torch.equal(labels, test.labels[::10])
 

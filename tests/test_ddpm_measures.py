@@ -83,7 +83,7 @@ def test_copies_are_near_to_training_images(digits, real):
     """Samples that are training images but for a grey level, and the distance of training images."""
     train = digits.take(slice(40, 60))
     copied = real.features_of((train.images.int() - 1).clamp(0, 255).to(torch.uint8).repeat(2, 1, 1, 1))
-    found = ddpm_measures.thorough(copied, real, train)
+    found = ddpm_measures.thorough(copied, real, real.features_of(train.images))
     assert 0 < found["nearest_training_ratio"] < 0.5
     known = real.features_of(train.images)
     assert found["fd_digits_40_of_training_images"] == pytest.approx(real.distance(known))
@@ -93,7 +93,9 @@ def test_the_distance_of_training_images_is_of_all_parts_of_their_set(real, tmp_
     """A folder of classes comes in their order: the first images would be of a few classes."""
     train = data.load("digits", "train", size=16, count=80, data_dir=tmp_path)
     train = train.take(train.labels.argsort())
-    found = ddpm_measures.thorough(real.features, real, train)["fd_digits_40_of_training_images"]
+    found = ddpm_measures.thorough(real.features, real, real.features_of(train.images))[
+        "fd_digits_40_of_training_images"
+    ]
     distance = lambda images: real.distance(real.features_of(images))
     assert found == pytest.approx(distance(train.few(40).images))
     assert found < 0.9 * distance(train.images[:40])
@@ -133,6 +135,6 @@ def test_an_evaluation_takes_the_bound_of_a_few_images_with_their_classes(monkey
     config, way = eval_ddpm.Config(("a",), bound_images=6, outdir=Path()), Way("dpm-solver++", 2)
     test, place = digits.take(slice(0, 40)), eval_ddpm.devices.Device(CPU)
     train = digits.take(slice(40, 60))
-    eval_ddpm.measure(config, untrained(), way, test, real, train, place)
+    eval_ddpm.measure(config, untrained(), way, test, real, real.features_of(train.images), place)
     ((of_images, told),) = taken
     assert torch.equal(told, of_images) and torch.equal(told, test.few(6).labels)
